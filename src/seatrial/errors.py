@@ -1,0 +1,69 @@
+"""Everything that can go wrong by a user's hand, as one tree.
+
+::
+
+    SeatrialError
+    ├── UnknownName (ValueError)          a model, method, task, concept, key ... that does not exist
+    ├── BadOption (ValueError)            a value outside its range: layer, dose, size, scope ...
+    ├── BadData (ValueError)              empty, one-sided, overlapping or malformed items
+    ├── UnsupportedModel (ValueError)     an architecture whose parts are not found
+    ├── ForeignIntervention (ValueError)  a steering that belongs to another model
+    ├── BadFile (ValueError)              a file that is corrupt, foreign or of another version
+    ├── SteeringFault (RuntimeError)      an edit that did not happen, or happened where it must not
+    ├── StoreFault (OSError)              a results folder that cannot be used or written
+    └── Unreachable (ConnectionError)     something that must be fetched and cannot be
+
+Each message says what is wrong, what would be right, and what to do. To add one: inherit
+``SeatrialError`` and the builtin it replaces, draw it above, test its message.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SeatrialError(Exception):
+    """A user's mistake or a broken surrounding: exit code 2 and one sentence."""
+
+
+class UnknownName(SeatrialError, ValueError):
+    """A name that is in no table."""
+
+
+class BadOption(SeatrialError, ValueError):
+    """An option value that cannot be used."""
+
+
+class BadData(SeatrialError, ValueError):
+    """Items that cannot be measured or fitted on."""
+
+
+class UnsupportedModel(SeatrialError, ValueError):
+    """An architecture in which the parts that steering needs are not found."""
+
+
+class ForeignIntervention(SeatrialError, ValueError):
+    """A steering that was fitted on another model."""
+
+
+class BadFile(SeatrialError, ValueError):
+    """A file that cannot be read as what it should be."""
+
+
+class SteeringFault(SeatrialError, RuntimeError):
+    """An edit that was expected and did not happen, or cannot reach a score."""
+
+
+class StoreFault(SeatrialError, OSError):
+    """A results folder that cannot be used."""
+
+
+class Unreachable(SeatrialError, ConnectionError):
+    """Something remote that could not be fetched."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The one sentence for a name that is in no table, with the nearest right one first."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UnknownName(f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}")

@@ -1,0 +1,222 @@
+"""What a fitted method is: edits of activations and of the prompt, as one value that can be saved."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from seatrial.edits import EDITS, Add, Edit
+from seatrial.errors import BadFile, BadOption, StoreFault
+from seatrial.types import Message, Origin, Prompt, Site
+
+FORMAT = 1
+"""Version of the file format; a file of another version is refused."""
+
+SCOPES = ("all", "prompt", "last", "from_last_prompt", "generated")
+"""Named token scopes; ``first_K`` (the first K tokens) exists beside them."""
+
+
+def check_scope(tokens: str) -> str:
+    """Return a token scope unchanged.
+
+    Raises:
+        BadOption: if it is neither one of ``SCOPES`` nor ``first_K`` with K at least 1.
+    """
+    if tokens in SCOPES or re.fullmatch(r"first_[1-9]\d*", tokens):
+        return tokens
+    raise BadOption(
+        f"{tokens!r} is no token scope; choose one of {', '.join(SCOPES)}, "
+        "or first_K with a number, such as first_5"
+    )
+
+
+def scope_span(tokens: str, n_prompt: int, n_total: int) -> tuple[int, int]:
+    """Which positions a scope edits, as a half-open span of real-token indices.
+
+    Args:
+        tokens: the scope.
+        n_prompt: how many real tokens the prompt has, at least 1.
+        n_total: how many the whole sequence has.
+    """
+    match tokens:
+        case "all":
+            return 0, n_total
+        case "prompt":
+            return 0, n_prompt
+        case "last":
+            return n_prompt - 1, n_prompt
+        case "from_last_prompt":
+            return n_prompt - 1, n_total
+        case "generated":
+            return n_prompt, n_total
+        case _:
+            return 0, min(int(check_scope(tokens).removeprefix("first_")), n_total)
+
+
+@final
+@dataclass(frozen=True)
+class PromptEdit:
+    """A change of the input: an instruction for the behaviour (dose 1) or against it (dose -1)."""
+
+    encourage: str
+    discourage: str
+
+    def __call__(self, prompt: Prompt, dose: float) -> Prompt:
+        """The prompt with the instruction in the place the model's template gives it.
+
+        A conversation gets a system message (before the text of an existing one); plain text gets
+        the instruction and a blank line in front.
+
+        Raises:
+            BadOption: for any dose but -1, 0 and 1: half an instruction means nothing.
+        """
+        if dose == 0:
+            return prompt
+        if dose not in (-1, 1):
+            raise BadOption(f"a prompt can only have the doses -1, 0 and 1, not {dose}")
+        instruction = self.encourage if dose == 1 else self.discourage
+        if isinstance(prompt, str):
+            return f"{instruction}\n\n{prompt}"
+        if prompt and prompt[0].role == "system":
+            joined = f"{instruction}\n\n{prompt[0].content}"
+            return (Message("system", joined), *prompt[1:])
+        return (Message("system", instruction), *prompt)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """What is done to a model while it runs; the model itself is never changed.
+
+    An intervention without edits and without a prompt edit is the unsteered model.
+    """
+
+    edits: Mapping[Site, Edit] = field(default_factory=dict)
+    """What is done to activations, by site."""
+    tokens: str = "all"
+    """Which positions are edited: one of ``SCOPES`` or ``first_K``."""
+    prompt: PromptEdit | None = None
+    """What is done to the input."""
+    origin: Origin | None = None
+    """Where it was fitted; ``None`` for one made by hand."""
+
+    def __post_init__(self) -> None:
+        check_scope(self.tokens)
+        object.__setattr__(self, "edits", MappingProxyType(dict(sorted(self.edits.items()))))
+
+    def norms(self) -> dict[Site, float]:
+        """Length of every added vector, by site (other kinds of edits have none)."""
+        return {
+            site: float(edit.vector.norm())
+            for site, edit in self.edits.items()
+            if isinstance(edit, Add)
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write the intervention as safetensors with a JSON header.
+
+        Raises:
+            StoreFault: if the file cannot be written (disk full, no permission).
+        """
+        kinds = {kind: name for name, kind in EDITS.items()}
+        tensors: dict[str, torch.Tensor] = {}
+        listed = []
+        for number, (site, edit) in enumerate(self.edits.items()):
+            listed.append({"layer": site.layer, "point": site.point, "kind": kinds[type(edit)]})
+            for part in fields(edit):  # pyright: ignore[reportArgumentType]
+                value = getattr(edit, part.name)
+                tensors[f"{number}.{part.name}"] = value.detach().cpu().contiguous().clone()
+        header = {
+            "format": FORMAT,
+            "library": f"seatrial {version('seatrial')}",
+            "tokens": self.tokens,
+            "edits": listed,
+            "prompt": asdict(self.prompt) if self.prompt else None,
+            "origin": asdict(self.origin) if self.origin else None,
+        }
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # safetensors wants at least one tensor, and a prompt edit has none.
+            save_file(
+                tensors or {"empty": torch.zeros(1)},
+                partial,
+                {"seatrial": json.dumps(header, sort_keys=True)},
+            )
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise StoreFault(f"cannot write {path}: {error}; free space or choose another place") from error
+
+    @staticmethod
+    def load(path: Path | str) -> "Intervention":
+        """Read what ``save`` wrote, exactly.
+
+        Raises:
+            BadFile: if the file is missing, corrupt, not ours, of another format version, or has
+                unknown or missing fields.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BadFile(f"{path} does not exist; a steering is made with `seatrial fit`")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise BadFile(f"{path} is no readable safetensors file ({error}); fit it again") from error
+        if "seatrial" not in metadata:
+            raise BadFile(
+                f"{path} is a safetensors file, but no seatrial steering (its header lacks "
+                "'seatrial'); make one with `seatrial fit`"
+            )
+        return _parse(path, metadata["seatrial"], tensors)
+
+
+def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> Intervention:
+    try:
+        header = json.loads(header_text)
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path} has a broken header ({error}); fit it again") from error
+    if header.get("format") != FORMAT:
+        raise BadFile(
+            f"{path} has format version {header.get('format')!r}, this seatrial reads {FORMAT}; "
+            "fit it again, or use the seatrial that wrote it "
+            f"({header.get('library', 'unknown')})"
+        )
+    wanted = {"format", "library", "tokens", "edits", "prompt", "origin"}
+    if set(header) != wanted:
+        odd = sorted(wanted ^ set(header))
+        raise BadFile(f"{path} has unknown or missing header fields: {', '.join(odd)}; fit it again")
+    edits: dict[Site, Edit] = {}
+    try:
+        for number, entry in enumerate(header["edits"]):
+            kind = EDITS[entry["kind"]]
+            parts = {part.name: tensors[f"{number}.{part.name}"] for part in fields(kind)}  # pyright: ignore[reportArgumentType]
+            edits[Site(entry["layer"], entry["point"])] = kind(**parts)
+        prompt = PromptEdit(**header["prompt"]) if header["prompt"] else None
+        origin = Origin(**header["origin"]) if header["origin"] else None
+        return Intervention(edits, header["tokens"], prompt, origin)
+    except (KeyError, TypeError) as error:
+        raise BadFile(f"{path} lacks or misnames a part ({error}); fit it again") from error
+
+
+class Steering(NamedTuple):
+    """An intervention at a dose: what a model answers *under*."""
+
+    intervention: Intervention
+    dose: float = 1.0
+
+
+UNSTEERED = Steering(Intervention(), 0.0)
+"""The model as it is."""
+

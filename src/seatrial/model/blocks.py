@@ -1,0 +1,296 @@
+"""Finds the parts that steering needs inside any decoder, by watching it run instead of by name.
+
+One short forward pass with a recorder on every submodule answers all questions: which modules form
+the chain of decoder blocks, which two tensors a block adds to the residual stream, and which
+projection merges the attention heads. So a new family needs no line here, and a family whose
+arithmetic does not fit is refused rather than steered wrongly.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from seatrial.errors import UnsupportedModel
+
+PROBE_TOKENS = 6
+
+
+@final
+@dataclass(frozen=True)
+class Sublayer:
+    """A module whose output, times ``scale``, is what a sublayer adds to the residual stream."""
+
+    module: nn.Module
+    scale: float
+    """1 in most families; Granite multiplies every contribution by a constant."""
+
+
+@final
+@dataclass(frozen=True)
+class Heads:
+    """The attention output projection; its input is all heads side by side."""
+
+    projection: nn.Module
+    n_heads: int
+    d_head: int
+
+
+@final
+@dataclass(frozen=True)
+class Block:
+    """One decoder block."""
+
+    module: nn.Module
+    attn: Sublayer | None
+    """``None`` where the block mixes tokens by something that is not attention."""
+    mlp: Sublayer | None
+    heads: Heads | None
+    tuple_length: int = 0
+    """How many values it returns in a tuple; 0 where it returns the bare tensor."""
+
+
+@final
+@dataclass(frozen=True)
+class Anatomy:
+    """What was found in a model."""
+
+    blocks: tuple[Block, ...]
+    final_norm: nn.Module | None
+    unembedding: nn.Module
+    d_model: int
+    shares_prefix: bool
+    """Whether every block keeps keys and values per position, so that a prefix can be reused."""
+
+
+@dataclass
+class _Seen:
+    """One module's one call during the probe."""
+
+    name: str
+    module: nn.Module
+    order: int
+    """When it finished, among all calls."""
+    input: Tensor | None
+    output: Tensor
+    calls: int = 1
+    tuple_length: int = 0
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The tensor of a module's output, which some families wrap in a tuple."""
+    if isinstance(value, (tuple, list)):
+        value = value[0] if value else None
+    return value if isinstance(value, Tensor) else None
+
+
+def with_first_tensor(output: Any, new: Tensor) -> Any:
+    """The same output with its tensor exchanged."""
+    if isinstance(output, tuple):
+        return (new, *output[1:])
+    if isinstance(output, list):
+        return [new, *output[1:]]
+    return new
+
+
+@contextmanager
+def _recording(model: nn.Module) -> Iterator[dict[nn.Module, _Seen]]:
+    seen: dict[nn.Module, _Seen] = {}
+    names = {module: name for name, module in model.named_modules()}
+
+    def record(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        tensor = first_tensor(output)
+        if tensor is None or not tensor.is_floating_point():
+            return
+        given = first_tensor(args) if args else first_tensor(list(kwargs.values())[:1])
+        # Clones, because some families add in place to what a submodule returned.
+        calls = seen[module].calls + 1 if module in seen else 1
+        seen[module] = _Seen(
+            names[module],
+            module,
+            len(seen),
+            given.detach().clone() if given is not None else None,
+            tensor.detach().clone(),
+            calls,
+            len(output) if isinstance(output, (tuple, list)) else 0,
+        )
+
+    with ExitStack() as stack:
+        for module in names:
+            handle = module.register_forward_hook(record, with_kwargs=True)
+            stack.callback(handle.remove)
+        yield seen
+
+
+def _probe(model: PreTrainedModel, ids: list[int]) -> tuple[dict[nn.Module, _Seen], DynamicCache]:
+    tokens = torch.tensor([ids], device=model.get_input_embeddings().weight.device)
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode(), _recording(model) as seen:
+        model(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            past_key_values=cache,
+            use_cache=True,
+        )
+    return seen, cache
+
+
+def dissect(model: PreTrainedModel, name: str) -> Anatomy:
+    """Find blocks, sublayers, heads, final norm and unembedding of a causal decoder.
+
+    Args:
+        model: in evaluation mode.
+        name: for messages.
+
+    Raises:
+        UnsupportedModel: if a part is not there, or tokens look ahead.
+    """
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = [(3 + 7 * k) % vocabulary for k in range(PROBE_TOKENS)]
+    try:
+        seen, cache = _probe(model, ids)
+        other_end, _ = _probe(model, [*ids[:-1], (ids[-1] + 1) % vocabulary])
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise UnsupportedModel(
+            f"{name!r} ({type(model).__name__}) cannot be run as a decoder with a cache "
+            f"({error}); seatrial steers causal language models of transformers"
+        ) from error
+    chain = _longest_chain(model, seen, name)
+    for module in chain:
+        here, there = seen[module].output[:, :-1], other_end[module].output[:, :-1]
+        if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(here.abs().max())):
+            raise UnsupportedModel(
+                f"{name!r} ({type(model).__name__}) lets tokens see later ones "
+                f"(block {seen[module].name!r}); seatrial steers causal decoders only"
+            )
+    config = model.config.get_text_config(decoder=True)
+    plain = tuple(type(layer) for layer in cache.layers)
+    attends = [bool(getattr(layer, "keys", None) is not None) for layer in cache.layers]
+    blocks = tuple(
+        _dissect_block(seen, module, config, attends[index] if index < len(attends) else False)
+        for index, module in enumerate(chain)
+    )
+    last = seen[chain[-1]]
+    unembedding = model.get_output_embeddings()
+    if unembedding is None:
+        raise UnsupportedModel(
+            f"{name!r} ({type(model).__name__}) has no unembedding (get_output_embeddings() is "
+            "None), so it gives no next-token distribution to measure"
+        )
+    inside = {part for module in chain for part in module.modules()}
+    norms = [
+        call
+        for call in seen.values()
+        if call.order > last.order
+        and call.module not in inside
+        and call.module is not unembedding
+        and call.input is not None
+        and call.input.shape == last.output.shape
+        and torch.equal(call.input, last.output)
+        and call.output.shape == last.output.shape
+    ]
+    return Anatomy(
+        blocks=blocks,
+        final_norm=min(norms, key=lambda call: call.order).module if norms else None,
+        unembedding=unembedding,
+        d_model=last.output.shape[-1],
+        shares_prefix=len(plain) == len(chain)
+        and all(kind in (DynamicLayer, DynamicSlidingWindowLayer) for kind in plain)
+        and all(attends),
+    )
+
+
+def _longest_chain(
+    model: nn.Module, seen: dict[nn.Module, _Seen], name: str
+) -> tuple[nn.Module, ...]:
+    """The module list in which each element is fed what its predecessor returned."""
+
+    def is_chain(modules: nn.ModuleList) -> bool:
+        calls = [seen.get(module) for module in modules]
+        if not calls or any(call is None or call.calls != 1 or call.input is None for call in calls):
+            return False
+        shapes = {(tuple(c.input.shape), tuple(c.output.shape)) for c in calls}  # pyright: ignore
+        if len(shapes) != 1 or len({shape for pair in shapes for shape in pair}) != 1:
+            return False
+        return all(
+            torch.equal(earlier.output, later.input)  # pyright: ignore
+            for earlier, later in zip(calls, calls[1:], strict=False)
+        )
+
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
+    chains = [tuple(modules) for modules in lists if is_chain(modules)]
+    wanted = getattr(model.config, "num_hidden_layers", None)  # pyright: ignore
+    best = max(chains, key=len, default=())
+    if not best or (wanted is not None and len(best) != wanted):
+        raise UnsupportedModel(
+            f"{name!r} ({type(model).__name__}) is not supported: looked for a list of "
+            f"{wanted or 'several'} decoder blocks, each fed the output of the one before it, and "
+            f"found {len(best) or 'none'} among {len(lists)} module lists"
+        )
+    return best
+
+
+def _dissect_block(
+    seen: dict[nn.Module, _Seen], module: nn.Module, config: Any, attends: bool
+) -> Block:
+    whole = seen[module]
+    assert whole.input is not None
+    inside = {part for part in module.modules() if part is not module}
+    parts = sorted((seen[part] for part in inside if part in seen), key=lambda call: call.order)
+    added = whole.output.double() - whole.input.double()
+    pair = _additive_pair(parts, added, whole, float(getattr(config, "residual_multiplier", 1.0)))
+    if pair is None:
+        return Block(module, None, None, None, whole.tuple_length)
+    mixer, mlp, scale = pair
+    if not attends:
+        return Block(module, None, Sublayer(mlp.module, scale), None, whole.tuple_length)
+    n_heads = config.num_attention_heads
+    projections = [
+        call
+        for call in parts
+        if call.order <= mixer.order
+        and isinstance(getattr(call.module, "weight", None), Tensor)
+        and call.module.weight.ndim == 2
+        and call.input is not None
+        and call.input.ndim == call.output.ndim
+        and call.output.shape == added.shape
+        and call.input.shape[-1] % n_heads == 0
+    ]
+    heads = None
+    if projections:
+        last = projections[-1]
+        assert last.input is not None
+        heads = Heads(last.module, n_heads, last.input.shape[-1] // n_heads)
+    attn = Sublayer(mixer.module, scale)
+    return Block(module, attn, Sublayer(mlp.module, scale), heads, whole.tuple_length)
+
+
+def _additive_pair(
+    parts: list[_Seen], added: Tensor, whole: _Seen, multiplier: float
+) -> tuple[_Seen, _Seen, float] | None:
+    """The two submodules whose outputs sum to what the block adds, the earlier one first.
+
+    Where several modules return the same tensor (a projection, the dropout after it, the sublayer
+    around both), the innermost earliest is taken: it is the one that exists in every calling order.
+    """
+    candidates = [call for call in parts if call.calls == 1 and call.output.shape == added.shape]
+    flat = [call.output.double() for call in candidates]
+    assert whole.input is not None
+    size = float(torch.stack([whole.input.abs().max(), whole.output.abs().max()]).max())
+    tolerance = 32 * torch.finfo(whole.output.dtype).eps * max(size, 1e-6)
+    best: tuple[float, int, int, float] | None = None
+    for scale in dict.fromkeys((1.0, multiplier)):
+        for i in range(len(candidates)):
+            for j in range(i + 1, len(candidates)):
+                error = float((added - scale * (flat[i] + flat[j])).abs().max())
+                # In half precision several pairs can pass; the true one is clearly the nearest.
+                if error <= tolerance and (best is None or error < 0.5 * best[0]):
+                    best = (error, i, j, scale)
+    if best is None:
+        return None
+    return candidates[best[1]], candidates[best[2]], best[3]

@@ -1,0 +1,505 @@
+"""Answers requests under many steerings, doing once what the steerings have in common.
+
+A steering changes nothing before its first edited block and nothing before its first edited
+position. So the unsteered model runs once over every prompt and answer; each steering then replays
+only the blocks after its first edit, and only the tokens from the last prompt token on where its
+scope begins there, reading the keys and values of earlier tokens from the unsteered cache. Families
+whose blocks keep anything but keys and values per position (LFM2's convolutions) replay all tokens.
+
+Tests hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs``).
+"""
+
+import inspect
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from seatrial.errors import BadData, SteeringFault
+from seatrial.intervention import Intervention, PromptEdit, Steering, scope_span
+from seatrial.model.blocks import Anatomy
+from seatrial.model.hooks import Segment, reading, starting_at, steering
+from seatrial.model.tokens import Encoded, Encoder
+from seatrial.types import Answer, Request, Site
+
+
+@final
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits of what is held at once; they bound memory and never change results."""
+
+    tokens: int = 4096
+    """Tokens in one forward call, and in one chunk of prompts."""
+    logits: int = 2**25
+    """Numbers in one block of logits (position x vocabulary)."""
+    cache_bytes: int = 2**29
+    """Bytes of keys and values gathered for one replay."""
+
+
+class _Target(NamedTuple):
+    """One scored token: where its distribution stands and which token it is."""
+
+    row: int
+    column: int
+    token: int
+    request: int
+    answer: int
+
+
+class _Row(NamedTuple):
+    """One sequence of a chunk, from its first replayed position on."""
+
+    request: int
+    ids: tuple[int, ...]
+    skipped: int
+    """How many of its real tokens come before and stay in the cache."""
+    n_prompt: int
+    n_total: int
+
+
+@dataclass
+class _Layout:
+    """The unsteered pass over a chunk: what every replay of it starts from."""
+
+    rows: list[_Row]
+    targets: list[_Target]
+    prefix: list[tuple[Tensor, Tensor]]
+    """Keys and values of the prompts up to the replayed tokens, by block; empty for none."""
+    prefix_mask: Tensor
+    """Which columns of the prefix are real, by request of the chunk."""
+    hidden: dict[int, Tensor]
+    """What enters block ``f``, by ``f``, for every row and replayed token."""
+    first_column: int
+    """The first column whose logits are ever needed."""
+    width: int
+
+
+@dataclass
+class _Results:
+    """Scores as they come in, by request and answer."""
+
+    log_probs: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    kl: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+@final
+class Engine:
+    """One loaded model and what is known about its structure."""
+
+    def __init__(
+        self, network: PreTrainedModel, anatomy: Anatomy, encoder: Encoder, budget: Budget
+    ) -> None:
+        self.network = network
+        self.anatomy = anatomy
+        self.encoder = encoder
+        self.budget = budget
+        self.device = network.get_input_embeddings().weight.device
+        self.vocabulary = anatomy.unembedding.weight.shape[0]
+        accepted = inspect.signature(type(network).forward).parameters
+        self._accepts_positions = "position_ids" in accepted
+        self._accepts_keep = "logits_to_keep" in accepted
+
+    def describe(self) -> str:
+        """One line on which reuse this model's structure allows, for a run's header."""
+        if self.anatomy.shares_prefix:
+            return "replays the blocks after the first edit and the tokens from the last prompt token on"
+        return "replays the blocks after the first edit, all tokens (state is not kept per position)"
+
+    @torch.inference_mode()
+    def answer(
+        self, requests: Sequence[Request], under: Sequence[Steering], *, kl: bool
+    ) -> list[list[Answer]]:
+        """Score every answer of every request under every steering.
+
+        A steering with dose 0, or without any edit, gets the unsteered answer itself, bit for bit.
+        """
+        plain = [self.encoder.encode(request.prompt, request.answers) for request in requests]
+        self._check_reach(requests, plain, under)
+        results = [_Results() for _ in under]
+        for chunk in self._chunks(plain):
+            self._answer_chunk(chunk, requests, plain, under, results, kl)
+        return [
+            [
+                _answer(result, index, len(request.answers), kl)
+                for index, request in enumerate(requests)
+            ]
+            for result in results
+        ]
+
+    def _check_reach(
+        self,
+        requests: Sequence[Request],
+        encoded: Sequence[tuple[Encoded, ...]],
+        under: Sequence[Steering],
+    ) -> None:
+        """Refuse edits that cannot reach a scored token (trap T3)."""
+        for scope in {s.intervention.tokens for s in under if s.dose != 0 and s.intervention.edits}:
+            for request, answers in zip(requests, encoded, strict=True):
+                for answer, text in zip(request.answers, answers, strict=True):
+                    start, stop = scope_span(scope, text.n_prompt, len(text.ids))
+                    if not start < min(stop, len(text.ids) - 1):
+                        raise SteeringFault(
+                            f"scope {scope!r} edits nothing before the last scored token of answer "
+                            f"{answer!r} of request {request.id!r}, so its score cannot differ from "
+                            "the unsteered one; use scope 'from_last_prompt' or longer answers"
+                        )
+
+    def _chunks(self, encoded: Sequence[tuple[Encoded, ...]]) -> Iterator[list[int]]:
+        """Requests of similar length, few enough for the budget."""
+        config = self.network.config.get_text_config(decoder=True)
+        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        d_head = getattr(config, "head_dim", None) or self.anatomy.d_model // config.num_attention_heads
+        per_token = 2 * len(self.anatomy.blocks) * kv_heads * d_head * self.network.dtype.itemsize
+        limit = min(self.budget.tokens, max(1, 2 * self.budget.cache_bytes // per_token))
+        order = sorted(range(len(encoded)), key=lambda k: (encoded[k][0].n_prompt, k))
+        chunk: list[int] = []
+        for index in order:
+            longest = max(len(text.ids) for text in encoded[index])
+            if chunk and longest * (len(chunk) + 1) > limit:
+                yield chunk
+                chunk = []
+            chunk.append(index)
+        if chunk:
+            yield chunk
+
+    def _answer_chunk(
+        self,
+        chunk: list[int],
+        requests: Sequence[Request],
+        plain: Sequence[tuple[Encoded, ...]],
+        under: Sequence[Steering],
+        results: list[_Results],
+        kl: bool,
+    ) -> None:
+        groups = self._groups(under)
+        canonical = (None, self.anatomy.shares_prefix)
+        ordered = [key for key in groups if key != canonical]
+        if kl or canonical in groups or not all(map(_is_active, under)):
+            ordered.insert(0, canonical)
+        unsteered = _Results()
+        base: dict[tuple[int, int], Tensor] = {}
+        for key in ordered:
+            variant, shared = key
+            members = groups.get(key, [])
+            texts = {index: plain[index] for index in chunk}
+            if variant is not None:
+                edit, dose = variant
+                texts = {
+                    index: self.encoder.encode(
+                        edit(requests[index].prompt, dose), requests[index].answers
+                    )
+                    for index in chunk
+                }
+            frontiers = {self._frontier(under[s].intervention) for s in members}
+            layout, own = self._unsteered(texts, shared, frontiers, base if kl else None)
+            if key == canonical:
+                unsteered = own
+            for frontier in sorted(frontiers):
+                same = [s for s in members if self._frontier(under[s].intervention) == frontier]
+                edited = [s for s in same if under[s].intervention.edits]
+                for s in same:
+                    if not under[s].intervention.edits:
+                        _merge(results[s], own)
+                self._replay(layout, frontier, edited, under, results, base if kl else None)
+        for s, asked in enumerate(under):
+            if not _is_active(asked):
+                _merge(results[s], unsteered)
+
+    def _groups(
+        self, under: Sequence[Steering]
+    ) -> dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]]:
+        """Steerings by the prompts they answer to and by whether a prompt prefix stays unedited."""
+        groups: dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]] = defaultdict(list)
+        for s, (intervention, dose) in enumerate(under):
+            if not _is_active(under[s]):
+                continue
+            variant = (intervention.prompt, dose) if intervention.prompt else None
+            late = intervention.tokens in ("last", "from_last_prompt", "generated")
+            groups[variant, self.anatomy.shares_prefix and (late or not intervention.edits)].append(s)
+        return groups
+
+    def _frontier(self, intervention: Intervention) -> int:
+        """The first block that must run again; the number of blocks if none must."""
+        return min(
+            (site.layer + (site.point == "resid") for site in intervention.edits),
+            default=len(self.anatomy.blocks),
+        )
+
+    def _unsteered(
+        self,
+        texts: dict[int, tuple[Encoded, ...]],
+        shared: bool,
+        frontiers: set[int],
+        base: dict[tuple[int, int], Tensor] | None,
+    ) -> tuple[_Layout, _Results]:
+        """Run the model as it is, and keep what replays will need.
+
+        ``base`` collects the unsteered log-distributions; where it already holds them (they come
+        from the canonical pass), it is what this pass is compared with.
+        """
+        rows, targets = _rows_and_targets(texts, shared)
+        prefix, prefix_mask = self._prefix(texts, shared)
+        order = {index: k for k, index in enumerate(texts)}
+        layout = _Layout(
+            rows=[row._replace(request=order[row.request]) for row in rows],
+            targets=targets,
+            prefix=prefix,
+            prefix_mask=prefix_mask,
+            hidden={},
+            first_column=min(target.column for target in targets),
+            width=max(len(row.ids) for row in rows),
+        )
+        wanted = sorted(f for f in frontiers if 0 < f)
+        sites = [Site(f - 1) for f in wanted]
+        parts: dict[int, list[Tensor]] = {f: [] for f in wanted}
+        own = _Results()
+        for start, stop in self._slices(layout, len(rows), with_blocks=len(self.anatomy.blocks)):
+            picked = list(range(start, stop))
+            kept: dict[int, Tensor] = {}
+            with reading(self.anatomy, sites, lambda site, h, kept=kept: kept.__setitem__(site.layer + 1, h)):
+                logits = self._forward(layout, picked, 0, None, [])
+            for f in wanted:
+                parts[f].append(kept[f])
+            self._score(layout, picked, logits, [own] * len(picked), base, fill=True)
+        layout.hidden = {f: torch.cat(parts[f]) for f in wanted}
+        return layout, own
+
+    def _prefix(
+        self, texts: dict[int, tuple[Encoded, ...]], shared: bool
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Keys and values of all prompt tokens but the last, left-padded."""
+        prompts = [answers[0].ids[: answers[0].n_prompt - 1] if shared else () for answers in texts.values()]
+        width = max(map(len, prompts))
+        mask = torch.zeros(len(prompts), width, dtype=torch.long, device=self.device)
+        if width == 0:
+            return [], mask
+        ids = torch.zeros_like(mask)
+        for row, prompt in enumerate(prompts):
+            if prompt:
+                ids[row, width - len(prompt) :] = torch.tensor(prompt)
+                mask[row, width - len(prompt) :] = 1
+        cache = DynamicCache()
+        self.call(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache, torch.tensor([width - 1]))
+        return [(layer.keys, layer.values) for layer in cache.layers], mask  # pyright: ignore
+
+    def _slices(
+        self, layout: _Layout, total: int, *, with_blocks: int
+    ) -> Iterator[tuple[int, int]]:
+        """Row ranges that fit the budget."""
+        limits = [
+            self.budget.tokens // layout.width,
+            self.budget.logits // (self.vocabulary * (layout.width - layout.first_column)),
+        ]
+        if layout.prefix and with_blocks:
+            keys, values = layout.prefix[0]
+            per_row = (keys[0].numel() + values[0].numel()) * keys.itemsize * with_blocks
+            limits.append(self.budget.cache_bytes // max(1, per_row))
+        step = max(1, min(limits))
+        # Equal slices rather than full ones and a crumb: the shapes decide the speed.
+        step = math.ceil(total / math.ceil(total / step)) if total else 1
+        for start in range(0, total, step):
+            yield start, min(start + step, total)
+
+    def _replay(
+        self,
+        layout: _Layout,
+        frontier: int,
+        members: Sequence[int],
+        under: Sequence[Steering],
+        results: list[_Results],
+        base: dict[tuple[int, int], Tensor] | None,
+    ) -> None:
+        """Answer under steerings that share a frontier, stacked over steerings and rows."""
+        n_rows = len(layout.rows)
+        blocks = len(self.anatomy.blocks) - frontier
+        for start, stop in self._slices(layout, len(members) * n_rows, with_blocks=blocks):
+            picked, segments, owners = [], [], []
+            for s in range(start // n_rows, (stop - 1) // n_rows + 1):
+                first, last = max(start, s * n_rows), min(stop, (s + 1) * n_rows)
+                rows = list(range(first - s * n_rows, last - s * n_rows))
+                intervention, dose = under[members[s]]
+                segments.append(
+                    Segment(
+                        start=len(picked),
+                        stop=len(picked) + len(rows),
+                        edits=intervention.edits,
+                        dose=dose,
+                        mask=_mask(layout, rows, intervention.tokens),
+                    )
+                )
+                picked += rows
+                owners += [results[members[s]]] * len(rows)
+            hidden = layout.hidden[frontier][picked] if frontier else None
+            logits = self._forward(layout, picked, frontier, hidden, segments)
+            self._score(layout, picked, logits, owners, base, fill=False)
+
+    def _forward(
+        self,
+        layout: _Layout,
+        picked: Sequence[int],
+        frontier: int,
+        hidden: Tensor | None,
+        segments: Sequence[Segment],
+    ) -> Float[Tensor, "row column vocabulary"]:
+        """Run some rows of a layout from a block on; logits from the first needed column on."""
+        rows = [layout.rows[k] for k in picked]
+        ids = torch.zeros(len(rows), layout.width, dtype=torch.long)
+        own_mask = torch.zeros_like(ids)
+        for k, row in enumerate(rows):
+            ids[k, : len(row.ids)] = torch.tensor(row.ids)
+            own_mask[k, : len(row.ids)] = 1
+        skipped = torch.tensor([row.skipped for row in rows])
+        positions = (skipped[:, None] + own_mask.cumsum(1) - 1).to(self.device)
+        requests = torch.tensor([row.request for row in rows], device=self.device)
+        mask = torch.cat([layout.prefix_mask[requests], own_mask.to(self.device)], dim=1)
+        cache = _gather(layout.prefix, requests, frontier) if layout.prefix else None
+        keep = torch.arange(layout.first_column, layout.width)
+        with steering(self.anatomy, segments), starting_at(self.anatomy, frontier, hidden):
+            return self.call(ids.to(self.device), mask, positions, cache, keep)
+
+    def call(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: DynamicCache | None,
+        keep: Tensor,
+    ) -> Tensor:
+        """One forward call of the network; logits of the columns in ``keep``."""
+        arguments = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
+        if cache is not None:
+            arguments["past_key_values"] = cache
+        if self._accepts_positions:
+            arguments["position_ids"] = positions
+        if self._accepts_keep:
+            arguments["logits_to_keep"] = keep.to(self.device)
+        logits = self.network(**arguments).logits
+        return logits if self._accepts_keep else logits[:, keep.to(logits.device)]
+
+    def _score(
+        self,
+        layout: _Layout,
+        picked: Sequence[int],
+        logits: Float[Tensor, "row column vocabulary"],
+        owners: Sequence[_Results],
+        base: dict[tuple[int, int], Tensor] | None,
+        *,
+        fill: bool,
+    ) -> None:
+        """Read the scored tokens off the logits and add them to their owners' results."""
+        by_row: dict[int, list[_Target]] = defaultdict(list)
+        for target in layout.targets:
+            by_row[target.row].append(target)
+        wanted = [(k, target) for k, row in enumerate(picked) for target in by_row[row]]
+        rows = torch.tensor([k for k, _ in wanted])
+        columns = torch.tensor([target.column - layout.first_column for _, target in wanted])
+        tokens = torch.tensor([target.token for _, target in wanted])
+        log_dist = logits[rows, columns].float().log_softmax(-1)
+        scores = log_dist.gather(-1, tokens.to(log_dist.device)[:, None])[:, 0].tolist()
+        divergences = [0.0] * len(scores)
+        if base is not None:
+            keys = list(dict.fromkeys((t.request, t.answer) for _, t in wanted))
+            fresh = fill and keys[0] not in base
+            if fresh:
+                for key in keys:
+                    mine = [n for n, (_, t) in enumerate(wanted) if (t.request, t.answer) == key]
+                    base[key] = log_dist[mine]
+            else:
+                reference = _aligned(wanted, base)
+                divergences = (log_dist.exp() * (log_dist - reference)).sum(-1).tolist()
+        if not all(math.isfinite(score) for score in scores):
+            raise SteeringFault(
+                "a score is not finite: the edited activations overflowed "
+                f"{self.network.dtype}; use a smaller dose or load the model in float32"
+            )
+        for (k, target), score, divergence in zip(wanted, scores, divergences, strict=True):
+            owners[k].log_probs[target.request, target.answer].append(score)
+            owners[k].kl[target.request, target.answer].append(divergence)
+
+
+def _is_active(asked: Steering) -> bool:
+    return asked.dose != 0 and bool(asked.intervention.edits or asked.intervention.prompt)
+
+
+def _answer(result: _Results, request: int, n_answers: int, kl: bool) -> Answer:
+    return Answer(
+        tuple(tuple(result.log_probs[request, a]) for a in range(n_answers)),
+        tuple(tuple(result.kl[request, a]) for a in range(n_answers)) if kl else None,
+    )
+
+
+def _merge(into: _Results, other: _Results) -> None:
+    into.log_probs.update(other.log_probs)
+    into.kl.update(other.kl)
+
+
+def _rows_and_targets(
+    texts: dict[int, tuple[Encoded, ...]], shared: bool
+) -> tuple[list[_Row], list[_Target]]:
+    """The distinct sequences of a chunk; answers that need the same forward pass share a row."""
+    rows: dict[tuple[int, tuple[int, ...]], int] = {}
+    found: list[_Row] = []
+    targets: list[_Target] = []
+    for index, answers in texts.items():
+        for number, text in enumerate(answers):
+            skipped = text.n_prompt - 1 if shared else 0
+            # The last token of an answer is only ever predicted, never read.
+            ids = text.ids[skipped:-1]
+            row = rows.setdefault((index, ids), len(found))
+            if row == len(found):
+                found.append(_Row(index, ids, skipped, text.n_prompt, len(text.ids)))
+            targets += [
+                _Target(row, position - 1 - skipped, text.ids[position], index, number)
+                for position in range(text.n_prompt, len(text.ids))
+            ]
+    return found, targets
+
+
+def _mask(layout: _Layout, picked: Sequence[int], scope: str) -> Tensor:
+    """Which tokens of some rows a scope edits."""
+    mask = torch.zeros(len(picked), layout.width, dtype=torch.bool)
+    for k, row in enumerate(layout.rows[p] for p in picked):
+        start, stop = scope_span(scope, row.n_prompt, row.n_total)
+        mask[k, max(0, start - row.skipped) : max(0, min(stop, row.n_total - 1) - row.skipped)] = True
+    return mask
+
+
+def _gather(prefix: list[tuple[Tensor, Tensor]], requests: Tensor, frontier: int) -> DynamicCache:
+    """A cache for some rows; blocks before the frontier get only its shape, they never read it."""
+    cache = DynamicCache()
+    for block, (keys, values) in enumerate(prefix):
+        layer = DynamicLayer()
+        if block < frontier:
+            keys = keys[:1, :, :, :1].expand(len(requests), -1, -1, -1)
+            values = values[:1, :, :, :1].expand(len(requests), -1, -1, -1)
+        else:
+            keys, values = (x.index_select(0, requests.to(x.device)) for x in (keys, values))
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        cache.layers.append(layer)
+    return cache
+
+
+def _aligned(wanted: list[tuple[int, _Target]], base: dict[tuple[int, int], Tensor]) -> Tensor:
+    """The unsteered log-distribution at each wanted token, in the same order."""
+    counters: dict[tuple[int, int, int], int] = defaultdict(int)
+    picked = []
+    for k, target in wanted:
+        key = (target.request, target.answer)
+        n = counters[k, *key]
+        counters[k, *key] += 1
+        if n >= len(base[key]):
+            raise BadData(
+                f"answer {target.answer} of request {target.request} has other tokens after the "
+                "edited prompt than after the plain one, so no KL between them exists; end the "
+                "prompt at a word boundary"
+            )
+        picked.append(base[key][n])
+    return torch.stack(picked)

@@ -1,0 +1,298 @@
+"""Intervals that treat groups, not items, as the independent pieces of evidence.
+
+Which interval, and why: coverage of nominal 95 % intervals of the mean, in 4000 simulated
+studies with 4 normal items per group and an intra-group correlation of .7. `tests/stats`
+repeats the core of it.
+
+====================================  ========  ========  =========  =========
+interval                              2 groups  5 groups  10 groups  15 groups
+====================================  ========  ========  =========  =========
+normal theory over items                     -         -       72 %       72 %
+percentile bootstrap over groups          51 %      83 %       90 %       92 %
+BCa over groups                           51 %      82 %       90 %       92 %
+studentised bootstrap over groups            -      94 %       94 %       95 %
+bootstrap spread times Student's t        96 %      95 %       95 %       95 %
+====================================  ========  ========  =========  =========
+
+The last one is used: ``value ± t(groups - 1) * sqrt(groups / (groups - 1)) * spread``,
+where ``spread`` is the standard deviation of the statistic over resamples of whole groups.
+It also covers 95-96 % for the median (percentile: 50-93 %), and 92-97 % for means, medians
+and quartiles of heavy-tailed items and of groups of unequal size. Its limits: it is
+symmetric, so it can pass the ends of a bounded metric (use :func:`cluster_share` for
+shares), and for the mean of lognormally skewed items it covers 86 % with 10 groups
+(percentile: 81 %); look at the median there. Where most items share one value, the median
+hardly varies between resamples, and its interval is too narrow; look at the mean there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import ndtri, stdtrit
+
+from seatrial.errors import BadData, BadOption, unknown
+from seatrial.types import Estimate
+
+Values = Sequence[float | int | bool | np.generic] | np.ndarray
+"""One number per item."""
+
+Statistic = str | Callable[[np.ndarray], float]
+"""What is estimated: ``mean``, ``median``, ``lower-quartile``, ``upper-quartile``, or a
+function of the values of one resample, in no meaningful order (slower)."""
+
+_QUANTILES = {"lower-quartile": 0.25, "median": 0.5, "upper-quartile": 0.75}
+
+_BLOCK = 4_000_000
+"""Most cells of a draws-by-items table held at once; keeps large item sets out of swap."""
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Items sorted into groups; every interval of this package starts from one.
+
+    Items are sorted by group name, then by value. The same items in another order give the
+    same partition, and therefore the same numbers to the last bit.
+    """
+
+    names: tuple[str, ...]
+    """Group names, sorted."""
+    codes: Int[np.ndarray, " item"]
+    """The group of each item, as an index into ``names``; ascending."""
+    sizes: Int[np.ndarray, " group"]
+    """How many items each group has."""
+    values: Float[np.ndarray, "item ..."]
+    """The items themselves, one number or one row each."""
+
+    @property
+    def totals(self) -> Float[np.ndarray, "group ..."]:
+        """Sum over the items of each group."""
+        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        return np.add.reduceat(self.values, starts, axis=0)
+
+
+def partition(values: Values, groups: Sequence[str] | np.ndarray) -> Partition:
+    """Check the items and sort them into their groups.
+
+    Args:
+        values: One number per item, or one row of numbers per item.
+        groups: The group of each item, in the order of ``values``.
+    """
+    rows = np.asarray(values, dtype=float)
+    if rows.ndim == 0 or len(rows) == 0:
+        raise BadData(
+            "an estimate needs at least one item, got none. "
+            "Check that the split and the filters leave items to measure."
+        )
+    if len(rows) != len(groups):
+        raise BadData(
+            f"got {len(rows)} values and {len(groups)} group names; "
+            "give one group name per value, in the same order."
+        )
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise BadData(
+            f"{np.count_nonzero(~finite)} of {len(rows)} items are not finite, the first "
+            f"at position {int(np.argmin(finite))}. An average over the rest would hide a "
+            "failure: mend or leave out those items before any statistics."
+        )
+    names = tuple(sorted(set(groups)))
+    if len(names) < 2:
+        raise BadData(
+            f"an interval needs at least 2 groups, got {len(names)}. "
+            "Give items distinct `group` values, or report the value as a case study."
+        )
+    index = {name: code for code, name in enumerate(names)}
+    codes = np.array([index[name] for name in groups])
+    columns = rows.reshape(len(rows), -1).T
+    order = np.lexsort((*columns[::-1], codes))  # the last key of lexsort counts first
+    return Partition(names, codes[order], np.bincount(codes), rows[order])
+
+
+def resample(part: Partition, *, draws: int, seed: int) -> Int[np.ndarray, "draw group"]:
+    """How often each group occurs in each bootstrap draw of as many groups as there are."""
+    if draws < 100:
+        raise BadOption(
+            f"draws must be at least 100, got {draws}; fewer do not measure a spread. "
+            "The default of 2000 takes milliseconds."
+        )
+    count = len(part.names)
+    picks = np.random.default_rng(seed).integers(count, size=(draws, count))
+    cells = picks + count * np.arange(draws)[:, None]
+    return np.bincount(cells.ravel(), minlength=draws * count).reshape(draws, count)
+
+
+def critical(level: float, groups: int) -> float:
+    """How many bootstrap standard deviations an interval extends to each side.
+
+    A resample of ``groups`` groups varies too little by ``sqrt((groups - 1) / groups)``,
+    and a spread seen on few groups is itself uncertain, which Student's t accounts for.
+    """
+    check_level(level)
+    quantile = float(stdtrit(groups - 1, (1 + level) / 2))
+    return quantile * float(np.sqrt(groups / (groups - 1)))
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level that is not a proper share."""
+    if not 0 < level < 1:
+        raise BadOption(f"level must lie between 0 and 1, got {level}; 0.95 is usual.")
+
+
+def cluster_mean(
+    values: Values,
+    groups: Sequence[str] | np.ndarray,
+    *,
+    statistic: Statistic = "mean",
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """The mean (or median, quartile, ...) of the items, with an interval over whole groups.
+
+    Each item weighs the same in the value, whatever the size of its group. Items that are
+    all equal give an interval of width 0: right for exact effects, wrong for flags, for
+    which :func:`cluster_share` is made.
+
+    Args:
+        values: One number per item.
+        groups: The group of each item.
+        statistic: What to estimate.
+        level: Share of studies in which the interval should cover the truth.
+        draws: Bootstrap resamples.
+        seed: Makes the resamples; the global random state is neither read nor moved.
+    """
+    part = partition(values, groups)
+    if part.values.ndim != 1:
+        raise BadData(f"values must be one number per item, got shape {part.values.shape}.")
+    count = len(part.names)
+    reach = critical(level, count)
+    value = float(_statistics(part, statistic, np.ones((1, count), dtype=int))[0])
+    replicates = _statistics(part, statistic, resample(part, draws=draws, seed=seed))
+    half = reach * float(replicates.std())
+    return Estimate(value, value - half, value + half, count)
+
+
+def cluster_difference(
+    a: Values,
+    b: Values,
+    groups: Sequence[str] | np.ndarray,
+    *,
+    statistic: Statistic = "mean",
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """The mean (or median, ...) of ``a - b``, paired item by item.
+
+    Args:
+        a: One number per item.
+        b: The same items in the same order under the other condition.
+        groups: The group of each item.
+        statistic: Taken of the differences: the median here is the median difference.
+        level: As in :func:`cluster_mean`.
+        draws: As in :func:`cluster_mean`.
+        seed: As in :func:`cluster_mean`.
+    """
+    left, right = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if left.shape != right.shape:
+        raise BadData(
+            f"a paired difference needs the same items on both sides, got {left.size} and "
+            f"{right.size}. Keep the items that both conditions have, in the same order."
+        )
+    # An infinity on both sides would become a silent NaN before it could be named.
+    with np.errstate(invalid="ignore"):
+        differences = left - right
+    return cluster_mean(
+        differences, groups, statistic=statistic, level=level, draws=draws, seed=seed
+    )
+
+
+def cluster_share(
+    flags: Values, groups: Sequence[str] | np.ndarray, *, level: float = 0.95
+) -> Estimate:
+    """The share of flagged items, with an interval in [0, 1] that is honest at both ends.
+
+    Wilson's interval, with two changes. The number of items is replaced by the number of
+    independent items that would vary as much as these groups do, ``share * (1 - share) /
+    variance`` (at most the number of items). The normal quantile is replaced by Student's t
+    with ``groups - 1`` degrees of freedom, because that variance is itself uncertain. A
+    bootstrap would give width 0 when no item, or every item, is flagged: nothing is then
+    known about how items of one group go together, so each group counts as a single item
+    (with unequal sizes as Kish's ``n^2 / sum(size^2)`` items). That is the worst case, so
+    the interval at 0 of 40 items may be wider than at 1 of 40.
+
+    Coverage of nominal 95 % intervals, for shares of .005 to .5, 10 to 40 groups and
+    intra-group correlations of 0 to .99: 92-99 %.
+
+    Args:
+        flags: One truth value (or 0 or 1) per item.
+        groups: The group of each item.
+        level: As in :func:`cluster_mean`.
+    """
+    check_level(level)
+    part = partition(flags, groups)
+    odd = part.values[(part.values != 0) & (part.values != 1)]
+    if part.values.ndim != 1 or odd.size:
+        found = odd[0] if odd.size else f"shape {part.values.shape}"
+        raise BadData(
+            f"flags must be true or false (1 or 0) for each item, got {found}. "
+            "Compare with a threshold first, or use cluster_mean."
+        )
+    count, sizes, flagged = len(part.names), part.sizes, part.totals
+    items = int(sizes.sum())
+    share = float(flagged.sum()) / items
+    if share in (0.0, 1.0):
+        effective = items**2 / float(np.square(sizes).sum())
+        reach = float(ndtri((1 + level) / 2))
+    else:
+        excess = np.square(flagged - share * sizes).sum()
+        variance = count / (count - 1) * float(excess) / items**2
+        effective = share * (1 - share) / max(variance, share * (1 - share) / items)
+        reach = float(stdtrit(count - 1, (1 + level) / 2))
+    pull = reach**2 / effective
+    middle = (share + pull / 2) / (1 + pull)
+    half = float(np.sqrt(pull * (share * (1 - share) + pull / 4))) / (1 + pull)
+    # Algebra keeps the share inside; rounding needs a hand at the ends.
+    low = 0.0 if share == 0 else min(max(middle - half, 0.0), share)
+    high = 1.0 if share == 1 else max(min(middle + half, 1.0), share)
+    return Estimate(share, low, high, count)
+
+
+def _statistics(
+    part: Partition, statistic: Statistic, weights: Int[np.ndarray, "draw group"]
+) -> Float[np.ndarray, " draw"]:
+    """The statistic of each draw, where a draw says how often each group occurs."""
+    if callable(statistic):
+        repeats = weights[:, part.codes]
+        found = np.array([statistic(np.repeat(part.values, row)) for row in repeats], float)
+        if found.ndim != 1 or not np.isfinite(found).all():
+            raise BadData(
+                "the statistic gave something else than one finite number on a resample of "
+                "the items. Use one that every resample has, such as a mean or a quantile."
+            )
+        return found
+    if statistic == "mean":
+        return (weights @ part.totals) / (weights @ part.sizes)
+    if statistic not in _QUANTILES:
+        raise unknown("statistic", statistic, ["mean", *_QUANTILES])
+    block = max(1, _BLOCK // len(part.values))
+    pieces = [
+        _quantiles(part, _QUANTILES[statistic], weights[start : start + block])
+        for start in range(0, len(weights), block)
+    ]
+    return np.concatenate(pieces)
+
+
+def _quantiles(
+    part: Partition, share: float, weights: Int[np.ndarray, "draw group"]
+) -> Float[np.ndarray, " draw"]:
+    """`numpy.quantile` of each draw, without building the draws."""
+    order = np.argsort(part.values, kind="stable")
+    values = part.values[order]
+    upto = np.cumsum(weights[:, part.codes[order]], axis=1, dtype=np.int32)
+    position = (upto[:, -1] - 1) * share
+    below, above = np.floor(position).astype(int), np.ceil(position).astype(int)
+    low = values[(upto > below[:, None]).argmax(axis=1)]
+    high = values[(upto > above[:, None]).argmax(axis=1)]
+    return low + (high - low) * (position - below)

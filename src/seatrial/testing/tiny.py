@@ -1,0 +1,182 @@
+"""Tiny random models of many families, with a tokenizer to match: the ground for exactness tests."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from seatrial.errors import unknown
+from seatrial.model.load import ModelCard, fingerprint_of_parameters
+from seatrial.model.model import Model
+
+VOCABULARY = 320
+
+_COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+_GROUPED = {**_COMMON, "num_key_value_heads": 2}
+# Heads that do not add up to the width: 4 x 12 = 48, while d_model is 32 (trap T9).
+_WIDE = {**_GROUPED, "head_dim": 12}
+_GPT = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 32,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 256,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+_FALCON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", _GROUPED),
+    "mistral": ("mistral", {**_GROUPED, "sliding_window": 5}),
+    "mixtral": ("mixtral", {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen2": ("qwen2", _GROUPED),
+    "qwen3": ("qwen3", _WIDE),
+    "gemma": ("gemma", _WIDE),
+    "gemma2": ("gemma2", {**_WIDE, "sliding_window": 5, "query_pre_attn_scalar": 12}),
+    "gemma3": (
+        "gemma3_text",
+        {
+            **_WIDE,
+            "sliding_window": 5,
+            "query_pre_attn_scalar": 12,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+    "phi3": ("phi3", _GROUPED),
+    "olmo": ("olmo", _GROUPED),
+    "olmo2": ("olmo2", _GROUPED),
+    "gpt2": ("gpt2", _GPT),
+    "gptj": ("gptj", {**_GPT, "rotary_dim": 4}),
+    "gpt_neox": ("gpt_neox", _COMMON),
+    "opt": (
+        "opt",
+        {
+            **{k: v for k, v in _COMMON.items() if k != "intermediate_size"},
+            "ffn_dim": 48,
+            "word_embed_proj_dim": 32,
+        },
+    ),
+    "falcon": ("falcon", _FALCON),
+    "falcon-new": ("falcon", {**_FALCON, "num_kv_heads": 2, "new_decoder_architecture": True}),
+    "falcon-alibi": (
+        "falcon",
+        {**_FALCON, "alibi": True, "parallel_attn": False, "multi_query": False},
+    ),
+    "bloom": ("bloom", {**_FALCON, "n_layer": 3, "n_head": 4}),
+    "stablelm": ("stablelm", _GROUPED),
+    "cohere": ("cohere", _GROUPED),
+    "granite": (
+        "granite",
+        {
+            **_GROUPED,
+            "residual_multiplier": 0.22,
+            "logits_scaling": 2.0,
+            "embedding_multiplier": 3.0,
+        },
+    ),
+    "lfm2": (
+        "lfm2",
+        {**_GROUPED, "layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 3},
+    ),
+}
+"""Family -> (model type of transformers, configuration)."""
+
+_CORPUS = (
+    "Is the following statement something you would say? Yes or no. I would rather walk to the "
+    "station than wait for the next train. The answer is yes, and the answer is no. Question: what "
+    "does the sea look like today? Answer: it is calm, clear and blue (A) or (B) rough and grey."
+)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<eos>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@cache
+def tiny_tokenizer(*, bos: bool = True, chat: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with 320 tokens; it can write any text."""
+    specials = ["<bos>", "<eos>", "<pad>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([_CORPUS] * 4, trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore
+            single="<bos> $A", special_tokens=[("<bos>", 0)]
+        )
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<bos>" if bos else None,
+        eos_token="<eos>",
+        pad_token="<pad>",
+    )
+    if chat:
+        wrapped.chat_template = ("<bos>" if bos else "") + CHAT_TEMPLATE
+    return wrapped
+
+
+def tiny_model(
+    family: str = "llama",
+    *,
+    seed: int = 0,
+    bos: bool = True,
+    chat: bool = False,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> Model:
+    """A random model of a family with 3 blocks, 32 wide, whose outputs depend on everything.
+
+    Args:
+        family: one of ``FAMILIES``.
+        seed: of the weights.
+        bos: whether its tokenizer puts a beginning-of-sequence token.
+        chat: whether it has a chat template.
+        dtype: of the weights.
+        options: further keyword arguments of ``Model``.
+
+    Raises:
+        UnknownName: for a family that is not in the table.
+    """
+    if family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+    kind, configuration = FAMILIES[family]
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **configuration))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            # Default initialisation is so small that a wrong mask or position would hide.
+            scale = 0.15 if parameter.ndim > 1 else 0.3
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    network = network.eval().requires_grad_(False).to(dtype)
+    name = f"tiny-{family}-{seed}"
+    card = ModelCard(name, "made in memory", fingerprint_of_parameters(network), "", 0, 0, 0, 0, "", "", "")
+    return Model(network, tiny_tokenizer(bos=bos, chat=chat), card, **options)

@@ -1,0 +1,180 @@
+"""The frozen records that every part of the house passes around; this module imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Point = Literal["resid", "attn", "mlp", "heads"]
+Split = Literal["fit", "select", "test"]
+Role = Literal["target", "transfer", "guard"]
+
+SPLITS: tuple[Split, ...] = ("fit", "select", "test")
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One place in the residual computation of a model.
+
+    ``resid`` is the output of a decoder block, ``attn`` and ``mlp`` are what that sublayer adds to
+    the residual stream (after its norm and scale where the family has them), ``heads`` is the input
+    of the attention output projection, all heads side by side.
+    """
+
+    layer: int
+    """Decoder block, counted from 0."""
+
+    point: Point = "resid"
+    """Which quantity of the block."""
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.point}"
+
+
+class Message(NamedTuple):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | tuple[Message, ...]
+"""Plain text, or a conversation that the model's own chat template renders."""
+
+
+class Text(NamedTuple):
+    """A prompt and what follows it, kept apart so that token positions can be named."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts that differ in the wanted property; ``positive`` shows it."""
+
+    id: str
+    group: str
+    """Items of one group never straddle two splits."""
+    positive: Text
+    negative: Text
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What a method may look at: the fit split of one concept."""
+
+    concept: str
+    pairs: tuple[Pair, ...]
+    encourage: str = ""
+    """An instruction that asks for the behaviour, for methods that work by prompting."""
+    discourage: str = ""
+    """Its opposite."""
+    fingerprint: str = ""
+    """Content hash of everything above; empty means: computed by the maker of the data."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A question to a model: how likely is each of these answers after this prompt?"""
+
+    id: str
+    group: str
+    prompt: Prompt
+    answers: tuple[str, ...]
+    """Continuations. After a plain prompt they are joined verbatim; after a conversation the model
+    puts the separator that its template calls for."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers to one request under one steering."""
+
+    log_probs: tuple[tuple[float, ...], ...]
+    """Answer by answer, the log-probability of each of its tokens, in nats."""
+
+    kl: tuple[tuple[float, ...], ...] | None = None
+    """KL(this || unsteered) of the next-token distribution at each of those tokens, in nats."""
+
+    @property
+    def sums(self) -> tuple[float, ...]:
+        """Total log-probability of each answer, in nats."""
+        return tuple(sum(tokens) for tokens in self.log_probs)
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """Mean log-probability per token of each answer, in nats."""
+        return tuple(sum(tokens) / len(tokens) for tokens in self.log_probs)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A text that a model generated."""
+
+    text: str
+    """The new text only, cut before the stop string that ended it."""
+    token_ids: tuple[int, ...]
+    """The new tokens, end-of-text included when it was produced."""
+    log_probs: tuple[float, ...]
+    """Log-probability of each new token under the steered model (before temperature), in nats."""
+    finish: Literal["length", "stop", "end"]
+    """Why it ended: the token limit, a stop string, or the end-of-text token."""
+
+
+class EditedToken(NamedTuple):
+    """One line of the position audit: a real token that a steering edits."""
+
+    position: int
+    """Index among the real tokens of the sequence, counted from 0."""
+    token: str
+    """The token as text."""
+    part: Literal["prompt", "answer"]
+    answer: int
+    """Which of the request's answers the sequence carries."""
+    predicts_scored: bool
+    """Whether the edit can reach the score of this answer: a scored token comes later."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a task makes of one answer."""
+
+    item: str
+    group: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its uncertainty; the only thing that tables print."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """How many independent groups it rests on."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    def excludes(self, point: float) -> bool:
+        """Whether the interval lies entirely on one side of a value."""
+        return self.low > point or self.high < point
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a fitted intervention comes from; travels with it on disk."""
+
+    model: str
+    """Identity of the model it was fitted on."""
+    d_model: int
+    method: str
+    options: dict[str, object]
+    data: str
+    """Fingerprint of the fit data."""
+    seed: int
+
+
+def texts_of(pairs: Sequence[Pair], side: Literal["positive", "negative"]) -> list[Text]:
+    """One side of every pair, in order."""
+    return [getattr(pair, side) for pair in pairs]
