@@ -135,6 +135,17 @@ def test_a_planted_curve_that_turns_back_is_flagged():
     assert not describe(DOSES, noisy(peak), GROUPS).monotone
 
 
+def test_noise_around_no_effect_is_hardly_ever_said_to_turn_back():
+    """Every dose wanders on its own: 21 pairs of doses are 21 chances to be fooled."""
+    flags = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        curve = np.repeat(rng.normal(size=(12, 7)), 4, axis=0) + rng.normal(size=(48, 7))
+        flags.append(not curvature(DOSES, curve, GROUPS, draws=100).monotone)
+
+    assert np.mean(flags) <= 0.05
+
+
 def test_a_falling_curve_is_monotone():
     response = describe(DOSES, noisy(-DOSES), GROUPS)
 

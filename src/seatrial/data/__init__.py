@@ -1,0 +1,15 @@
+"""Where items come from, and how they are split so that no claim is made on what was fitted."""
+
+from seatrial.data.core import CONCEPTS, Concept, Item, load_concept, load_prose
+from seatrial.data.split import check_disjoint, sample, split
+
+__all__ = [
+    "CONCEPTS",
+    "Concept",
+    "Item",
+    "check_disjoint",
+    "load_concept",
+    "load_prose",
+    "sample",
+    "split",
+]

@@ -1,0 +1,141 @@
+"""Our own contrastive behaviours: written for this project, offline, and yours in the same format."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, final
+
+from seatrial.errors import BadData, unknown
+
+FOLDER = files("seatrial.data") / "core"
+
+CONCEPTS: tuple[str, ...] = (
+    "interest-in-music",
+    "agreeableness",
+    "power-seeking",
+    "positive-sentiment",
+    "formality",
+)
+"""Names of the concepts that ship with the package."""
+
+
+@final
+@dataclass(frozen=True)
+class Item:
+    """One contrastive item: a statement to agree with or not, and a text to go on with."""
+
+    id: str
+    group: str
+    """Its topic; items of one topic never straddle two splits."""
+    statement: str
+    """A first-person sentence."""
+    matching: Literal["yes", "no"]
+    """Whether somebody with the behaviour would say it."""
+    prompt: str
+    """The neutral beginning of a passage."""
+    matching_text: str
+    """A continuation that shows the behaviour."""
+    other_text: str
+    """A continuation that shows its absence or opposite."""
+
+
+@final
+@dataclass(frozen=True)
+class Concept:
+    """A behaviour with its items."""
+
+    name: str
+    category: str
+    about: str
+    encourage: str
+    discourage: str
+    items: tuple[Item, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash, 12 hex digits."""
+        return fingerprint([self.encourage, self.discourage, *map(asdict, self.items)])
+
+
+def fingerprint(content: Sequence[object]) -> str:
+    """Content hash of plain values, 12 hex digits."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load_concept(name: str) -> Concept:
+    """A built-in concept by name, or your own from a ``.jsonl`` file.
+
+    Your file has one JSON object a line with the fields of ``Item``. A line with the single key
+    ``concept`` may describe it: ``{"concept": {"about": ..., "encourage": ..., "discourage": ...}}``.
+
+    Raises:
+        UnknownName: if it is neither a built-in concept nor a file.
+        BadData: if the file is empty, malformed, or one-sided.
+    """
+    if name in CONCEPTS:
+        about = tomllib.loads((FOLDER / "concepts.toml").read_text("utf-8"))[name]
+        lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
+        return Concept(name, items=parse_items(lines, name)[0], **about)
+    path = Path(name)
+    if path.suffix != ".jsonl" or not path.is_file():
+        raise unknown("concept", name, [*CONCEPTS, "or a path to your own .jsonl file"])
+    items, about = parse_items(path.read_text("utf-8").splitlines(), name)
+    return Concept(
+        path.stem,
+        str(about.get("category", "own")),
+        str(about.get("about", path.stem)),
+        str(about.get("encourage", "")),
+        str(about.get("discourage", "")),
+        items,
+    )
+
+
+def parse_items(lines: Sequence[str], name: str) -> tuple[tuple[Item, ...], dict]:
+    """Read items strictly.
+
+    Raises:
+        BadData: with the line and what is wrong with it.
+    """
+    wanted = [part.name for part in fields(Item)]
+    about: dict = {}
+    items: list[Item] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadData(f"{name}, line {number} is no JSON ({error}); write one object a line") from error
+        if isinstance(entry, dict) and set(entry) == {"concept"}:
+            about = entry["concept"]
+            continue
+        if not isinstance(entry, dict) or set(entry) != set(wanted):
+            keys = ", ".join(sorted(entry)) if isinstance(entry, dict) else type(entry).__name__
+            raise BadData(f"{name}, line {number} has the fields {keys}; wanted: {', '.join(wanted)}")
+        if entry["matching"] not in ("yes", "no"):
+            raise BadData(f"{name}, line {number}: matching is {entry['matching']!r}; write yes or no")
+        if blank := [key for key in wanted if not str(entry[key]).strip()]:
+            raise BadData(f"{name}, line {number}: {blank[0]} is empty; fill it in")
+        items.append(Item(**entry))
+    if not items:
+        raise BadData(f"{name} holds no items; give at least a few dozen, one JSON object a line")
+    for answer in ("yes", "no"):
+        if all(item.matching == answer for item in items):
+            raise BadData(
+                f"{name} is one-sided: the matching answer is {answer!r} for all {len(items)} items, "
+                "so saying it always would look like the behaviour; add items of the other kind"
+            )
+    if len({item.id for item in items}) < len(items):
+        raise BadData(f"{name} uses an id twice; give every item its own")
+    return tuple(items), about
+
+
+def load_prose() -> tuple[tuple[str, str], ...]:
+    """Neutral passages as (id, text), to see what steering costs elsewhere."""
+    lines = (FOLDER / "plain-prose.jsonl").read_text("utf-8").splitlines()
+    return tuple((entry["id"], entry["text"]) for entry in map(json.loads, lines))

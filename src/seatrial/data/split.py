@@ -1,0 +1,80 @@
+"""Splits by group and seed, disjoint by content, and seeded samples; never the first N."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import TypeVar
+
+import numpy as np
+
+from seatrial.data.core import Item
+from seatrial.errors import BadData, BadOption
+from seatrial.types import SPLITS, Split
+
+T = TypeVar("T")
+
+
+def split(
+    items: Sequence[Item], shares: Mapping[Split, float], *, seed: int
+) -> dict[Split, tuple[Item, ...]]:
+    """Deal whole groups to fit, select and test.
+
+    Args:
+        items: of one concept.
+        shares: of the groups, by split; they sum to 1.
+        seed: of the shuffle.
+
+    Raises:
+        BadOption: if the shares are not positive or do not sum to 1.
+        BadData: if there are too few groups, or two splits share content.
+    """
+    if set(shares) != set(SPLITS) or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
+        raise BadOption(f"shares of fit, select and test must be positive and sum to 1, not {dict(shares)}")
+    groups = sorted({item.group for item in items})
+    if len(groups) < 6:
+        raise BadData(
+            f"{len(groups)} groups are too few to split: fit, select and test need at least 2 each; "
+            "give items distinct `group` values"
+        )
+    shuffled = np.random.default_rng([seed, len(groups)]).permutation(np.array(groups))
+    first = max(2, round(shares["fit"] * len(groups)))
+    second = min(first + max(2, round(shares["select"] * len(groups))), len(groups) - 2)
+    dealt = dict(zip(SPLITS, np.split(shuffled, [first, second]), strict=True))
+    parts = {
+        name: tuple(item for item in items if item.group in set(chosen.tolist()))
+        for name, chosen in dealt.items()
+    }
+    check_disjoint(parts)
+    return parts
+
+
+def check_disjoint(parts: Mapping[Split, Sequence[Item]]) -> None:
+    """Refuse splits that share a group or a text, whatever the ids say (traps T38, T39).
+
+    Raises:
+        BadData: naming the text that two splits share.
+    """
+    contents = {name: {key: item for item in items for key in _keys(item)} for name, items in parts.items()}
+    for one, other in combinations(parts, 2):
+        shared = sorted(set(contents[one]) & set(contents[other]))
+        if shared:
+            raise BadData(
+                f"splits {one!r} and {other!r} share {shared[0]!r} (items "
+                f"{contents[one][shared[0]].id} and {contents[other][shared[0]].id}); remove the "
+                "copy, or give both items the same `group`"
+            )
+
+
+def _keys(item: Item) -> list[str]:
+    texts = [item.statement, f"{item.prompt} {item.matching_text}", f"{item.prompt} {item.other_text}"]
+    return [f"group {item.group}", *(re.sub(r"\W+", " ", text.lower()).strip() for text in texts)]
+
+
+def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]:
+    """At most ``limit`` items, drawn by seed and kept in their order."""
+    if limit is None or limit >= len(items):
+        return tuple(items)
+    if limit < 1:
+        raise BadOption(f"a limit must be at least 1, not {limit}")
+    picked = np.random.default_rng([seed, len(items), limit]).permutation(len(items))[:limit]
+    return tuple(items[k] for k in sorted(picked.tolist()))

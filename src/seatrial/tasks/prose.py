@@ -1,0 +1,56 @@
+"""What does it cost elsewhere? Perplexity of neutral prose, and how far the model drifts on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from seatrial.tasks.base import Task
+from seatrial.types import Answer, Request, Role, Score, Split
+
+PROMPT_WORDS = 5
+
+
+@final
+@dataclass(frozen=True)
+class Prose(Task):
+    """Teacher-forced loss per token, and KL(steered || unsteered), on passages about nothing else.
+
+    The first five words of a passage are the prompt, so that steering applies from there on as it
+    would in use. The ratio of perplexities is exp(loss steered - loss unsteered), item by item.
+    """
+
+    name: ClassVar[str] = "prose"
+    summary: ClassVar[str] = "guard: loss and KL to the unsteered model on neutral prose"
+    role: ClassVar[Role] = "guard"
+    metric: ClassVar[str] = "loss"
+    unit: ClassVar[str] = "nats per token"
+    needs_kl: ClassVar[bool] = True
+
+    passages: tuple[tuple[str, str], ...]
+    """(id, text)."""
+
+    def requests(self, split: Split) -> Sequence[Request]:
+        requests = []
+        for identity, text in self.passages:
+            words = text.split(" ")
+            prompt, rest = " ".join(words[:PROMPT_WORDS]), " ".join(words[PROMPT_WORDS:])
+            requests.append(Request(identity, identity, prompt, (f" {rest}",)))
+        return requests
+
+    def score(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Sequence[Score]:
+        scores = []
+        for request, answer in zip(requests, answers, strict=True):
+            assert answer.kl is not None
+            tokens = len(answer.log_probs[0])
+            scores.append(
+                Score(
+                    request.id,
+                    request.group,
+                    {
+                        "loss": -answer.means[0],
+                        "kl": sum(answer.kl[0]) / tokens,
+                        "tokens": float(tokens),
+                    },
+                )
+            )
+        return scores
