@@ -67,3 +67,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UnknownName(f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}")
+
+
+def sentence(error: BaseException) -> str:
+    """The first line of somebody else's error message, without its full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

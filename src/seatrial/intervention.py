@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, final
+from typing import NamedTuple, final, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 
 from seatrial.edits import EDITS, Add, Edit
 from seatrial.errors import BadFile, BadOption, StoreFault
-from seatrial.types import Message, Origin, Prompt, Site
+from seatrial.types import Message, Origin, Point, Prompt, Site
 
 FORMAT = 1
 """Version of the file format; a file of another version is refused."""
@@ -124,12 +125,18 @@ class Intervention:
         """Write the intervention as safetensors with a JSON header.
 
         Raises:
+            BadOption: for an edit of a kind that is not in ``EDITS``.
             StoreFault: if the file cannot be written (disk full, no permission).
         """
         kinds = {kind: name for name, kind in EDITS.items()}
         tensors: dict[str, torch.Tensor] = {}
         listed = []
         for number, (site, edit) in enumerate(self.edits.items()):
+            if type(edit) not in kinds:
+                raise BadOption(
+                    f"an edit of kind {type(edit).__name__!r} cannot be saved; the kinds on disk "
+                    f"are {', '.join(EDITS)}. Add yours to seatrial.edits.EDITS"
+                )
             listed.append({"layer": site.layer, "point": site.point, "kind": kinds[type(edit)]})
             for part in fields(edit):  # pyright: ignore[reportArgumentType]
                 value = getattr(edit, part.name)
@@ -154,7 +161,8 @@ class Intervention:
             )
             partial.replace(path)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise StoreFault(f"cannot write {path}: {error}; free space or choose another place") from error
 
     @staticmethod
@@ -187,6 +195,8 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
         header = json.loads(header_text)
     except json.JSONDecodeError as error:
         raise BadFile(f"{path} has a broken header ({error}); fit it again") from error
+    if not isinstance(header, dict):
+        raise BadFile(f"{path} has a header that is no table of fields; fit it again")
     if header.get("format") != FORMAT:
         raise BadFile(
             f"{path} has format version {header.get('format')!r}, this seatrial reads {FORMAT}; "
@@ -202,12 +212,17 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
         for number, entry in enumerate(header["edits"]):
             kind = EDITS[entry["kind"]]
             parts = {part.name: tensors[f"{number}.{part.name}"] for part in fields(kind)}  # pyright: ignore[reportArgumentType]
-            edits[Site(entry["layer"], entry["point"])] = kind(**parts)
+            layer, point = entry["layer"], entry["point"]
+            if type(layer) is not int or layer < 0 or point not in get_args(Point):
+                raise BadFile(f"{path} edits at {layer!r}.{point}, which is no site; fit it again")
+            edits[Site(layer, point)] = kind(**parts)
         prompt = PromptEdit(**header["prompt"]) if header["prompt"] else None
         origin = Origin(**header["origin"]) if header["origin"] else None
         return Intervention(edits, header["tokens"], prompt, origin)
     except (KeyError, TypeError) as error:
         raise BadFile(f"{path} lacks or misnames a part ({error}); fit it again") from error
+    except BadOption as error:
+        raise BadFile(f"{path} holds a value out of range ({error}); fit it again") from error
 
 
 class Steering(NamedTuple):

@@ -26,7 +26,6 @@ from seatrial import errors
 from seatrial.model.load import (
     MODELS,
     Source,
-    card_of,
     fingerprint_of_files,
     fingerprint_of_parameters,
     load,
@@ -36,6 +35,7 @@ from seatrial.model.load import (
 
 # The package offers the function under the same name as the module.
 pulling = importlib.import_module("seatrial.model.pull")
+converting = importlib.import_module("seatrial.model.convert")
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *ALPHABET, "ĠĠ", "Ġ1"]
@@ -195,7 +195,7 @@ def test_both_rotary_bases_of_gemma_are_written(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"rope_parameters": rope}))
     (tmp_path / "tokenizer_config.json").write_text("{}")
 
-    pulling.spell_for_older_readers(tmp_path)
+    converting.spell_for_older_readers(tmp_path)
 
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["rope_theta"], config["rope_local_base_freq"]) == (1e6, 1e4)
@@ -214,7 +214,7 @@ def test_conversion_that_changes_the_model_is_refused(registry, cache, monkeypat
         file = folder / "config.json"
         file.write_text(file.read_text().replace("100000.0", "10000.0"))
 
-    monkeypatch.setattr(pulling, "spell_for_older_readers", wrong_base)
+    monkeypatch.setattr(converting, "spell_for_older_readers", wrong_base)
 
     with pytest.raises(errors.BadFile, match=r"converted model differs from tiny\.gguf"):
         pull("tiny", source="registry", cache=cache, say=quietly)
@@ -497,13 +497,8 @@ def test_tiny_folder_loads(folder):
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert tokenizer.decode(tokenizer("a  1")["input_ids"]) == "a  1"
-    assert (card.name, card.source, card.architecture) == (
-        "tiny",
-        "folder",
-        "LlamaForCausalLM",
-    )
-    assert (card.d_model, card.n_layers, card.vocabulary) == (32, 2, len(TOKENS))
-    assert (card.dtype, card.attention) == ("float32", "sdpa")
+    assert (card.name, card.source, type(model)) == ("tiny", "folder", LlamaForCausalLM)
+    assert (model.dtype, model.config._attn_implementation) == (torch.float32, "sdpa")
 
 
 def test_loading_prints_nothing(folder, capfd):
@@ -513,12 +508,11 @@ def test_loading_prints_nothing(folder, capfd):
 
 
 def test_dtype_and_attention_can_be_chosen(folder):
-    model, _, card = load(
+    model, _, _ = load(
         locate(str(folder)), dtype="bfloat16", device="cpu", attention="eager"
     )
 
-    assert model.dtype == torch.bfloat16
-    assert (card.dtype, card.attention) == ("bfloat16", "eager")
+    assert (model.dtype, model.config._attn_implementation) == (torch.bfloat16, "eager")
 
 
 def test_identity_does_not_depend_on_dtype(folder):
@@ -570,14 +564,6 @@ def test_fingerprint_of_parameters_follows_the_weights(folder):
 
     assert before == again
     assert fingerprint_of_parameters(model) != before
-
-
-def test_card_of_a_model_in_memory_takes_its_parameters(folder):
-    model, _, _ = load(locate(str(folder)))
-
-    card = card_of(model, "mine")
-
-    assert card.identity == f"mine (made in memory, {fingerprint_of_parameters(model)})"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Where items come from, and how they are split so that no claim is made on what was fitted."""
 
 from seatrial.data.core import CONCEPTS, Concept, Item, load_concept, load_prose
-from seatrial.data.split import check_disjoint, sample, split
+from seatrial.data.split import check_disjoint, sample, sample_balanced, split
 
 __all__ = [
     "CONCEPTS",
@@ -11,5 +11,6 @@ __all__ = [
     "load_concept",
     "load_prose",
     "sample",
+    "sample_balanced",
     "split",
 ]

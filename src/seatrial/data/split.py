@@ -71,10 +71,29 @@ def _keys(item: Item) -> list[str]:
 
 
 def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]:
-    """At most ``limit`` items, drawn by seed and kept in their order."""
+    """At most ``limit`` things, drawn by seed and kept in their order.
+
+    Raises:
+        BadOption: for a limit below 1.
+    """
     if limit is None or limit >= len(items):
         return tuple(items)
     if limit < 1:
         raise BadOption(f"a limit must be at least 1, not {limit}")
     picked = np.random.default_rng([seed, len(items), limit]).permutation(len(items))[:limit]
     return tuple(items[k] for k in sorted(picked.tolist()))
+
+
+def sample_balanced(items: Sequence[Item], limit: int | None, *, seed: int) -> tuple[Item, ...]:
+    """At most ``limit`` items, as many whose matching answer is yes as no, in their order.
+
+    Raises:
+        BadOption: for a limit below 2.
+    """
+    if limit is None or limit >= len(items):
+        return tuple(items)
+    if limit < 2:
+        raise BadOption(f"a limit of items must be at least 2, one of each kind, not {limit}")
+    kinds = [[item for item in items if item.matching == answer] for answer in ("yes", "no")]
+    kept = {item.id for kind in kinds for item in sample(kind, limit // 2, seed=seed)}
+    return tuple(item for item in items if item.id in kept)

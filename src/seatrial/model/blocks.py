@@ -9,6 +9,7 @@ arithmetic does not fit is refused rather than steered wrongly.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, final
 
 import torch
@@ -127,17 +128,32 @@ def _recording(model: nn.Module) -> Iterator[dict[nn.Module, _Seen]]:
         yield seen
 
 
-def _probe(model: PreTrainedModel, ids: list[int]) -> tuple[dict[nn.Module, _Seen], DynamicCache]:
+def _run(model: PreTrainedModel, ids: list[int], cache: DynamicCache, start: int = 0) -> Any:
+    """Read ``ids[start:]`` after what the cache holds."""
     tokens = torch.tensor([ids], device=model.get_input_embeddings().weight.device)
-    cache = DynamicCache(config=model.config)
-    with torch.inference_mode(), _recording(model) as seen:
-        model(
-            input_ids=tokens,
+    with torch.inference_mode():
+        return model(
+            input_ids=tokens[:, start:],
             attention_mask=torch.ones_like(tokens),
             past_key_values=cache,
             use_cache=True,
         )
-    return seen, cache
+
+
+def _probe(
+    model: PreTrainedModel, ids: list[int]
+) -> tuple[dict[nn.Module, _Seen], DynamicCache, Any]:
+    cache = DynamicCache(config=model.config)
+    with _recording(model) as seen:
+        output = _run(model, ids, cache)
+    return seen, cache, output
+
+
+def _stepwise(model: PreTrainedModel, ids: list[int]) -> Any:
+    """Like ``_probe``, but the last token is read on its own, from the cache."""
+    cache = DynamicCache(config=model.config)
+    _run(model, ids[:-1], cache)
+    return _run(model, ids, cache, start=len(ids) - 1)
 
 
 def dissect(model: PreTrainedModel, name: str) -> Anatomy:
@@ -153,9 +169,16 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = [(3 + 7 * k) % vocabulary for k in range(PROBE_TOKENS)]
     try:
-        seen, cache = _probe(model, ids)
-        other_end, _ = _probe(model, [*ids[:-1], (ids[-1] + 1) % vocabulary])
-    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        seen, cache, output = _probe(model, ids)
+        other_end, _, _ = _probe(model, [*ids[:-1], (ids[-1] + 1) % vocabulary])
+        stepwise = _stepwise(model, ids)
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        NotImplementedError,
+        LookupError,
+    ) as error:
         raise UnsupportedModel(
             f"{name!r} ({type(model).__name__}) cannot be run as a decoder with a cache "
             f"({error}); seatrial steers causal language models of transformers"
@@ -181,6 +204,15 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
         raise UnsupportedModel(
             f"{name!r} ({type(model).__name__}) has no unembedding (get_output_embeddings() is "
             "None), so it gives no next-token distribution to measure"
+        )
+    whole, step = output.logits[:, -1].float(), stepwise.logits[:, -1].float()
+    # Half precision differs by rounding; a cache that is ignored differs by the whole context.
+    slack = max(1e-3, 16 * torch.finfo(output.logits.dtype).eps) * float(whole.abs().max())
+    if not torch.allclose(whole, step, rtol=0, atol=slack):
+        raise UnsupportedModel(
+            f"{name!r} ({type(model).__name__}) does not continue from the cache it was given, "
+            "so its generated text would be wrong; seatrial needs a family that takes "
+            "past_key_values"
         )
     inside = {part for module in chain for part in module.modules()}
     norms = [
@@ -217,9 +249,11 @@ def _longest_chain(
         shapes = {(tuple(c.input.shape), tuple(c.output.shape)) for c in calls}  # pyright: ignore
         if len(shapes) != 1 or len({shape for pair in shapes for shape in pair}) != 1:
             return False
+        if min(shapes)[0][:2] != (1, PROBE_TOKENS):  # rows first, then tokens
+            return False
         return all(
             torch.equal(earlier.output, later.input)  # pyright: ignore
-            for earlier, later in zip(calls, calls[1:], strict=False)
+            for earlier, later in pairwise(calls)
         )
 
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList)]

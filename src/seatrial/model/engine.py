@@ -12,7 +12,7 @@ Tests hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_
 import inspect
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
@@ -114,17 +114,31 @@ class Engine:
 
     @torch.inference_mode()
     def answer(
-        self, requests: Sequence[Request], under: Sequence[Steering], *, kl: bool
+        self,
+        requests: Sequence[Request],
+        under: Sequence[Steering],
+        *,
+        kl: bool,
+        progress: Callable[[float], None] | None = None,
     ) -> list[list[Answer]]:
         """Score every answer of every request under every steering.
 
         A steering with dose 0, or without any edit, gets the unsteered answer itself, bit for bit.
         """
         plain = [self.encoder.encode(request.prompt, request.answers) for request in requests]
+        self.check_context(max(len(text.ids) for answers in plain for text in answers))
         self._check_reach(requests, plain, under)
         results = [_Results() for _ in under]
+        done = 0.0
+
+        def advance(steerings: float) -> None:
+            nonlocal done
+            done += steerings * len(chunk) / (len(requests) * len(under))
+            if progress is not None:
+                progress(min(done, 1.0))
+
         for chunk in self._chunks(plain):
-            self._answer_chunk(chunk, requests, plain, under, results, kl)
+            self._answer_chunk(chunk, requests, plain, under, results, kl, advance)
         return [
             [
                 _answer(result, index, len(request.answers), kl)
@@ -132,6 +146,20 @@ class Engine:
             ]
             for result in results
         ]
+
+    def check_context(self, tokens: int) -> None:
+        """Refuse a sequence that is longer than the model can read.
+
+        Raises:
+            BadData: if it is.
+        """
+        config = self.network.config.get_text_config(decoder=True)
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is not None and tokens > limit:
+            raise BadData(
+                f"a text needs {tokens} tokens, but this model reads {limit} at most; give "
+                "shorter prompts, shorter answers or fewer tokens to generate"
+            )
 
     def _check_reach(
         self,
@@ -153,11 +181,15 @@ class Engine:
 
     def _chunks(self, encoded: Sequence[tuple[Encoded, ...]]) -> Iterator[list[int]]:
         """Requests of similar length, few enough for the budget."""
-        config = self.network.config.get_text_config(decoder=True)
-        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        d_head = getattr(config, "head_dim", None) or self.anatomy.d_model // config.num_attention_heads
-        per_token = 2 * len(self.anatomy.blocks) * kv_heads * d_head * self.network.dtype.itemsize
-        limit = min(self.budget.tokens, max(1, 2 * self.budget.cache_bytes // per_token))
+        limit = self.budget.tokens
+        if self.anatomy.shares_prefix:
+            config = self.network.config.get_text_config(decoder=True)
+            n_heads = config.num_attention_heads
+            kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
+            d_head = getattr(config, "head_dim", None) or self.anatomy.d_model // n_heads
+            per_token = 2 * len(self.anatomy.blocks) * kv_heads * d_head
+            per_token *= self.network.dtype.itemsize
+            limit = min(limit, max(1, 2 * self.budget.cache_bytes // per_token))
         order = sorted(range(len(encoded)), key=lambda k: (encoded[k][0].n_prompt, k))
         chunk: list[int] = []
         for index in order:
@@ -177,6 +209,7 @@ class Engine:
         under: Sequence[Steering],
         results: list[_Results],
         kl: bool,
+        advance: Callable[[float], None],
     ) -> None:
         groups = self._groups(under)
         canonical = (None, self.anatomy.shares_prefix)
@@ -207,7 +240,10 @@ class Engine:
                 for s in same:
                     if not under[s].intervention.edits:
                         _merge(results[s], own)
-                self._replay(layout, frontier, edited, under, results, base if kl else None)
+                self._replay(
+                    layout, frontier, edited, under, results, base if kl else None, advance
+                )
+                advance(len(same) - len(edited))
         for s, asked in enumerate(under):
             if not _is_active(asked):
                 _merge(results[s], unsteered)
@@ -315,6 +351,7 @@ class Engine:
         under: Sequence[Steering],
         results: list[_Results],
         base: dict[tuple[int, int], Tensor] | None,
+        advance: Callable[[float], None],
     ) -> None:
         """Answer under steerings that share a frontier, stacked over steerings and rows."""
         n_rows = len(layout.rows)
@@ -339,6 +376,7 @@ class Engine:
             hidden = layout.hidden[frontier][picked] if frontier else None
             logits = self._forward(layout, picked, frontier, hidden, segments)
             self._score(layout, picked, logits, owners, base, fill=False)
+            advance((stop - start) / n_rows)
 
     def _forward(
         self,
@@ -415,13 +453,18 @@ class Engine:
                 reference = _aligned(wanted, base)
                 divergences = (log_dist.exp() * (log_dist - reference)).sum(-1).tolist()
         if not all(math.isfinite(score) for score in scores):
-            raise SteeringFault(
-                "a score is not finite: the edited activations overflowed "
-                f"{self.network.dtype}; use a smaller dose or load the model in float32"
-            )
+            raise overflow(self.network.dtype)
         for (k, target), score, divergence in zip(wanted, scores, divergences, strict=True):
             owners[k].log_probs[target.request, target.answer].append(score)
             owners[k].kl[target.request, target.answer].append(divergence)
+
+
+def overflow(dtype: torch.dtype) -> SteeringFault:
+    """The one sentence for activations that an edit drove out of range."""
+    return SteeringFault(
+        f"a score is not finite: the edited activations overflowed {dtype}; use a smaller dose "
+        "or load the model in float32"
+    )
 
 
 def _is_active(asked: Steering) -> bool:

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from seatrial.errors import BadOption
 from seatrial.intervention import Steering, scope_span
-from seatrial.model.engine import Engine
+from seatrial.model.engine import Engine, overflow
 from seatrial.model.hooks import Segment, steering
 from seatrial.types import Completion, Prompt
 
@@ -33,11 +33,13 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise BadOption(f"max_tokens must be at least 1, not {self.max_tokens}")
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
+        if not self.temperature >= 0 or not 0 < self.top_p <= 1:
             raise BadOption(
                 f"temperature must be at least 0 and top_p in (0, 1], not {self.temperature} "
                 f"and {self.top_p}"
             )
+        if "" in self.stop:
+            raise BadOption("an empty stop string would end every text at once; leave it out")
 
 
 @dataclass
@@ -67,6 +69,7 @@ def generate(
             if intervention.prompt is not None:
                 prompt = intervention.prompt(prompt, dose)
             ids = engine.encoder.prompt_ids(prompt)
+            engine.check_context(len(ids) + sampling.max_tokens)
             steered = dose != 0 and bool(intervention.edits)
             # Dose 0 is the unsteered model itself, so it shares the unsteered sequence.
             key = (ids, (id(intervention), dose) if steered else None)
@@ -171,6 +174,8 @@ def _choose(
     for k, row in enumerate(batch):
         if row.finish:
             continue
+        if log_probs[k].isnan().any():
+            raise overflow(engine.network.dtype)
         token = _pick(logits[k], row.generator, sampling)
         chosen[k] = token
         row.new.append(token)

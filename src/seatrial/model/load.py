@@ -27,17 +27,16 @@ from seatrial.errors import (
     BadOption,
     UnknownName,
     UnsupportedModel,
+    sentence,
     unknown,
 )
+from seatrial.model.convert import quiet, read_gguf
 from seatrial.model.pull import (
     MODELS,
     SmallModel,
     Source,
     pull,
     pulled,
-    quiet,
-    read_gguf,
-    sentence,
     snapshot,
 )
 
@@ -46,7 +45,6 @@ __all__ = [
     "ModelCard",
     "SmallModel",
     "Source",
-    "card_of",
     "fingerprint_of_files",
     "fingerprint_of_parameters",
     "load",
@@ -71,15 +69,6 @@ class ModelCard:
     """Where the weights come from, see ``Source``."""
     fingerprint: str
     """12 hex digits of the weights; the same for every dtype and device."""
-    architecture: str
-    d_model: int
-    n_layers: int
-    vocabulary: int
-    """Rows of the unembedding; the tokenizer may know fewer tokens."""
-    parameters: int
-    dtype: str
-    device: str
-    attention: str
     licence: str = ""
 
     @property
@@ -189,33 +178,8 @@ def load(
         tokenizer = read_tokenizer(source.path)
     nn.Module.to(model, place).eval().requires_grad_(False)
     fingerprint = fingerprint_of_files(files)
-    card = card_of(model, source.name, source.source, fingerprint, source.licence)
+    card = ModelCard(source.name, source.source, fingerprint, source.licence)
     return model, tokenizer, card
-
-
-def card_of(
-    model: PreTrainedModel,
-    name: str,
-    source: str = "made in memory",
-    fingerprint: str | None = None,
-    licence: str = "",
-) -> ModelCard:
-    """Describe a model in memory; without a fingerprint, its parameters are taken."""
-    text = model.config.get_text_config()
-    return ModelCard(
-        name=name,
-        source=source,
-        fingerprint=fingerprint or fingerprint_of_parameters(model),
-        architecture=type(model).__name__,
-        d_model=text.hidden_size,
-        n_layers=text.num_hidden_layers,
-        vocabulary=text.vocab_size,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
-        attention=str(text._attn_implementation),
-        licence=licence,
-    )
 
 
 def device_of(device: str) -> torch.device:

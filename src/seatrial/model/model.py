@@ -1,7 +1,7 @@
 """The model as the rest of the house sees it: ask, generate, read; never changed by any of it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, final
 
 import torch
@@ -117,6 +117,7 @@ class Model:
         under: Sequence[Steering] = (UNSTEERED,),
         *,
         kl: bool = False,
+        progress: Callable[[float], None] | None = None,
     ) -> list[list[Answer]]:
         """How likely each answer is, under each steering: ``[steering][request]``.
 
@@ -124,6 +125,7 @@ class Model:
             requests: prompts with candidate answers.
             under: interventions with doses; dose 0 is the unsteered model bit for bit.
             kl: also give KL(steered || unsteered) of the next-token distribution at each token.
+            progress: told which share of the work is done, now and then.
 
         Raises:
             BadData: for answers without tokens, or without anything before them.
@@ -134,7 +136,7 @@ class Model:
             self.check(intervention)
         if not requests:
             return [[] for _ in under]
-        return self.engine.answer(requests, under, kl=kl)
+        return self.engine.answer(requests, under, kl=kl, progress=progress)
 
     def generate(
         self,

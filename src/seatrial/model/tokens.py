@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, final
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from seatrial.errors import BadData, BadOption
+from seatrial.errors import BadData, BadOption, sentence
 from seatrial.intervention import Intervention, scope_span
 from seatrial.types import EditedToken, Message, Prompt, Request, Text
 
@@ -88,7 +88,13 @@ class Encoder:
         except (TemplateError, ValueError):
             # Some templates (Gemma, early Mistral) refuse a system message; their authors put it
             # in front of the first user turn.
-            text = self._template(_fold_system(prompt), ends_open)
+            try:
+                text = self._template(_fold_system(prompt), ends_open)
+            except (TemplateError, ValueError) as error:
+                raise BadData(
+                    f"the model's chat template refuses this conversation ({sentence(error)}); "
+                    "give an optional system message, then user and assistant in turn"
+                ) from error
         return Rendered(text, "", True)
 
     def _template(self, prompt: tuple[Message, ...], ends_open: bool) -> str:

@@ -178,5 +178,5 @@ def tiny_model(
             parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     network = network.eval().requires_grad_(False).to(dtype)
     name = f"tiny-{family}-{seed}"
-    card = ModelCard(name, "made in memory", fingerprint_of_parameters(network), "", 0, 0, 0, 0, "", "", "")
+    card = ModelCard(name, "made in memory", fingerprint_of_parameters(network))
     return Model(network, tiny_tokenizer(bos=bos, chat=chat), card, **options)

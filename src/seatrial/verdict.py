@@ -1,0 +1,108 @@
+"""From estimates to a judgement: one label, and the reasons in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+from seatrial.stats import DoseResponse, beats
+from seatrial.study import Limit
+from seatrial.types import Estimate
+
+Label = Literal[
+    "works",
+    "works at a price",
+    "unreliable",
+    "no better than a control",
+    "no effect",
+    "reverses",
+]
+
+LABELS: dict[Label, str] = {
+    "works": "moves the behaviour, beyond every control, for most items, within the budget",
+    "works at a price": "moves the behaviour beyond every control, but damages other text more than "
+    "the budget allows, or cannot be shown not to",
+    "unreliable": "moves the behaviour beyond every control on average, but too many items move the "
+    "wrong way",
+    "no better than a control": "moves the behaviour, but a random or shuffled vector may do as much",
+    "no effect": "no movement that can be told from none",
+    "reverses": "moves the behaviour the wrong way, beyond every control",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Price:
+    """What a steering costs on neutral prose at one dose, against the unsteered model."""
+
+    dose: float
+    perplexity_ratio: Estimate
+    """1 means no damage."""
+    kl: Estimate
+    """Mean KL(steered || unsteered) per token, in nats."""
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """A label with its reasons; nothing works unless it beats the control band."""
+
+    label: Label
+    reasons: tuple[str, ...]
+
+
+def judge(
+    response: DoseResponse, band: Estimate, prices: Sequence[Price], limit: Limit, unit: str
+) -> Verdict:
+    """Judge one method on one task.
+
+    Args:
+        response: the dose-response of the method.
+        band: the control band of the mean slope.
+        prices: at every dose that was measured.
+        limit: what is acceptable.
+        unit: of the metric, for the reasons.
+    """
+    slope = response.steerability
+    moved = f"mean slope {slope} {unit} per dose"
+    controls = f"control band [{band.low:.2f}, {band.high:.2f}]"
+    if not slope.excludes(0.0):
+        return Verdict("no effect", (f"{moved}: the interval holds 0",))
+    if slope.high < 0:
+        if beats(_mirrored(slope), _mirrored(band)):
+            return Verdict("reverses", (f"{moved}, below the {controls}",))
+        return Verdict("no better than a control", (f"{moved}, inside the {controls}",))
+    if not beats(slope, band):
+        return Verdict("no better than a control", (f"{moved}, not above the {controls}",))
+    reasons = [f"{moved}, above the {controls}"]
+    if response.anti_steerable.value > limit.anti_steerable:
+        reasons.append(
+            f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all, "
+            f"more than {limit.anti_steerable:.0%}"
+        )
+        return Verdict("unreliable", tuple(reasons))
+    reasons.append(f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all")
+    if not response.monotone:
+        reasons.append("the mean curve both rises and falls: look at it before choosing a dose")
+    label, why = _price(prices, limit)
+    return Verdict(label, (*reasons, why))
+
+
+def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
+    used = [price for price in prices if abs(price.dose) == 1]
+    if not used:
+        return "works at a price", "no guard was measured at dose 1, so the price is unknown"
+    worst = max(used, key=lambda price: price.perplexity_ratio.high)
+    text = f"perplexity x {worst.perplexity_ratio} at dose {worst.dose:+g}"
+    if worst.perplexity_ratio.low > limit.perplexity_ratio:
+        return "works at a price", f"{text}, above the budget of {limit.perplexity_ratio:g}"
+    if worst.perplexity_ratio.high > limit.perplexity_ratio:
+        return "works at a price", f"{text}: not shown to be within the budget of {limit.perplexity_ratio:g}"
+    return "works", f"{text}, within the budget of {limit.perplexity_ratio:g}"
+
+
+def _mirrored(estimate: Estimate) -> Estimate:
+    return Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.n)
+
+
+def _percent(share: Estimate) -> str:
+    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]"
