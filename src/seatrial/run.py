@@ -1,13 +1,13 @@
-"""The only loop: measure every cell that the store does not hold yet; stop and start as you like.
+"""The only loop: measure what the store does not hold yet; stop and start as you like.
 
-A batch (cells that differ only in how they are steered) is written whole. Its composition follows
-from the plan alone, never from what happens to be stored, so that an interrupted study ends with
-the same numbers as one that ran through.
+A batch (cells that differ only in how they are steered) is written whole. Its composition
+follows from the plan alone, never from what happens to be stored, so that an interrupted
+study ends with the same numbers as one that ran through.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,18 +15,20 @@ import numpy as np
 import polars as pl
 
 from seatrial.audit import Check, audit_ground, audit_model, audit_rows, plain
-from seatrial.errors import BadOption
+from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import Method, Prompt, options_of
 from seatrial.model import Model
 from seatrial.stats import slopes
-from seatrial.store import Store
+from seatrial.store import PROGRESS, Store
 from seatrial.study import Cell, Ground, Study
-from seatrial.tasks import TASKS, Target, Task, fit_data
+from seatrial.tasks import TASKS, Task, fit_data
 from seatrial.types import FitData, Split
 
 CONTROL_GUARD_DOSES = (-1.0, 1.0)
-"""Doses at which controls are put to the guard: enough to compare prices, a third of the time."""
+"""Doses at which controls meet the guard: enough to compare prices, a third of the time."""
+
+AUDIT = "audit.json"
 
 Progress = Callable[[str, float], None]
 """Told what is being measured and which share of the whole study is done."""
@@ -69,12 +71,16 @@ class _Trial:
             self._fitted[key] = method.fit(self.model, self.data, seed=seed)
         return self._fitted[key]
 
-    def cell(self, task: Task, split: Split, method: Method | None, seed: int, dose: float) -> Cell:
+    def cell(
+        self, task: Task, split: Split, method: Method | None, seed: int, dose: float
+    ) -> Cell:
         """Name one steering on one task."""
         options = options_of(method) if method else {}
         inner = options.get("reference", options)
         asked = [repr(request) for request in task.requests(split)]
-        content = hashlib.sha256("".join([self.data.fingerprint, *asked]).encode()).hexdigest()[:12]
+        content = hashlib.sha256(
+            "".join([self.data.fingerprint, *asked]).encode()
+        ).hexdigest()[:12]
         return Cell(
             model=self.model.identity,
             dtype=self.model.dtype,
@@ -91,7 +97,11 @@ class _Trial:
         )
 
     def batch(
-        self, name: str, task: Task, split: Split, asked: Sequence[tuple[Method | None, int, float]]
+        self,
+        name: str,
+        task: Task,
+        split: Split,
+        asked: Sequence[tuple[Method | None, int, float]],
     ) -> Batch:
         """Put steerings on a task."""
         return Batch(
@@ -106,7 +116,7 @@ class _Trial:
         )
 
     def select_batches(self) -> Iterator[Batch]:
-        """Every method at every candidate layer, on the select split of each target task."""
+        """Every method at every candidate layer, on the select split of each target."""
         study = self.study
         for target in study.targets:
             asked: list[tuple[Method | None, int, float]] = [(None, 0, 0.0)]
@@ -114,7 +124,9 @@ class _Trial:
                 for layer in study.layers:
                     method = study.candidate(number, layer)
                     asked += [(method, study.seed, dose) for dose in study.select_doses]
-            yield self.batch(f"{target}.select", self.ground.targets[target], "select", asked)
+            yield self.batch(
+                f"{target}.select", self.ground.targets[target], "select", asked
+            )
 
     def choose(self, store: Store) -> dict[tuple[str, int], int]:
         """The layer with the largest mean slope on the select split, by task and method."""
@@ -143,11 +155,13 @@ class _Trial:
                     ]
                     curve = np.array([column.to_numpy() for column in columns]).T
                     effects[layer] = float(slopes(doses, curve).mean())
-                chosen[target, number] = max(effects, key=lambda layer: (effects[layer], -layer))
+                chosen[target, number] = max(
+                    effects, key=lambda layer: (effects[layer], -layer)
+                )
         return chosen
 
     def test_batches(self, chosen: dict[tuple[str, int], int]) -> Iterator[Batch]:
-        """Methods and controls at the chosen layers, on the test split and on the guards."""
+        """Methods and controls at the chosen layers, on the test split and the guards."""
         study = self.study
         doses = [dose for dose in study.doses if dose != 0]
         prompted: list[tuple[Method | None, int, float]] = [
@@ -160,10 +174,17 @@ class _Trial:
             ]
             task = self.ground.targets[target]
             own = [(method, study.seed, dose) for method in methods for dose in doses]
-            yield self.batch(f"{target}.test", task, "test", [(None, 0, 0.0), *own, *prompted])
+            yield self.batch(
+                f"{target}.test", task, "test", [(None, 0, 0.0), *own, *prompted]
+            )
             for method in methods:
-                controls = [(c, seed, dose) for c, seed in study.controls_of(method) for dose in doses]
-                yield self.batch(f"{target}.test.controls-of-{method.name}", task, "test", controls)
+                controls = [
+                    (control, seed, dose)
+                    for control, seed in study.controls_of(method)
+                    for dose in doses
+                ]
+                name = f"{target}.test.controls-of-{method.name}"
+                yield self.batch(name, task, "test", controls)
         distinct = dict.fromkeys(
             study.candidate(number, layer) for (_, number), layer in sorted(chosen.items())
         )
@@ -183,7 +204,9 @@ class _Trial:
 class _Meter:
     """How much of a study is done, counted in scored tokens."""
 
-    def __init__(self, study: Study, grounds: Sequence[Ground], model: Model, tell: Progress) -> None:
+    def __init__(
+        self, study: Study, grounds: Sequence[Ground], model: Model, tell: Progress
+    ) -> None:
         self.tell = tell
         self.done = 0.0
         self.inside = 0.0
@@ -192,7 +215,7 @@ class _Meter:
         controls = study.controls.random + study.controls.shuffled
         select = 1 + n_methods * len(study.layers) * len(study.select_doses)
         test = 3 + n_methods * doses * (1 + controls)
-        # How many distinct layers the targets choose is not known beforehand; two is a fair guess.
+        # How many distinct layers the targets choose is not known yet; two is a fair guess.
         guarded = 3 + n_methods * min(2, len(study.targets)) * (
             doses + controls * len(CONTROL_GUARD_DOSES)
         )
@@ -207,9 +230,12 @@ class _Meter:
                 self.whole += guarded * self._price(ground, guard, "test", model)
 
     def _price(self, ground: Ground, task: Task, split: Split, model: Model) -> float:
-        """Tokens to replay for one steering: what is scored, and one more for each request."""
+        """Tokens to replay for one steering: what is scored, and one more a request."""
         cost = sum(
-            1 + sum(len(text.scored) - 1 for text in model.encoder.encode(r.prompt, r.answers))
+            1
+            + sum(
+                len(text.scored) - 1 for text in model.encoder.encode(r.prompt, r.answers)
+            )
             for r in task.requests(split)
         )
         self._cost[ground.concept.name, task.name, split] = float(cost)
@@ -233,7 +259,13 @@ class _Meter:
         self.tell(batch.name, min(1.0, (self.done + self.inside) / self.whole))
 
 
-def run(study: Study, store: Store, *, model: Model | None = None, progress: Progress | None = None) -> None:
+def run(
+    study: Study,
+    store: Store,
+    *,
+    model: Model | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Measure every cell of a study that the store does not hold yet.
 
     Args:
@@ -243,8 +275,8 @@ def run(study: Study, store: Store, *, model: Model | None = None, progress: Pro
         progress: called as work proceeds.
 
     Raises:
-        SeatrialError: for anything in the plan or folder that cannot be used; what was measured
-            before stays stored.
+        SeatrialError: for anything in the plan or folder that cannot be used, and for a
+            check of the audit that fails; what was measured before stays stored.
     """
     grounds = [Ground(study, name) for name in study.concepts]
     if model is None:
@@ -252,75 +284,97 @@ def run(study: Study, store: Store, *, model: Model | None = None, progress: Pro
     for layer in study.layers:
         model.site(layer)
     if model.dtype != study.dtype:
-        raise BadOption(f"the study asks for {study.dtype}, the model was loaded in {model.dtype}")
-    store.open(study, model.header())
+        raise BadOption(f"the study asks for {study.dtype}, the model is in {model.dtype}")
+    data = {ground.concept.name: ground.fingerprint for ground in grounds}
+    store.open(study, {**model.header(), "data": data})
+    store.write_json(PROGRESS, {"finished": False})
     meter = _Meter(study, grounds, model, progress or (lambda *_: None))
-    planned = 0
-    about: dict[str, dict[str, str]] = {}
-    words: list[dict[str, str]] = []
-    checks = []
+    planned: set[str] = set()
+    checks: list[Check] = []
     for ground in grounds:
         trial = _Trial(study, model, ground)
-        name = ground.concept.name
-        checks += audit_ground(ground)
-        for batch in trial.select_batches():
-            planned += len(batch.cells)
-            _measure(batch, model, store, meter)
+        _record(checks, audit_ground(ground), store)
+        planned |= _measure(trial.select_batches(), model, store, meter)
         chosen = trial.choose(store)
-        checks_of_concept = store.read_json(f"audit/{name}.json") or _audit(trial, chosen, store)
-        for batch in trial.test_batches(chosen):
-            planned += len(batch.cells)
-            _measure(batch, model, store, meter)
-        about[name] = {
-            "category": ground.concept.category,
-            "about": ground.concept.about,
-            "items": ", ".join(f"{split} {len(items)}" for split, items in ground.parts.items()),
-        }
-        for target, task in ground.targets.items():
-            words += _in_words(ground, target, task)
-        checks += [Check(**check) for check in checks_of_concept]
-    checks += audit_rows(store.frame(), planned)
-    store.write_items(words)
-    store.write_json("audit.json", plain(checks))
+        _record(checks, _audit(trial, chosen, store), store)
+        planned |= _measure(trial.test_batches(chosen), model, store, meter)
+    _record(checks, audit_rows(store.frame(), planned), store)
+    store.write_items([line for ground in grounds for line in _in_words(ground)])
+    store.write_json(AUDIT, plain(checks))
     done = {
         "finished": True,
-        "cells": planned,
+        "cells": len(planned),
         "concepts": [ground.concept.name for ground in grounds],
-        "about": about,
+        "about": {ground.concept.name: _about(ground) for ground in grounds},
     }
-    store.write_json("progress.json", done)
+    store.write_json(PROGRESS, done)
 
 
-def _audit(trial: _Trial, chosen: dict[tuple[str, int], int], store: Store) -> list[dict]:
+def _record(checks: list[Check], new: Sequence[Check], store: Store) -> None:
+    """Keep the answers of the audit; one that failed stops the study, losing nothing."""
+    checks += new
+    failed = [check for check in new if check.status == "failed"]
+    if failed:
+        store.write_json(AUDIT, plain(checks))
+        first = failed[0]
+        kind = SteeringFault if first.id in ("H1", "H2", "H3", "H4", "H5") else BadData
+        raise kind(
+            f"check {first.id} of the audit failed ({first.question} {first.detail}), so "
+            "the study stopped; what was measured is kept, and `seatrial audit "
+            f"{store.root}` shows all checks"
+        )
+
+
+def _audit(trial: _Trial, chosen: dict[tuple[str, int], int], store: Store) -> list[Check]:
     """Check the fitted methods once, and keep them as files for `seatrial steer`."""
-    checks = []
     name = trial.ground.concept.name
+    path = f"audit/{name}.json"
+    known = [Check(**check) for check in store.read_json(path) or []]
+    if known and all(check.status != "failed" for check in known):
+        return known
+    checks = []
     for (target, number), layer in sorted(chosen.items()):
         method = trial.study.candidate(number, layer)
         fitted = trial.fit(method, trial.study.seed)
-        fitted.save(store.root / "vectors" / f"{name}.{method.name}.layer-{layer}.safetensors")
+        store.write_vector(f"{name}.{method.name}.layer-{layer}", fitted)
         task = trial.ground.targets[target]
         read = getattr(method, "read", None) if target == trial.study.fit_on else None
         checks += audit_model(trial.model, name, task, fitted, read)
-    found = plain(checks)
-    store.write_json(f"audit/{name}.json", found)
-    return found
+    store.write_json(path, plain(checks))
+    return checks
 
 
-def _measure(batch: Batch, model: Model, store: Store, meter: "_Meter") -> None:
-    requests = batch.task.requests(batch.split)
-    if not store.has(batch.id):
-        answers = model.log_probs(
-            requests,
-            batch.steer(),
-            kl=batch.task.needs_kl,
-            progress=lambda n: meter.add(batch, n),
-        )
-        store.add(batch.id, batch.cells, [batch.task.score(requests, line) for line in answers])
-    meter.finish(batch)
+def _measure(
+    batches: Iterable[Batch], model: Model, store: Store, meter: "_Meter"
+) -> set[str]:
+    """Measure what is not stored yet; return the ids of all cells."""
+    planned = set()
+    for batch in batches:
+        planned |= {cell.id for cell in batch.cells}
+        if not store.has(batch.id):
+            requests = batch.task.requests(batch.split)
+            answers = model.log_probs(
+                requests,
+                batch.steer(),
+                kl=batch.task.needs_kl,
+                progress=lambda share, batch=batch: meter.add(batch, share),
+            )
+            scores = [batch.task.score(requests, line) for line in answers]
+            store.add(batch.id, batch.cells, scores)
+        meter.finish(batch)
+    return planned
 
 
-def _in_words(ground: Ground, target: str, task: Target) -> list[dict[str, str]]:
+def _about(ground: Ground) -> dict[str, str]:
+    items = (f"{part} {len(items)}" for part, items in ground.parts.items())
+    return {
+        "category": ground.concept.category,
+        "about": ground.concept.about,
+        "items": ", ".join(items),
+    }
+
+
+def _in_words(ground: Ground) -> list[dict[str, str]]:
     return [
         {
             "concept": ground.concept.name,
@@ -329,5 +383,6 @@ def _in_words(ground: Ground, target: str, task: Target) -> list[dict[str, str]]
             "group": item.group,
             "text": task.describe(item),
         }
+        for target, task in ground.targets.items()
         for item in task.splits["test"]  # pyright: ignore[reportAttributeAccessIssue]
     ]

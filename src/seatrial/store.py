@@ -2,7 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seatrial.errors import BadFile, StoreFault
+from seatrial.intervention import Intervention
 from seatrial.study import Cell, Study, make_study
 from seatrial.types import Score
 
 FORMAT = 1
 PLAN = "study.json"
+PROGRESS = "progress.json"
 
 COLUMNS = {
     "cell": pl.String,
@@ -37,14 +42,24 @@ COLUMNS = {
 }
 """One row per cell, item and metric."""
 
+ORDER = (
+    *("concept", "task", "split", "method", "seed", "layer", "dose", "item", "metric"),
+    "cell",
+)
+"""What rows are sorted by; no two rows tie."""
+
 
 @final
 class Store:
-    """A results folder that belongs to one study and one model.
+    """A results folder that belongs to one study, one model and one set of items.
 
     Files: ``study.json`` (the plan and what it ran on), ``rows/*.parquet`` (one a batch),
     ``items.parquet`` (the items in words), ``vectors/*.safetensors`` (what was fitted),
-    ``audit.json`` (checks made while running).
+    ``audit.json`` (checks made while running), ``progress.json`` (whether it is finished).
+
+    Each file is written under a hidden name and then renamed, so that a killed process
+    leaves no half file, and of two processes with the same study the last one wins, with
+    equal content.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -54,26 +69,18 @@ class Store:
         """Take the folder for a study, or find it already taken by the same one.
 
         Raises:
-            StoreFault: if it holds results of another study or model, or cannot be written.
+            StoreFault: if it holds results of another study, model or data, or cannot be
+                written.
+            BadFile: if its plan cannot be read.
         """
+        self._sweep()
         if (self.root / PLAN).exists():
-            found = self.plan()
-            if found["id"] != study.id:
-                raise StoreFault(
-                    f"{self.root} holds results of another study ({found['study']['name']}, "
-                    f"{found['id']}; this one is {study.name}, {study.id}); choose another --out"
-                )
-            for key in ("model", "dtype", "logit fingerprint"):
-                if found["header"][key] != header[key]:
-                    raise StoreFault(
-                        f"{self.root} was measured with {key} {found['header'][key]!r}, now it is "
-                        f"{header[key]!r}, so its numbers cannot be continued; choose another --out"
-                    )
+            self._check_same(study, header)
             return
-        if self.root.is_dir() and any(self.root.iterdir()):
+        if self.root.is_dir() and not all(map(_is_partial, self.root.iterdir())):
             raise StoreFault(
-                f"{self.root} is not empty and holds no study; choose another --out, so that "
-                "nothing of yours is overwritten"
+                f"{self.root} is not empty and holds no study; choose another --out, so "
+                "that nothing of yours is overwritten"
             )
         plan = {
             "format": FORMAT,
@@ -83,6 +90,22 @@ class Store:
         }
         self.write_json(PLAN, plan)
 
+    def _check_same(self, study: Study, header: Mapping[str, Any]) -> None:
+        found = self.plan()
+        if found["id"] != study.id:
+            raise StoreFault(
+                f"{self.root} holds results of another study "
+                f"({found['study'].get('name')}, {found['id']}; "
+                f"this is {study.name}, {study.id}); choose another --out"
+            )
+        for key in ("model", "dtype", "logit fingerprint", "data"):
+            before, now = found["header"].get(key), header.get(key)
+            if before != now:
+                raise StoreFault(
+                    f"{self.root} was measured with {key} {before!r}, now it is {now!r}, "
+                    "so its numbers cannot be continued; choose another --out"
+                )
+
     def plan(self) -> dict[str, Any]:
         """What ``open`` wrote.
 
@@ -90,15 +113,20 @@ class Store:
             StoreFault: if there is no study in the folder.
             BadFile: if its plan cannot be read.
         """
+        plan = self.read_json(PLAN)
         path = self.root / PLAN
-        if not path.is_file():
-            raise StoreFault(f"{self.root} holds no study; run one with `seatrial run STUDY --out {self.root}`")
-        try:
-            plan = json.loads(path.read_text("utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise BadFile(f"{path} cannot be read ({error}); restore it or choose another --out") from error
-        if plan.get("format") != FORMAT:
-            raise BadFile(f"{path} has format {plan.get('format')!r}, this seatrial reads {FORMAT}")
+        if plan is None:
+            raise StoreFault(
+                f"{self.root} holds no study; run one with `seatrial run STUDY --out "
+                f"{self.root}`"
+            )
+        if not isinstance(plan, dict) or plan.get("format") != FORMAT:
+            found = plan.get("format") if isinstance(plan, dict) else None
+            raise BadFile(f"{path} has format {found!r}, this seatrial reads {FORMAT}")
+        if missing := {"id", "study", "header"} - set(plan):
+            raise BadFile(
+                f"{path} lacks {', '.join(sorted(missing))}; choose another --out"
+            )
         return plan
 
     def study(self) -> Study:
@@ -109,7 +137,9 @@ class Store:
         """Whether a batch is stored, whole."""
         return self._rows(batch).is_file()
 
-    def add(self, batch: str, cells: Sequence[Cell], scores: Sequence[Sequence[Score]]) -> None:
+    def add(
+        self, batch: str, cells: Sequence[Cell], scores: Sequence[Sequence[Score]]
+    ) -> None:
         """Write the scores of a batch's cells in one step.
 
         Raises:
@@ -120,43 +150,53 @@ class Store:
             for score in items:
                 for metric, value in score.metrics.items():
                     row = (
-                        cell.id, cell.concept, cell.task, cell.split, cell.method, cell.reference,
-                        cell.is_control, cell.layer, cell.seed, cell.dose,
+                        cell.id, cell.concept, cell.task, cell.split, cell.method,
+                        cell.reference, cell.is_control, cell.layer, cell.seed, cell.dose,
                         score.item, score.group, metric, value,
                     )  # fmt: skip
                     for name, entry in zip(COLUMNS, row, strict=True):
                         rows[name].append(entry)
         table = pl.DataFrame(rows, schema=COLUMNS).to_arrow()
-        meta = {"seatrial": version("seatrial"), "cells": json.dumps([asdict(c) for c in cells])}
+        meta = {
+            "seatrial": version("seatrial"),
+            "cells": json.dumps([asdict(c) for c in cells]),
+        }
         self.write_table(f"rows/{batch}.parquet", table.replace_schema_metadata(meta))
 
     def frame(self) -> pl.DataFrame:
         """All rows of all batches, in a fixed order.
 
         Raises:
-            StoreFault: if nothing is stored yet.
+            StoreFault: if nothing is stored yet, or a finished study has lost results.
             BadFile: if a file is damaged.
         """
-        paths = sorted((self.root / "rows").glob("*.parquet"))
-        if not paths:
+        frames = [
+            _undamaged(path, lambda path: _as_frame(pq.read_table(path)))
+            for path in self._files()
+        ]
+        if not frames:
             raise StoreFault(f"{self.root} holds no results yet; run its study first")
-        frames = []
-        for path in paths:
-            try:
-                frames.append(pl.from_arrow(pq.read_table(path)).cast(COLUMNS))  # pyright: ignore
-            except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-                raise BadFile(
-                    f"{path} is damaged ({error}); delete it and run the study again, which "
-                    "measures only what is missing"
-                ) from error
-        keys = ["concept", "task", "split", "method", "seed", "layer", "dose", "item", "metric"]
-        return pl.concat(frames).sort(keys)
+        frame = pl.concat(frames).sort(ORDER)
+        progress = self.read_json(PROGRESS) or {}
+        stored, planned = frame["cell"].n_unique(), progress.get("cells", 0)
+        if progress.get("finished") and stored < planned:
+            raise StoreFault(
+                f"{self.root} holds {stored} of the {planned} cells of its study; run it "
+                "again with the same --out, which measures only what is missing"
+            )
+        return frame
 
     def cells(self) -> list[dict[str, Any]]:
-        """Every stored cell, as recorded in the files' headers."""
+        """Every stored cell, as recorded in the files' headers.
+
+        Raises:
+            BadFile: if a file is damaged.
+        """
         found = []
-        for path in sorted((self.root / "rows").glob("*.parquet")):
-            found += json.loads(pq.read_metadata(path).metadata[b"cells"])
+        for path in self._files():
+            found += _undamaged(
+                path, lambda p: json.loads(pq.read_metadata(p).metadata[b"cells"])
+            )
         return found
 
     def write_items(self, entries: Sequence[Mapping[str, str]]) -> None:
@@ -164,18 +204,40 @@ class Store:
         self.write_table("items.parquet", pl.DataFrame(list(entries)).to_arrow())
 
     def items(self) -> pl.DataFrame:
-        """Columns concept, task, item, group, text."""
-        return pl.read_parquet(self.root / "items.parquet")
+        """Columns concept, task, item, group, text.
+
+        Raises:
+            BadFile: if the file is missing or damaged.
+        """
+        return _undamaged(self.root / "items.parquet", pl.read_parquet)
+
+    def write_vector(self, name: str, fitted: Intervention) -> None:
+        """Keep a fitted intervention for `seatrial steer`."""
+        self._write(f"vectors/{name}.safetensors", fitted.save)
 
     def write_json(self, name: str, content: object) -> None:
         """Write a small file in one step."""
-        text = json.dumps(content, indent=1, sort_keys=True)
-        self._write(name, lambda path: path.write_text(text + "\n", "utf-8"))
+        self.write_text(name, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file in one step, as UTF-8."""
+        self._write(name, lambda path: path.write_bytes(text.encode("utf-8")))
 
     def read_json(self, name: str) -> Any:
-        """Read a small file; ``None`` if it is not there."""
+        """Read a small file; ``None`` if it is not there.
+
+        Raises:
+            BadFile: if it cannot be read.
+        """
         path = self.root / name
-        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadFile(
+                f"{path} cannot be read ({error}); restore it or choose another --out"
+            ) from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file in one step."""
@@ -184,9 +246,14 @@ class Store:
     def _rows(self, batch: str) -> Path:
         return self.root / "rows" / f"{batch}.parquet"
 
-    def _write(self, name: str, fill: Any) -> None:
+    def _files(self) -> list[Path]:
+        return sorted(
+            p for p in (self.root / "rows").glob("*.parquet") if not _is_partial(p)
+        )
+
+    def _write(self, name: str, fill: Callable[[Path], object]) -> None:
         path = self.root / name
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fill(partial)
@@ -194,8 +261,59 @@ class Store:
                 os.fsync(file.fileno())
             partial.replace(path)
         except (OSError, pa.ArrowException) as error:
-            partial.unlink(missing_ok=True)
+            reason = error.__cause__ if isinstance(error, StoreFault) else error
             raise StoreFault(
-                f"cannot write {path}: {error}; what was measured before is kept, so free space "
-                "or fix the folder and run the same command again"
+                f"cannot write {path}: {reason}; what was measured before is kept, so free "
+                "space or fix the folder and run the same command again"
             ) from error
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Delete what killed processes of this machine left half-written."""
+        pattern = re.compile(
+            rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial(\.partial)?"
+        )
+        folders = [self.root / name for name in (".", "rows", "vectors", "audit")]
+        for path in (path for folder in folders for path in folder.glob(".*.partial")):
+            named = pattern.fullmatch(path.name)
+            if named and not _is_running(int(named[1])):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # Elsewhere, signal 0 would end the process instead of asking for it.
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _as_frame(table: pa.Table) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(table)).select(list(COLUMNS)).cast(COLUMNS)  # pyright: ignore
+
+
+def _undamaged(path: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(path)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        pa.ArrowException,
+        pl.exceptions.PolarsError,
+    ) as error:
+        raise BadFile(
+            f"{path} is damaged ({error}); delete it and run the study again, which "
+            "measures only what is missing"
+        ) from error

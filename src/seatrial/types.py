@@ -1,7 +1,8 @@
-"""The frozen records that every part of the house passes around; this module imports no torch."""
+"""The frozen records that every part of the house passes around; no torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import floor, inf, log10
 from typing import Literal, NamedTuple
 
 Point = Literal["resid", "attn", "mlp", "heads"]
@@ -15,9 +16,9 @@ SPLITS: tuple[Split, ...] = ("fit", "select", "test")
 class Site:
     """One place in the residual computation of a model.
 
-    ``resid`` is the output of a decoder block, ``attn`` and ``mlp`` are what that sublayer adds to
-    the residual stream (after its norm and scale where the family has them), ``heads`` is the input
-    of the attention output projection, all heads side by side.
+    ``resid`` is the output of a decoder block, ``attn`` and ``mlp`` are what that sublayer
+    adds to the residual stream (after its norm and scale where the family has them),
+    ``heads`` is the input of the attention output projection, all heads side by side.
     """
 
     layer: int
@@ -81,7 +82,8 @@ class Request:
     group: str
     prompt: Prompt
     answers: tuple[str, ...]
-    """Continuations. After a plain prompt they are joined verbatim; after a conversation the model
+    """Continuations. After a plain prompt they are joined verbatim; after a conversation
+    the model
     puts the separator that its template calls for."""
 
 
@@ -93,7 +95,8 @@ class Answer:
     """Answer by answer, the log-probability of each of its tokens, in nats."""
 
     kl: tuple[tuple[float, ...], ...] | None = None
-    """KL(this || unsteered) of the next-token distribution at each of those tokens, in nats."""
+    """KL(this || unsteered) of the next-token distribution at each of those tokens, in
+    nats."""
 
     @property
     def sums(self) -> tuple[float, ...]:
@@ -115,7 +118,8 @@ class Completion:
     token_ids: tuple[int, ...]
     """The new tokens, end-of-text included when it was produced."""
     log_probs: tuple[float, ...]
-    """Log-probability of each new token under the steered model (before temperature), in nats."""
+    """Log-probability of each new token under the steered model (before temperature), in
+    nats."""
     finish: Literal["length", "stop", "end"]
     """Why it ended: the token limit, a stop string, or the end-of-text token."""
 
@@ -154,7 +158,31 @@ class Estimate:
     """How many independent groups it rests on."""
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        value, low, high = self.digits
+        return f"{value} [{low}, {high}]"
+
+    @property
+    def ends(self) -> str:
+        """Only the interval, for a range not about its middle: ``[-0.031, 0.042]``."""
+        _, low, high = self.digits
+        return f"[{low}, {high}]"
+
+    @property
+    def digits(self) -> tuple[str, str, str]:
+        """Value, low and high with as many decimals as the interval supports."""
+        numbers = (self.value, self.low, self.high)
+        half_width = (self.high - self.low) / 2
+        # A number without spread gets three digits, any other two beyond its uncertainty.
+        scale = half_width or abs(self.value) / 10
+        if 0 < max(map(abs, numbers)) < 5e-4:
+            value, low, high = (f"{number:.1e}" if number else "0" for number in numbers)
+            return value, low, high
+        places = min(max(1 - floor(log10(scale)), 0), 5) if 0 < scale < inf else 2
+        # Adding 0.0 turns a rounded -0.0 into 0.0.
+        value, low, high = (
+            f"{round(number, places) + 0.0:.{places}f}" for number in numbers
+        )
+        return value, low, high
 
     def excludes(self, point: float) -> bool:
         """Whether the interval lies entirely on one side of a value."""

@@ -19,11 +19,12 @@ Label = Literal[
 
 LABELS: dict[Label, str] = {
     "works": "moves the behaviour, beyond every control, for most items, within the budget",
-    "works at a price": "moves the behaviour beyond every control, but damages other text more than "
-    "the budget allows, or cannot be shown not to",
-    "unreliable": "moves the behaviour beyond every control on average, but too many items move the "
-    "wrong way",
-    "no better than a control": "moves the behaviour, but a random or shuffled vector may do as much",
+    "works at a price": "moves the behaviour beyond every control, but damages other text "
+    "more than the budget allows, or cannot be shown not to",
+    "unreliable": "moves the behaviour beyond every control on average, but too many items "
+    "move the wrong way",
+    "no better than a control": "moves the behaviour, but a random or shuffled vector may "
+    "do as much",
     "no effect": "no movement that can be told from none",
     "reverses": "moves the behaviour the wrong way, beyond every control",
 }
@@ -64,7 +65,7 @@ def judge(
     """
     slope = response.steerability
     moved = f"mean slope {slope} {unit} per dose"
-    controls = f"control band [{band.low:.2f}, {band.high:.2f}]"
+    controls = f"control band {band.ends}"
     if not slope.excludes(0.0):
         return Verdict("no effect", (f"{moved}: the interval holds 0",))
     if slope.high < 0:
@@ -73,31 +74,39 @@ def judge(
         return Verdict("no better than a control", (f"{moved}, inside the {controls}",))
     if not beats(slope, band):
         return Verdict("no better than a control", (f"{moved}, not above the {controls}",))
+    share = (
+        f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all"
+    )
     reasons = [f"{moved}, above the {controls}"]
-    if response.anti_steerable.value > limit.anti_steerable:
-        reasons.append(
-            f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all, "
-            f"more than {limit.anti_steerable:.0%}"
-        )
+    if not response.anti_steerable.value <= limit.anti_steerable:
+        reasons.append(f"{share}, more than {limit.anti_steerable:.0%}")
         return Verdict("unreliable", tuple(reasons))
-    reasons.append(f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all")
+    reasons.append(share)
     if not response.monotone:
-        reasons.append("the mean curve both rises and falls: look at it before choosing a dose")
+        reasons.append(
+            "the mean curve both rises and falls: look at it before choosing a dose"
+        )
     label, why = _price(prices, limit)
     return Verdict(label, (*reasons, why))
 
 
 def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
     used = [price for price in prices if abs(price.dose) == 1]
-    if not used:
-        return "works at a price", "no guard was measured at dose 1, so the price is unknown"
+    if unknown := {1.0, -1.0} - {price.dose for price in used}:
+        doses = " and ".join(f"{dose:+g}" for dose in sorted(unknown))
+        return (
+            "works at a price",
+            f"no guard was measured at dose {doses}: its price is unknown",
+        )
     worst = max(used, key=lambda price: price.perplexity_ratio.high)
     text = f"perplexity x {worst.perplexity_ratio} at dose {worst.dose:+g}"
+    budget = f"the budget of {limit.perplexity_ratio:g}"
     if worst.perplexity_ratio.low > limit.perplexity_ratio:
-        return "works at a price", f"{text}, above the budget of {limit.perplexity_ratio:g}"
-    if worst.perplexity_ratio.high > limit.perplexity_ratio:
-        return "works at a price", f"{text}: not shown to be within the budget of {limit.perplexity_ratio:g}"
-    return "works", f"{text}, within the budget of {limit.perplexity_ratio:g}"
+        return "works at a price", f"{text}, above {budget}"
+    # Asked this way round, a price that is no number is not within any budget.
+    if not all(price.perplexity_ratio.high <= limit.perplexity_ratio for price in used):
+        return "works at a price", f"{text}: not shown to be within {budget}"
+    return "works", f"{text}, within {budget}"
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

@@ -21,10 +21,46 @@ def cell(rng: np.random.Generator, effect: float) -> Estimate:
     return cluster_mean(items, GROUPS, draws=200)
 
 
-def test_a_band_is_the_envelope_of_its_controls():
-    band = control_band([Estimate(0.0, -1.0, 1.0, 12), Estimate(0.5, 0.2, 0.8, 12)])
+def test_a_band_is_the_envelope_of_its_controls_where_they_agree():
+    band = control_band([Estimate(0.5, -1.0, 1.0, 12), Estimate(0.5, 0.2, 2.0, 12)])
 
-    assert band == Estimate(0.25, -1.0, 1.0, 2)
+    assert band == Estimate(0.5, -1.0, 2.0, 2)
+
+
+def test_a_single_control_is_its_own_band():
+    assert control_band([Estimate(0.5, 0.2, 0.8, 12)]) == Estimate(0.5, 0.2, 0.8, 1)
+
+
+def test_a_band_has_room_for_one_more_control():
+    """Values 0, 1, 2: mean 1, sd 1, t(.975, 2) = 4.303, so 1 ± 4.303 * sqrt(4/3)."""
+    band = control_band([Estimate(value, value, value, 12) for value in (0.0, 1.0, 2.0)])
+
+    assert (band.value, band.n) == (1.0, 3)
+    assert band.low == pytest.approx(1 - 4.302653 * np.sqrt(4 / 3))
+    assert band.high == pytest.approx(1 + 4.302653 * np.sqrt(4 / 3))
+
+
+def test_one_more_control_beats_the_band_rarely_and_a_plain_envelope_often():
+    """Without item noise, the largest of 8 controls is beaten by a ninth in 1 of 9 studies."""
+    draws = np.random.default_rng(7).normal(size=(4000, 9))
+    over_band = over_envelope = 0
+    for *controls, claim in draws.tolist():
+        band = control_band([Estimate(value, value, value, 12) for value in controls])
+        over_band += beats(Estimate(claim, claim, claim, 12), band)
+        over_envelope += claim > max(controls)
+
+    assert over_band / len(draws) <= 0.05
+    assert over_envelope / len(draws) > 0.08
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=9), st.floats(0, 10))
+def test_a_band_holds_every_control_whole(values, half):
+    cells = [Estimate(value, value - half, value + half, 12) for value in values]
+
+    band = control_band(cells)
+
+    assert all(band.low <= cell.low and cell.high <= band.high for cell in cells)
+    assert band.low <= band.value <= band.high
 
 
 def test_a_claim_must_lie_above_the_band_with_its_whole_interval():

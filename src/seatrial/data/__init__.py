@@ -1,4 +1,4 @@
-"""Where items come from, and how they are split so that no claim is made on what was fitted."""
+"""Where items come from, and how they are split before anything is fitted."""
 
 from seatrial.data.core import CONCEPTS, Concept, Item, load_concept, load_prose
 from seatrial.data.split import check_disjoint, sample, sample_balanced, split

@@ -1,4 +1,4 @@
-"""Our own contrastive behaviours: written for this project, offline, and yours in the same format."""
+"""Our own contrastive behaviours, offline, and yours in the same format."""
 
 import hashlib
 import json
@@ -21,6 +21,9 @@ CONCEPTS: tuple[str, ...] = (
     "formality",
 )
 """Names of the concepts that ship with the package."""
+
+_ABOUT = ("category", "about", "encourage", "discourage")
+"""What a line about the concept itself may say."""
 
 
 @final
@@ -70,8 +73,9 @@ def fingerprint(content: Sequence[object]) -> str:
 def load_concept(name: str) -> Concept:
     """A built-in concept by name, or your own from a ``.jsonl`` file.
 
-    Your file has one JSON object a line with the fields of ``Item``. A line with the single key
-    ``concept`` may describe it: ``{"concept": {"about": ..., "encourage": ..., "discourage": ...}}``.
+    Your file has one JSON object a line with the fields of ``Item``. A line with the single
+    key ``concept`` may describe it: ``{"concept": {"about": ..., "encourage": ...,
+    "discourage": ...}}``.
 
     Raises:
         UnknownName: if it is neither a built-in concept nor a file.
@@ -84,7 +88,12 @@ def load_concept(name: str) -> Concept:
     path = Path(name)
     if path.suffix != ".jsonl" or not path.is_file():
         raise unknown("concept", name, [*CONCEPTS, "or a path to your own .jsonl file"])
-    items, about = parse_items(path.read_text("utf-8").splitlines(), name)
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{name} is no UTF-8 text ({error}); save it as UTF-8") from error
+    # Not splitlines(): JSON texts may hold line separators such as U+2028.
+    items, about = parse_items(text.split("\n"), name)
     return Concept(
         path.stem,
         str(about.get("category", "own")),
@@ -110,25 +119,50 @@ def parse_items(lines: Sequence[str], name: str) -> tuple[tuple[Item, ...], dict
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
-            raise BadData(f"{name}, line {number} is no JSON ({error}); write one object a line") from error
+            raise BadData(
+                f"{name}, line {number} is no JSON ({error}); write one object a line"
+            ) from error
         if isinstance(entry, dict) and set(entry) == {"concept"}:
             about = entry["concept"]
+            if not isinstance(about, dict) or not set(about) <= set(_ABOUT):
+                raise BadData(
+                    f"{name}, line {number}: a concept is described by "
+                    f"{', '.join(_ABOUT)}, not by "
+                    f"{', '.join(about) if isinstance(about, dict) else repr(about)}"
+                )
             continue
         if not isinstance(entry, dict) or set(entry) != set(wanted):
-            keys = ", ".join(sorted(entry)) if isinstance(entry, dict) else type(entry).__name__
-            raise BadData(f"{name}, line {number} has the fields {keys}; wanted: {', '.join(wanted)}")
+            keys = (
+                ", ".join(sorted(entry))
+                if isinstance(entry, dict)
+                else type(entry).__name__
+            )
+            raise BadData(
+                f"{name}, line {number} has the fields {keys}; wanted: {', '.join(wanted)}"
+            )
+        if odd := [key for key in wanted if not isinstance(entry[key], str)]:
+            raise BadData(
+                f"{name}, line {number}: {odd[0]} is {entry[odd[0]]!r}; write a text in "
+                "quotes"
+            )
         if entry["matching"] not in ("yes", "no"):
-            raise BadData(f"{name}, line {number}: matching is {entry['matching']!r}; write yes or no")
-        if blank := [key for key in wanted if not str(entry[key]).strip()]:
+            raise BadData(
+                f"{name}, line {number}: matching is {entry['matching']!r}; write yes or no"
+            )
+        if blank := [key for key in wanted if not entry[key].strip()]:
             raise BadData(f"{name}, line {number}: {blank[0]} is empty; fill it in")
         items.append(Item(**entry))
     if not items:
-        raise BadData(f"{name} holds no items; give at least a few dozen, one JSON object a line")
+        raise BadData(
+            f"{name} holds no items; give at least a few dozen, one JSON object a line"
+        )
     for answer in ("yes", "no"):
         if all(item.matching == answer for item in items):
             raise BadData(
-                f"{name} is one-sided: the matching answer is {answer!r} for all {len(items)} items, "
-                "so saying it always would look like the behaviour; add items of the other kind"
+                f"{name} is one-sided: the matching answer is {answer!r} for all "
+                f"{len(items)} items, "
+                "so saying it always would look like the behaviour; add items of the "
+                "other kind"
             )
     if len({item.id for item in items}) < len(items):
         raise BadData(f"{name} uses an id twice; give every item its own")

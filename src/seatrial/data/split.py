@@ -28,19 +28,27 @@ def split(
         BadOption: if the shares are not positive or do not sum to 1.
         BadData: if there are too few groups, or two splits share content.
     """
-    if set(shares) != set(SPLITS) or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-9:
-        raise BadOption(f"shares of fit, select and test must be positive and sum to 1, not {dict(shares)}")
+    if (
+        set(shares) != set(SPLITS)
+        or min(shares.values()) <= 0
+        or abs(sum(shares.values()) - 1) > 1e-9
+    ):
+        raise BadOption(
+            "shares of fit, select and test must be positive and sum to 1, not "
+            f"{dict(shares)}"
+        )
     groups = sorted({item.group for item in items})
     if len(groups) < 6:
         raise BadData(
-            f"{len(groups)} groups are too few to split: fit, select and test need at least 2 each; "
-            "give items distinct `group` values"
+            f"{len(groups)} groups are too few to split: fit, select and test need at "
+            "least 2 each; give items distinct `group` values"
         )
     shuffled = np.random.default_rng([seed, len(groups)]).permutation(np.array(groups))
-    first = max(2, round(shares["fit"] * len(groups)))
+    # Every split keeps at least two groups, however small its share.
+    first = min(max(2, round(shares["fit"] * len(groups))), len(groups) - 4)
     second = min(first + max(2, round(shares["select"] * len(groups))), len(groups) - 2)
     dealt = dict(zip(SPLITS, np.split(shuffled, [first, second]), strict=True))
-    parts = {
+    parts: dict[Split, tuple[Item, ...]] = {
         name: tuple(item for item in items if item.group in set(chosen.tolist()))
         for name, chosen in dealt.items()
     }
@@ -54,20 +62,31 @@ def check_disjoint(parts: Mapping[Split, Sequence[Item]]) -> None:
     Raises:
         BadData: naming the text that two splits share.
     """
-    contents = {name: {key: item for item in items for key in _keys(item)} for name, items in parts.items()}
+    contents = {
+        name: {key: item for item in items for key in _keys(item)}
+        for name, items in parts.items()
+    }
     for one, other in combinations(parts, 2):
         shared = sorted(set(contents[one]) & set(contents[other]))
         if shared:
             raise BadData(
                 f"splits {one!r} and {other!r} share {shared[0]!r} (items "
-                f"{contents[one][shared[0]].id} and {contents[other][shared[0]].id}); remove the "
+                f"{contents[one][shared[0]].id} and {contents[other][shared[0]].id}); "
+                "remove the "
                 "copy, or give both items the same `group`"
             )
 
 
 def _keys(item: Item) -> list[str]:
-    texts = [item.statement, f"{item.prompt} {item.matching_text}", f"{item.prompt} {item.other_text}"]
-    return [f"group {item.group}", *(re.sub(r"\W+", " ", text.lower()).strip() for text in texts)]
+    texts = [
+        item.statement,
+        f"{item.prompt} {item.matching_text}",
+        f"{item.prompt} {item.other_text}",
+    ]
+    return [
+        f"group {item.group}",
+        *(re.sub(r"\W+", " ", text.lower()).strip() for text in texts),
+    ]
 
 
 def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]:
@@ -80,20 +99,39 @@ def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]
         return tuple(items)
     if limit < 1:
         raise BadOption(f"a limit must be at least 1, not {limit}")
-    picked = np.random.default_rng([seed, len(items), limit]).permutation(len(items))[:limit]
+    picked = np.random.default_rng([seed, len(items), limit]).permutation(len(items))[
+        :limit
+    ]
     return tuple(items[k] for k in sorted(picked.tolist()))
 
 
-def sample_balanced(items: Sequence[Item], limit: int | None, *, seed: int) -> tuple[Item, ...]:
+def sample_balanced(
+    items: Sequence[Item], limit: int | None, *, seed: int
+) -> tuple[Item, ...]:
     """At most ``limit`` items, as many whose matching answer is yes as no, in their order.
+
+    Where no more than ``limit`` items are there, all of them, as they are.
 
     Raises:
         BadOption: for a limit below 2.
+        BadData: if all items are of one kind.
     """
     if limit is None or limit >= len(items):
         return tuple(items)
     if limit < 2:
-        raise BadOption(f"a limit of items must be at least 2, one of each kind, not {limit}")
-    kinds = [[item for item in items if item.matching == answer] for answer in ("yes", "no")]
-    kept = {item.id for kind in kinds for item in sample(kind, limit // 2, seed=seed)}
+        raise BadOption(
+            f"a limit of items must be at least 2, one of each kind, not {limit}"
+        )
+    kinds = [
+        [item for item in items if item.matching == answer] for answer in ("yes", "no")
+    ]
+    each = min(limit // 2, *map(len, kinds))
+    if each == 0:
+        raise BadData(
+            f"the matching answer is {items[0].matching!r} for all {len(items)} items "
+            "that a limit of "
+            f"{limit} is to choose from, so they cannot be balanced; mix both kinds in "
+            "every group"
+        )
+    kept = {item.id for kind in kinds for item in sample(kind, each, seed=seed)}
     return tuple(item for item in items if item.id in kept)

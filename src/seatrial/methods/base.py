@@ -12,7 +12,7 @@ Layer = int | Literal["first", "middle", "last"]
 
 
 class Method(ABC):
-    """A way to steer: a frozen dataclass whose fields are its hyperparameters, all with defaults.
+    """A way to steer: a frozen dataclass whose fields are its hyperparameters.
 
     Controls are methods too and keep the same promises (``seatrial.testing.CHECKS``).
     """
@@ -47,4 +47,6 @@ def options_of(method: Method) -> dict[str, Any]:
 def origin_of(method: Method, model: Model, data: FitData, seed: int) -> Origin:
     """The record of where a fitted intervention comes from."""
     options = options_of(method)
-    return Origin(model.identity, model.d_model, options.pop("name"), options, data.fingerprint, seed)
+    return Origin(
+        model.identity, model.d_model, options.pop("name"), options, data.fingerprint, seed
+    )

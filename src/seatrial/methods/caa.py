@@ -1,4 +1,4 @@
-"""Contrastive activation addition: the difference of means that every other method must beat."""
+"""Contrastive activation addition: the difference of means, the method to beat."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -18,9 +18,9 @@ class CAA(Method):
 
         v = mean(h+) - mean(h-)        h <- h + dose * v
 
-    A dose of 1 is the raw difference: it moves the average negative text onto the average positive
-    one. Released code for the paper also rescales vectors so that all behaviours share one norm per
-    layer; we do not, and report the norm instead.
+    A dose of 1 is the raw difference: it moves the average negative text onto the average
+        positive one. Released code for the paper also rescales vectors so that all
+        behaviours share one norm per layer; we do not, and report the norm instead.
     """
 
     name: ClassVar[str] = "caa"
@@ -31,14 +31,18 @@ class CAA(Method):
     layer: Layer = "middle"
     """Decoder block whose output is read and edited, counted from 0."""
     read: TokenSelector = "last"
-    """Which token of each text is read: the last one, the one before it (the letter of "(A)"),
+    """Which token of each text is read: the last one, the one before it (the letter of
+    "(A)"),
     the prompt's last, or the mean over the completion or over everything."""
     tokens: str = "from_last_prompt"
-    """Which tokens are edited: from_last_prompt, generated, last, prompt, all, or first_K."""
+    """Which tokens are edited: from_last_prompt, generated, last, prompt, all, or
+    first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         site = model.site(self.layer)
         positive, negative = contrast(model, data.pairs, site, self.read)
         # In float64, so that the order of the texts cannot be seen in the result.
         vector = (positive.double().mean(0) - negative.double().mean(0)).float()
-        return Intervention({site: Add(vector)}, self.tokens, origin=origin_of(self, model, data, seed))
+        return Intervention(
+            {site: Add(vector)}, self.tokens, origin=origin_of(self, model, data, seed)
+        )

@@ -1,9 +1,9 @@
-"""Finds the parts that steering needs inside any decoder, by watching it run instead of by name.
+"""Finds the parts that steering needs inside any decoder, by watching it run.
 
-One short forward pass with a recorder on every submodule answers all questions: which modules form
-the chain of decoder blocks, which two tensors a block adds to the residual stream, and which
-projection merges the attention heads. So a new family needs no line here, and a family whose
-arithmetic does not fit is refused rather than steered wrongly.
+One short forward pass with a recorder on every submodule answers, without looking at names,
+which modules form the chain of decoder blocks, which two tensors a block adds to the
+residual stream, and which projection merges the attention heads. So a new family needs no
+line here, and one whose arithmetic does not fit is refused rather than steered wrongly.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ PROBE_TOKENS = 6
 @final
 @dataclass(frozen=True)
 class Sublayer:
-    """A module whose output, times ``scale``, is what a sublayer adds to the residual stream."""
+    """A module whose output, times ``scale``, is what a sublayer adds to the stream."""
 
     module: nn.Module
     scale: float
@@ -66,7 +66,7 @@ class Anatomy:
     unembedding: nn.Module
     d_model: int
     shares_prefix: bool
-    """Whether every block keeps keys and values per position, so that a prefix can be reused."""
+    """Whether every block keeps keys and values per position: a prefix can be reused."""
 
 
 @dataclass
@@ -128,9 +128,18 @@ def _recording(model: nn.Module) -> Iterator[dict[nn.Module, _Seen]]:
         yield seen
 
 
-def _run(model: PreTrainedModel, ids: list[int], cache: DynamicCache, start: int = 0) -> Any:
+def embedding_of(model: PreTrainedModel) -> Tensor:
+    """The weight of the token embedding; its device is where token ids belong."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _run(
+    model: PreTrainedModel, ids: list[int], cache: DynamicCache, start: int = 0
+) -> Any:
     """Read ``ids[start:]`` after what the cache holds."""
-    tokens = torch.tensor([ids], device=model.get_input_embeddings().weight.device)
+    tokens = torch.tensor([ids], device=embedding_of(model).device)
     with torch.inference_mode():
         return model(
             input_ids=tokens[:, start:],
@@ -166,7 +175,7 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
     Raises:
         UnsupportedModel: if a part is not there, or tokens look ahead.
     """
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = embedding_of(model).shape[0]
     ids = [(3 + 7 * k) % vocabulary for k in range(PROBE_TOKENS)]
     try:
         seen, cache, output = _probe(model, ids)
@@ -195,22 +204,27 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
     plain = tuple(type(layer) for layer in cache.layers)
     attends = [bool(getattr(layer, "keys", None) is not None) for layer in cache.layers]
     blocks = tuple(
-        _dissect_block(seen, module, config, attends[index] if index < len(attends) else False)
+        _dissect_block(
+            seen, module, config, attends[index] if index < len(attends) else False
+        )
         for index, module in enumerate(chain)
     )
     last = seen[chain[-1]]
     unembedding = model.get_output_embeddings()
     if unembedding is None:
         raise UnsupportedModel(
-            f"{name!r} ({type(model).__name__}) has no unembedding (get_output_embeddings() is "
+            f"{name!r} ({type(model).__name__}) has no unembedding "
+            "(get_output_embeddings() is "
             "None), so it gives no next-token distribution to measure"
         )
     whole, step = output.logits[:, -1].float(), stepwise.logits[:, -1].float()
-    # Half precision differs by rounding; a cache that is ignored differs by the whole context.
+    # Half precision differs by rounding; a cache that is ignored differs by the whole
+    # context.
     slack = max(1e-3, 16 * torch.finfo(output.logits.dtype).eps) * float(whole.abs().max())
     if not torch.allclose(whole, step, rtol=0, atol=slack):
         raise UnsupportedModel(
-            f"{name!r} ({type(model).__name__}) does not continue from the cache it was given, "
+            f"{name!r} ({type(model).__name__}) does not continue from the cache it was "
+            "given, "
             "so its generated text would be wrong; seatrial needs a family that takes "
             "past_key_values"
         )
@@ -244,7 +258,9 @@ def _longest_chain(
 
     def is_chain(modules: nn.ModuleList) -> bool:
         calls = [seen.get(module) for module in modules]
-        if not calls or any(call is None or call.calls != 1 or call.input is None for call in calls):
+        if not calls or any(
+            call is None or call.calls != 1 or call.input is None for call in calls
+        ):
             return False
         shapes = {(tuple(c.input.shape), tuple(c.output.shape)) for c in calls}  # pyright: ignore
         if len(shapes) != 1 or len({shape for pair in shapes for shape in pair}) != 1:
@@ -263,8 +279,8 @@ def _longest_chain(
     if not best or (wanted is not None and len(best) != wanted):
         raise UnsupportedModel(
             f"{name!r} ({type(model).__name__}) is not supported: looked for a list of "
-            f"{wanted or 'several'} decoder blocks, each fed the output of the one before it, and "
-            f"found {len(best) or 'none'} among {len(lists)} module lists"
+            f"{wanted or 'several'} decoder blocks, each fed the output of the one before "
+            f"it, and found {len(best) or 'none'} among {len(lists)} module lists"
         )
     return best
 
@@ -275,9 +291,13 @@ def _dissect_block(
     whole = seen[module]
     assert whole.input is not None
     inside = {part for part in module.modules() if part is not module}
-    parts = sorted((seen[part] for part in inside if part in seen), key=lambda call: call.order)
+    parts = sorted(
+        (seen[part] for part in inside if part in seen), key=lambda call: call.order
+    )
     added = whole.output.double() - whole.input.double()
-    pair = _additive_pair(parts, added, whole, float(getattr(config, "residual_multiplier", 1.0)))
+    pair = _additive_pair(
+        parts, added, whole, float(getattr(config, "residual_multiplier", 1.0))
+    )
     if pair is None:
         return Block(module, None, None, None, whole.tuple_length)
     mixer, mlp, scale = pair
@@ -309,10 +329,13 @@ def _additive_pair(
 ) -> tuple[_Seen, _Seen, float] | None:
     """The two submodules whose outputs sum to what the block adds, the earlier one first.
 
-    Where several modules return the same tensor (a projection, the dropout after it, the sublayer
-    around both), the innermost earliest is taken: it is the one that exists in every calling order.
+    Where several modules return the same tensor (a projection, the dropout after it, the
+    sublayer around both), the innermost earliest is taken: it is the one that exists in
+    every calling order.
     """
-    candidates = [call for call in parts if call.calls == 1 and call.output.shape == added.shape]
+    candidates = [
+        call for call in parts if call.calls == 1 and call.output.shape == added.shape
+    ]
     flat = [call.output.double() for call in candidates]
     assert whole.input is not None
     size = float(torch.stack([whole.input.abs().max(), whole.output.abs().max()]).max())
@@ -322,7 +345,8 @@ def _additive_pair(
         for i in range(len(candidates)):
             for j in range(i + 1, len(candidates)):
                 error = float((added - scale * (flat[i] + flat[j])).abs().max())
-                # In half precision several pairs can pass; the true one is clearly the nearest.
+                # In half precision several pairs can pass; the true one is clearly the
+                # nearest.
                 if error <= tolerance and (best is None or error < 0.5 * best[0]):
                     best = (error, i, j, scale)
     if best is None:

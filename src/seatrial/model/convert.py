@@ -1,4 +1,4 @@
-"""Reads GGUF files, and writes them as folders that every transformers reads as the same model."""
+"""Reads GGUF files, and writes them as folders that every transformers reads alike."""
 
 import contextlib
 import io
@@ -22,7 +22,6 @@ from transformers import (
 from transformers.utils import logging
 
 from seatrial.errors import BadFile, UnsupportedModel, sentence
-
 
 DIGITS_APART = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone"}
 """GGUF pre-tokenizers that split off each digit first (llama.cpp, ``llama-vocab.cpp``).
@@ -111,7 +110,8 @@ def convert(gguf: Path, into: Path) -> None:
         part = "tokenizer" if same else "model"
         raise BadFile(
             f"the converted {part} differs from {gguf.name}: transformers "
-            f"{transformers.__version__} cannot convert it. Use the hub, or another version."
+            f"{transformers.__version__} cannot convert it. Use the hub, or another "
+            "version."
         )
 
 

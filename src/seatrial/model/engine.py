@@ -1,10 +1,11 @@
 """Answers requests under many steerings, doing once what the steerings have in common.
 
 A steering changes nothing before its first edited block and nothing before its first edited
-position. So the unsteered model runs once over every prompt and answer; each steering then replays
-only the blocks after its first edit, and only the tokens from the last prompt token on where its
-scope begins there, reading the keys and values of earlier tokens from the unsteered cache. Families
-whose blocks keep anything but keys and values per position (LFM2's convolutions) replay all tokens.
+position. So the unsteered model runs once over every prompt and answer; each steering then
+replays only the blocks after its first edit, and only the tokens from the last prompt token
+on where its scope begins there, reading the keys and values of earlier tokens from the
+unsteered cache. Families whose blocks keep anything but keys and values per position
+(LFM2's convolutions) replay all tokens.
 
 Tests hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs``).
 """
@@ -24,7 +25,7 @@ from transformers.cache_utils import DynamicLayer
 
 from seatrial.errors import BadData, SteeringFault
 from seatrial.intervention import Intervention, PromptEdit, Steering, scope_span
-from seatrial.model.blocks import Anatomy
+from seatrial.model.blocks import Anatomy, embedding_of
 from seatrial.model.hooks import Segment, reading, starting_at, steering
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.types import Answer, Request, Site
@@ -71,7 +72,7 @@ class _Layout:
     rows: list[_Row]
     targets: list[_Target]
     prefix: list[tuple[Tensor, Tensor]]
-    """Keys and values of the prompts up to the replayed tokens, by block; empty for none."""
+    """Keys and values of the prompts up to the replayed tokens, by block, or nothing."""
     prefix_mask: Tensor
     """Which columns of the prefix are real, by request of the chunk."""
     hidden: dict[int, Tensor]
@@ -85,8 +86,12 @@ class _Layout:
 class _Results:
     """Scores as they come in, by request and answer."""
 
-    log_probs: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    kl: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    log_probs: dict[tuple[int, int], list[float]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    kl: dict[tuple[int, int], list[float]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
 
 @final
@@ -100,8 +105,8 @@ class Engine:
         self.anatomy = anatomy
         self.encoder = encoder
         self.budget = budget
-        self.device = network.get_input_embeddings().weight.device
-        self.vocabulary = anatomy.unembedding.weight.shape[0]
+        self.device = embedding_of(network).device
+        self.vocabulary = int(anatomy.unembedding.weight.shape[0])  # pyright: ignore
         accepted = inspect.signature(type(network).forward).parameters
         self._accepts_positions = "position_ids" in accepted
         self._accepts_keep = "logits_to_keep" in accepted
@@ -109,8 +114,10 @@ class Engine:
     def describe(self) -> str:
         """One line on which reuse this model's structure allows, for a run's header."""
         if self.anatomy.shares_prefix:
-            return "replays the blocks after the first edit and the tokens from the last prompt token on"
-        return "replays the blocks after the first edit, all tokens (state is not kept per position)"
+            tokens = "the tokens from the last prompt token on"
+        else:
+            tokens = "all tokens (state is not kept per position)"
+        return f"replays the blocks after the first edit, {tokens}"
 
     @torch.inference_mode()
     def answer(
@@ -123,9 +130,12 @@ class Engine:
     ) -> list[list[Answer]]:
         """Score every answer of every request under every steering.
 
-        A steering with dose 0, or without any edit, gets the unsteered answer itself, bit for bit.
+        A steering with dose 0, or without any edit, gets the unsteered answer itself, bit
+        for bit.
         """
-        plain = [self.encoder.encode(request.prompt, request.answers) for request in requests]
+        plain = [
+            self.encoder.encode(request.prompt, request.answers) for request in requests
+        ]
         self.check_context(max(len(text.ids) for answers in plain for text in answers))
         self._check_reach(requests, plain, under)
         results = [_Results() for _ in under]
@@ -168,15 +178,27 @@ class Engine:
         under: Sequence[Steering],
     ) -> None:
         """Refuse edits that cannot reach a scored token (trap T3)."""
-        for scope in {s.intervention.tokens for s in under if s.dose != 0 and s.intervention.edits}:
+        end = len(self.anatomy.blocks) - 1
+        # After the last attention nothing carries an edit on to later positions.
+        asked = dict.fromkeys(
+            (i.tokens, all(site.layer == end for site in i.edits))
+            for i, dose in under
+            if dose != 0 and i.edits
+        )
+        for scope, is_local in asked:
             for request, answers in zip(requests, encoded, strict=True):
                 for answer, text in zip(request.answers, answers, strict=True):
                     start, stop = scope_span(scope, text.n_prompt, len(text.ids))
+                    if is_local:
+                        start = max(start, text.n_prompt - 1)
                     if not start < min(stop, len(text.ids) - 1):
                         raise SteeringFault(
-                            f"scope {scope!r} edits nothing before the last scored token of answer "
-                            f"{answer!r} of request {request.id!r}, so its score cannot differ from "
-                            "the unsteered one; use scope 'from_last_prompt' or longer answers"
+                            f"scope {scope!r} edits nothing that a score of answer "
+                            f"{answer!r} of "
+                            f"request {request.id!r} depends on, so it cannot differ from "
+                            "the "
+                            "unsteered one; use scope 'from_last_prompt', longer answers "
+                            "or, if only the last layer is edited, an earlier layer"
                         )
 
     def _chunks(self, encoded: Sequence[tuple[Encoded, ...]]) -> Iterator[list[int]]:
@@ -230,12 +252,17 @@ class Engine:
                     )
                     for index in chunk
                 }
+                self.check_context(max(len(t.ids) for line in texts.values() for t in line))
+                if kl:
+                    _check_alike(requests, plain, texts)
             frontiers = {self._frontier(under[s].intervention) for s in members}
             layout, own = self._unsteered(texts, shared, frontiers, base if kl else None)
             if key == canonical:
                 unsteered = own
             for frontier in sorted(frontiers):
-                same = [s for s in members if self._frontier(under[s].intervention) == frontier]
+                same = [
+                    s for s in members if self._frontier(under[s].intervention) == frontier
+                ]
                 edited = [s for s in same if under[s].intervention.edits]
                 for s in same:
                     if not under[s].intervention.edits:
@@ -243,7 +270,7 @@ class Engine:
                 self._replay(
                     layout, frontier, edited, under, results, base if kl else None, advance
                 )
-                advance(len(same) - len(edited))
+                advance(float(len(same) - len(edited)))
         for s, asked in enumerate(under):
             if not _is_active(asked):
                 _merge(results[s], unsteered)
@@ -251,14 +278,18 @@ class Engine:
     def _groups(
         self, under: Sequence[Steering]
     ) -> dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]]:
-        """Steerings by the prompts they answer to and by whether a prompt prefix stays unedited."""
-        groups: dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]] = defaultdict(list)
+        """Steerings by the prompts they answer to and by whether a prefix is unedited."""
+        groups: dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]] = defaultdict(
+            list
+        )
         for s, (intervention, dose) in enumerate(under):
             if not _is_active(under[s]):
                 continue
             variant = (intervention.prompt, dose) if intervention.prompt else None
             late = intervention.tokens in ("last", "from_last_prompt", "generated")
-            groups[variant, self.anatomy.shares_prefix and (late or not intervention.edits)].append(s)
+            groups[
+                variant, self.anatomy.shares_prefix and (late or not intervention.edits)
+            ].append(s)
         return groups
 
     def _frontier(self, intervention: Intervention) -> int:
@@ -277,8 +308,8 @@ class Engine:
     ) -> tuple[_Layout, _Results]:
         """Run the model as it is, and keep what replays will need.
 
-        ``base`` collects the unsteered log-distributions; where it already holds them (they come
-        from the canonical pass), it is what this pass is compared with.
+        ``base`` collects the unsteered log-distributions; where it already holds them (they
+        come from the canonical pass), it is what this pass is compared with.
         """
         rows, targets = _rows_and_targets(texts, shared)
         prefix, prefix_mask = self._prefix(texts, shared)
@@ -292,14 +323,20 @@ class Engine:
             first_column=min(target.column for target in targets),
             width=max(len(row.ids) for row in rows),
         )
-        wanted = sorted(f for f in frontiers if 0 < f)
+        wanted = sorted(f for f in frontiers if f > 0)
         sites = [Site(f - 1) for f in wanted]
         parts: dict[int, list[Tensor]] = {f: [] for f in wanted}
         own = _Results()
-        for start, stop in self._slices(layout, len(rows), with_blocks=len(self.anatomy.blocks)):
+        for start, stop in self._slices(
+            layout, len(rows), with_blocks=len(self.anatomy.blocks)
+        ):
             picked = list(range(start, stop))
             kept: dict[int, Tensor] = {}
-            with reading(self.anatomy, sites, lambda site, h, kept=kept: kept.__setitem__(site.layer + 1, h)):
+            with reading(
+                self.anatomy,
+                sites,
+                lambda site, h, kept=kept: kept.__setitem__(site.layer + 1, h),
+            ):
                 logits = self._forward(layout, picked, 0, None, [])
             for f in wanted:
                 parts[f].append(kept[f])
@@ -311,7 +348,10 @@ class Engine:
         self, texts: dict[int, tuple[Encoded, ...]], shared: bool
     ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
         """Keys and values of all prompt tokens but the last, left-padded."""
-        prompts = [answers[0].ids[: answers[0].n_prompt - 1] if shared else () for answers in texts.values()]
+        prompts = [
+            answers[0].ids[: answers[0].n_prompt - 1] if shared else ()
+            for answers in texts.values()
+        ]
         width = max(map(len, prompts))
         mask = torch.zeros(len(prompts), width, dtype=torch.long, device=self.device)
         if width == 0:
@@ -322,7 +362,9 @@ class Engine:
                 ids[row, width - len(prompt) :] = torch.tensor(prompt)
                 mask[row, width - len(prompt) :] = 1
         cache = DynamicCache()
-        self.call(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache, torch.tensor([width - 1]))
+        self.call(
+            ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache, torch.tensor([width - 1])
+        )
         return [(layer.keys, layer.values) for layer in cache.layers], mask  # pyright: ignore
 
     def _slices(
@@ -386,7 +428,7 @@ class Engine:
         hidden: Tensor | None,
         segments: Sequence[Segment],
     ) -> Float[Tensor, "row column vocabulary"]:
-        """Run some rows of a layout from a block on; logits from the first needed column on."""
+        """Run some rows of a layout from a block on; logits of needed columns."""
         rows = [layout.rows[k] for k in picked]
         ids = torch.zeros(len(rows), layout.width, dtype=torch.long)
         own_mask = torch.zeros_like(ids)
@@ -411,7 +453,11 @@ class Engine:
         keep: Tensor,
     ) -> Tensor:
         """One forward call of the network; logits of the columns in ``keep``."""
-        arguments = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
+        arguments = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "use_cache": cache is not None,
+        }
         if cache is not None:
             arguments["past_key_values"] = cache
         if self._accepts_positions:
@@ -437,7 +483,9 @@ class Engine:
             by_row[target.row].append(target)
         wanted = [(k, target) for k, row in enumerate(picked) for target in by_row[row]]
         rows = torch.tensor([k for k, _ in wanted])
-        columns = torch.tensor([target.column - layout.first_column for _, target in wanted])
+        columns = torch.tensor(
+            [target.column - layout.first_column for _, target in wanted]
+        )
         tokens = torch.tensor([target.token for _, target in wanted])
         log_dist = logits[rows, columns].float().log_softmax(-1)
         scores = log_dist.gather(-1, tokens.to(log_dist.device)[:, None])[:, 0].tolist()
@@ -447,7 +495,9 @@ class Engine:
             fresh = fill and keys[0] not in base
             if fresh:
                 for key in keys:
-                    mine = [n for n, (_, t) in enumerate(wanted) if (t.request, t.answer) == key]
+                    mine = [
+                        n for n, (_, t) in enumerate(wanted) if (t.request, t.answer) == key
+                    ]
                     base[key] = log_dist[mine]
             else:
                 reference = _aligned(wanted, base)
@@ -462,8 +512,8 @@ class Engine:
 def overflow(dtype: torch.dtype) -> SteeringFault:
     """The one sentence for activations that an edit drove out of range."""
     return SteeringFault(
-        f"a score is not finite: the edited activations overflowed {dtype}; use a smaller dose "
-        "or load the model in float32"
+        f"a score is not finite: the edited activations overflowed {dtype}; use a smaller "
+        "dose or load the model in float32"
     )
 
 
@@ -486,7 +536,7 @@ def _merge(into: _Results, other: _Results) -> None:
 def _rows_and_targets(
     texts: dict[int, tuple[Encoded, ...]], shared: bool
 ) -> tuple[list[_Row], list[_Target]]:
-    """The distinct sequences of a chunk; answers that need the same forward pass share a row."""
+    """The distinct sequences of a chunk; answers that need the same pass share a row."""
     rows: dict[tuple[int, tuple[int, ...]], int] = {}
     found: list[_Row] = []
     targets: list[_Target] = []
@@ -510,12 +560,17 @@ def _mask(layout: _Layout, picked: Sequence[int], scope: str) -> Tensor:
     mask = torch.zeros(len(picked), layout.width, dtype=torch.bool)
     for k, row in enumerate(layout.rows[p] for p in picked):
         start, stop = scope_span(scope, row.n_prompt, row.n_total)
-        mask[k, max(0, start - row.skipped) : max(0, min(stop, row.n_total - 1) - row.skipped)] = True
+        mask[
+            k,
+            max(0, start - row.skipped) : max(0, min(stop, row.n_total - 1) - row.skipped),
+        ] = True
     return mask
 
 
-def _gather(prefix: list[tuple[Tensor, Tensor]], requests: Tensor, frontier: int) -> DynamicCache:
-    """A cache for some rows; blocks before the frontier get only its shape, they never read it."""
+def _gather(
+    prefix: list[tuple[Tensor, Tensor]], requests: Tensor, frontier: int
+) -> DynamicCache:
+    """A cache for some rows; blocks before the frontier never read it and get its shape."""
     cache = DynamicCache()
     for block, (keys, values) in enumerate(prefix):
         layer = DynamicLayer()
@@ -523,14 +578,36 @@ def _gather(prefix: list[tuple[Tensor, Tensor]], requests: Tensor, frontier: int
             keys = keys[:1, :, :, :1].expand(len(requests), -1, -1, -1)
             values = values[:1, :, :, :1].expand(len(requests), -1, -1, -1)
         else:
-            keys, values = (x.index_select(0, requests.to(x.device)) for x in (keys, values))
+            keys, values = (
+                x.index_select(0, requests.to(x.device)) for x in (keys, values)
+            )
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values = keys, values
         cache.layers.append(layer)
     return cache
 
 
-def _aligned(wanted: list[tuple[int, _Target]], base: dict[tuple[int, int], Tensor]) -> Tensor:
+def _check_alike(
+    requests: Sequence[Request],
+    plain: Sequence[tuple[Encoded, ...]],
+    edited: dict[int, tuple[Encoded, ...]],
+) -> None:
+    """Refuse to compare other tokens after a prompt edit with those before it."""
+    for index, answers in edited.items():
+        for number, (before, after) in enumerate(zip(plain[index], answers, strict=True)):
+            if before.scored != after.scored:
+                raise BadData(
+                    f"answer {requests[index].answers[number]!r} of request "
+                    f"{requests[index].id!r} has other tokens after the edited prompt than "
+                    "after "
+                    "the plain one, so no KL between them exists; end the prompt at a word "
+                    "boundary"
+                )
+
+
+def _aligned(
+    wanted: list[tuple[int, _Target]], base: dict[tuple[int, int], Tensor]
+) -> Tensor:
     """The unsteered log-distribution at each wanted token, in the same order."""
     counters: dict[tuple[int, int, int], int] = defaultdict(int)
     picked = []
@@ -538,11 +615,5 @@ def _aligned(wanted: list[tuple[int, _Target]], base: dict[tuple[int, int], Tens
         key = (target.request, target.answer)
         n = counters[k, *key]
         counters[k, *key] += 1
-        if n >= len(base[key]):
-            raise BadData(
-                f"answer {target.answer} of request {target.request} has other tokens after the "
-                "edited prompt than after the plain one, so no KL between them exists; end the "
-                "prompt at a word boundary"
-            )
         picked.append(base[key][n])
     return torch.stack(picked)

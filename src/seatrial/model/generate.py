@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from seatrial.errors import BadOption
-from seatrial.intervention import Steering, scope_span
+from seatrial.intervention import UNSTEERED, Steering, scope_span
 from seatrial.model.engine import Engine, overflow
 from seatrial.model.hooks import Segment, steering
 from seatrial.types import Completion, Prompt
@@ -26,8 +26,9 @@ class Sampling:
     """0 takes the most likely token."""
     top_p: float = 1.0
     seed: int = 0
-    """Each prompt draws from its own generator, made from this seed and the prompt's tokens, so
-    that its text does not depend on what else is in the batch; all steerings of a prompt share it."""
+    """Each prompt draws from its own generator, made from this seed and the prompt's
+    tokens, so that its text does not depend on what else is in the batch; all steerings of
+    a prompt share it."""
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -35,11 +36,13 @@ class Sampling:
             raise BadOption(f"max_tokens must be at least 1, not {self.max_tokens}")
         if not self.temperature >= 0 or not 0 < self.top_p <= 1:
             raise BadOption(
-                f"temperature must be at least 0 and top_p in (0, 1], not {self.temperature} "
-                f"and {self.top_p}"
+                "temperature must be at least 0 and top_p in (0, 1], not "
+                f"{self.temperature} and {self.top_p}"
             )
         if "" in self.stop:
-            raise BadOption("an empty stop string would end every text at once; leave it out")
+            raise BadOption(
+                "an empty stop string would end every text at once; leave it out"
+            )
 
 
 @dataclass
@@ -47,6 +50,8 @@ class _Sequence:
     """One prompt under one steering, while it grows."""
 
     steering: Steering
+    group: int
+    """Number of the steering, in the order of asking."""
     prompt: tuple[int, ...]
     generator: torch.Generator
     new: list[int] = field(default_factory=list)
@@ -61,6 +66,7 @@ def generate(
 ) -> list[list[Completion]]:
     """Continue every prompt under every steering; the result is steering x prompt."""
     distinct: dict[tuple, _Sequence] = {}
+    groups: dict[tuple[int, float] | None, int] = {}
     grid: list[list[_Sequence]] = []
     for asked in under:
         line = []
@@ -72,11 +78,13 @@ def generate(
             engine.check_context(len(ids) + sampling.max_tokens)
             steered = dose != 0 and bool(intervention.edits)
             # Dose 0 is the unsteered model itself, so it shares the unsteered sequence.
-            key = (ids, (id(intervention), dose) if steered else None)
-            if key not in distinct:
-                used = asked if steered else Steering(type(intervention)(), 0.0)
-                distinct[key] = _Sequence(used, ids, _generator(sampling.seed, ids))
-            line.append(distinct[key])
+            kind = (id(intervention), dose) if steered else None
+            group = groups.setdefault(kind, len(groups))
+            if (ids, kind) not in distinct:
+                used = asked if steered else UNSTEERED
+                generator = _generator(sampling.seed, ids)
+                distinct[ids, kind] = _Sequence(used, group, ids, generator)
+            line.append(distinct[ids, kind])
         grid.append(line)
     for batch in _batches(engine, list(distinct.values()), sampling.max_tokens):
         _decode(engine, batch, sampling)
@@ -94,14 +102,20 @@ def _generator(seed: int, ids: tuple[int, ...]) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def _batches(engine: Engine, rows: list[_Sequence], max_tokens: int) -> list[list[_Sequence]]:
-    """Rows that decode together; equal prompt lengths where padding would enter the state."""
+def _batches(
+    engine: Engine, rows: list[_Sequence], max_tokens: int
+) -> list[list[_Sequence]]:
+    """Rows that decode together, equally long where padding would enter the state."""
     rows = sorted(rows, key=lambda row: len(row.prompt))
     batches: list[list[_Sequence]] = []
     for row in rows:
         last = batches[-1] if batches else []
         fits = (len(last) + 1) * (len(row.prompt) + max_tokens) <= 4 * engine.budget.tokens
-        alike = engine.anatomy.shares_prefix or not last or len(last[0].prompt) == len(row.prompt)
+        alike = (
+            engine.anatomy.shares_prefix
+            or not last
+            or len(last[0].prompt) == len(row.prompt)
+        )
         if last and fits and alike:
             last.append(row)
         else:
@@ -110,8 +124,9 @@ def _batches(engine: Engine, rows: list[_Sequence], max_tokens: int) -> list[lis
 
 
 def _decode(engine: Engine, batch: list[_Sequence], sampling: Sampling) -> None:
-    # Rows of one steering stand together, so that each steering is one segment.
-    batch.sort(key=lambda row: (id(row.steering.intervention), row.steering.dose))
+    # Rows of one steering stand together, so that each steering is one segment. The order
+    # must be the same in every run: where a row stands in its batch decides its last bits.
+    batch.sort(key=lambda row: row.group)
     width = max(len(row.prompt) for row in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -150,10 +165,12 @@ def _segments(batch: list[_Sequence], edited: Tensor) -> list[Segment]:
     segments: list[Segment] = []
     start = 0
     for k in range(1, len(batch) + 1):
-        if k == len(batch) or batch[k].steering != batch[start].steering:
+        if k == len(batch) or batch[k].group != batch[start].group:
             intervention, dose = batch[start].steering
             if intervention.edits:
-                segments.append(Segment(start, k, intervention.edits, dose, edited[start:k]))
+                segments.append(
+                    Segment(start, k, intervention.edits, dose, edited[start:k])
+                )
             start = k
     return segments
 
@@ -161,14 +178,19 @@ def _segments(batch: list[_Sequence], edited: Tensor) -> list[Segment]:
 def _end_ids(engine: Engine) -> set[int]:
     config = engine.network.generation_config
     ends = getattr(config, "eos_token_id", None)
-    ids = {engine.encoder.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
-    return {token for token in ids if token is not None}
+    ends = ends if isinstance(ends, list) else [ends]
+    ids = [engine.encoder.tokenizer.eos_token_id, *ends]
+    return {token for token in ids if isinstance(token, int)}
 
 
 def _choose(
-    engine: Engine, batch: list[_Sequence], logits: Tensor, sampling: Sampling, ends: set[int]
+    engine: Engine,
+    batch: list[_Sequence],
+    logits: Tensor,
+    sampling: Sampling,
+    ends: set[int],
 ) -> Tensor:
-    """Append one token to every unfinished row; finished rows get a filler that is not kept."""
+    """Append one token to every unfinished row; finished rows get a filler, not kept."""
     log_probs = logits.log_softmax(-1)
     chosen = torch.zeros(len(batch), dtype=torch.long)
     for k, row in enumerate(batch):

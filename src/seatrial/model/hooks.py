@@ -1,6 +1,6 @@
 """Edits at work: hooks that live for one forward call and prove that they did something."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -18,7 +18,7 @@ from seatrial.types import Site
 @final
 @dataclass
 class Segment:
-    """Consecutive rows of a batch under one steering, and which of their tokens it edits."""
+    """Consecutive rows of a batch under one steering, and the tokens that it edits."""
 
     start: int
     stop: int
@@ -43,27 +43,28 @@ class Segment:
         return edited
 
 
-def check_sites(anatomy: Anatomy, edits: Mapping[Site, Edit], name: str) -> None:
-    """Refuse edits at sites that the model does not have.
+def check_sites(anatomy: Anatomy, sites: Iterable[Site], name: str) -> None:
+    """Refuse sites that the model does not have.
 
     Raises:
         UnsupportedModel: if a block has no such sublayer.
     """
-    for site in edits:
+    for site in sites:
         block = anatomy.blocks[site.layer]
         if site.point != "resid" and getattr(block, site.point) is None:
             kinds = ", ".join(
-                point for point in ("resid", "attn", "mlp", "heads")
+                point
+                for point in ("resid", "attn", "mlp", "heads")
                 if point == "resid" or getattr(block, point) is not None
             )
             raise UnsupportedModel(
-                f"block {site.layer} of {name!r} has no {site.point!r} site that could be found "
-                f"by its arithmetic; its sites are: {kinds}"
+                f"block {site.layer} of {name!r} has no {site.point!r} site that could be "
+                f"found by its arithmetic; its sites are: {kinds}"
             )
 
 
 def module_at(anatomy: Anatomy, site: Site) -> nn.Module:
-    """The module whose output (for heads: input) is the site's quantity, up to its scale."""
+    """The module whose output (for heads: input) is the site's quantity, but for scale."""
     block = anatomy.blocks[site.layer]
     match site.point:
         case "resid":
@@ -87,7 +88,7 @@ def scale_at(anatomy: Anatomy, site: Site) -> float:
 
 
 Transform = Callable[[Tensor], Tensor | None]
-"""Sees the quantity at a site; returns what to put in its place, or ``None`` to leave it."""
+"""Sees the quantity at a site; returns what takes its place, or ``None`` to leave it."""
 
 
 def hook_site(anatomy: Anatomy, site: Site, transform: Transform, stack: ExitStack) -> None:
@@ -117,15 +118,17 @@ def steering(anatomy: Anatomy, segments: Sequence[Segment]) -> Iterator[None]:
     """Apply every segment's edits to its rows of the forward calls made inside.
 
     Raises:
-        SteeringFault: on leaving, if an edit with something to edit did not run, or ran at a dose
-            other than 0 and changed not a single bit (trap T1).
+        SteeringFault: on leaving, if an edit with something to edit did not run, or ran at
+            a dose other than 0 and changed not a single bit (trap T1).
     """
     sites = sorted({site for segment in segments for site in segment.edits})
     with ExitStack() as stack:
         for site in sites:
             concerned = [segment for segment in segments if site in segment.edits]
 
-            def transform(h: Tensor, site: Site = site, concerned: list = concerned) -> Tensor:
+            def transform(
+                h: Tensor, site: Site = site, concerned: list = concerned
+            ) -> Tensor:
                 edited = h.clone()
                 for segment in concerned:
                     rows = slice(segment.start, segment.stop)
@@ -140,14 +143,17 @@ def steering(anatomy: Anatomy, segments: Sequence[Segment]) -> Iterator[None]:
         for site in segment.edits:
             if site not in segment.fired:
                 raise SteeringFault(
-                    f"the edit at site {site} never ran: the model did not call the module found "
-                    "there; this is a defect of the model's code or of seatrial, not of your data"
+                    f"the edit at site {site} never ran: the model did not call the module "
+                    "found "
+                    "there; this is a defect of the model's code or of seatrial, not of "
+                    "your data"
                 )
             if segment.dose != 0 and site not in segment.changed:
                 raise SteeringFault(
-                    f"the edit at site {site} with dose {segment.dose:g} changed nothing at all; "
-                    "its vector is zero or too small for the model's dtype: fit it on other data "
-                    "or use a larger dose"
+                    f"the edit at site {site} with dose {segment.dose:g} changed nothing "
+                    "at all; "
+                    "its vector is zero or too small for the model's dtype: fit it on "
+                    "other data or use a larger dose"
                 )
 
 
@@ -155,12 +161,14 @@ def steering(anatomy: Anatomy, segments: Sequence[Segment]) -> Iterator[None]:
 def reading(
     anatomy: Anatomy, sites: Sequence[Site], keep: Callable[[Site, Tensor], None]
 ) -> Iterator[None]:
-    """Hand every site's quantity to ``keep`` during the forward calls made inside."""
+    """Hand a copy of every site's quantity to ``keep`` in the forward calls made inside."""
     with ExitStack() as stack:
         for site in sites:
 
             def look(h: Tensor, site: Site = site) -> None:
-                keep(site, h.detach())
+                # A copy, because some families (Falcon) add in place to what a sublayer
+                # returned.
+                keep(site, h.detach().clone())
 
             hook_site(anatomy, site, look, stack)
         yield
@@ -170,10 +178,10 @@ def reading(
 def starting_at(
     anatomy: Anatomy, block: int, hidden: Float[Tensor, "row token d_model"] | None
 ) -> Iterator[None]:
-    """Skip all blocks before ``block``: the last of them returns ``hidden`` instead of running.
+    """Skip all blocks before ``block``: the last of them returns ``hidden`` instead.
 
-    The model's own code around the blocks still runs, so masks, rotary tables and caches are made
-    for the tokens at hand by the family itself.
+    The model's own code around the blocks still runs, so masks, rotary tables and caches
+    are made for the tokens at hand by the family itself.
     """
     if block == 0 or hidden is None:
         yield

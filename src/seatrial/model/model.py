@@ -1,4 +1,4 @@
-"""The model as the rest of the house sees it: ask, generate, read; never changed by any of it."""
+"""The model as the rest of the house sees it: ask, generate, read; it never changes."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,8 @@ class Model:
         """Load by hub id, local folder, GGUF file, or the name of a registered small model.
 
         Raises:
-            UnknownName, Unreachable, BadFile, BadOption, UnsupportedModel: see ``model.load``.
+            UnknownName, Unreachable, BadFile, BadOption, UnsupportedModel: see
+            ``model.load``.
         """
         return Model(*load(locate(name, revision=revision), dtype=dtype, device=device))
 
@@ -96,11 +97,11 @@ class Model:
         if not isinstance(number, int) or not 0 <= number < self.n_layers:
             raise BadOption(
                 f"layer {layer} does not exist in {self.card.name!r}; its layers are 0 to "
-                f"{self.n_layers - 1}, or first, middle, last. Negative layers are refused: a "
-                "saved intervention must mean one thing."
+                f"{self.n_layers - 1}, or first, middle, last. Negative layers are "
+                "refused: a saved intervention must mean one thing."
             )
         site = Site(number, point)
-        check_sites(self.anatomy, {site: None}, self.card.name)  # pyright: ignore
+        check_sites(self.anatomy, [site], self.card.name)
         return site
 
     def width(self, site: Site) -> int:
@@ -124,7 +125,7 @@ class Model:
         Args:
             requests: prompts with candidate answers.
             under: interventions with doses; dose 0 is the unsteered model bit for bit.
-            kl: also give KL(steered || unsteered) of the next-token distribution at each token.
+            kl: also give KL(steered || unsteered) of the next token at each token.
             progress: told which share of the work is done, now and then.
 
         Raises:
@@ -158,25 +159,32 @@ class Model:
         for intervention, _ in under:
             self.check(intervention)
         sampling = Sampling(max_tokens, temperature, top_p, seed, tuple(stop))
-        return generate(self.engine, prompts, under, sampling) if prompts else [[] for _ in under]
+        return (
+            generate(self.engine, prompts, under, sampling)
+            if prompts
+            else [[] for _ in under]
+        )
 
     @torch.inference_mode()
     def activations(
         self, texts: Sequence[Text], sites: Sequence[Site], at: TokenSelector
     ) -> dict[Site, Float[Tensor, "text width"]]:
-        """Activations of the unsteered model at some sites, one row a text, in float32 on the CPU.
+        """Activations of the unsteered model, one row a text, in float32 on the CPU.
 
         Args:
             texts: what the model reads.
             sites: where to look; all of them in one pass.
             at: which tokens; a span is averaged.
         """
-        check_sites(self.anatomy, dict.fromkeys(sites), self.card.name)  # pyright: ignore
+        check_sites(self.anatomy, sites, self.card.name)
         encoded = [self.encoder.encode_text(text) for text in texts]
         spans = [self.encoder.read_span(text, at) for text in encoded]
+        self.engine.check_context(max((len(text.ids) for text in encoded), default=0))
         found = {site: torch.zeros(len(texts), self.width(site)) for site in sites}
         order = sorted(range(len(texts)), key=lambda k: len(encoded[k].ids))
-        step = max(1, self.engine.budget.tokens // max((len(e.ids) for e in encoded), default=1))
+        step = max(
+            1, self.engine.budget.tokens // max((len(e.ids) for e in encoded), default=1)
+        )
         for start in range(0, len(order), step):
             picked = order[start : start + step]
             width = max(len(encoded[k].ids) for k in picked)
@@ -218,14 +226,14 @@ class Model:
             width = self.width(self.site(site.layer, site.point))
             if edit.width != width:
                 raise ForeignIntervention(
-                    f"the edit at site {site} is {edit.width} wide, but {self.card.name!r} is "
-                    f"{width} wide there; fit it on this model"
+                    f"the edit at site {site} is {edit.width} wide, but {self.card.name!r} "
+                    f"is {width} wide there; fit it on this model"
                 )
         origin = intervention.origin
         if origin is not None and origin.model != self.identity:
             raise ForeignIntervention(
-                f"this steering was fitted on {origin.model}, but the model is {self.identity}; "
-                "fit it again on this model"
+                f"this steering was fitted on {origin.model}, but the model is "
+                f"{self.identity}; fit it again on this model"
             )
 
     def header(self) -> Mapping[str, str | int]:

@@ -2,15 +2,17 @@
 
 Three rules make scores mean what a user thinks they mean:
 
-- The text is tokenised as a whole, prompt and answer together, because that is the text the model
-  would see. Where the answer merges with the prompt's end ("Answer: " + "Yes" becomes " Yes"), the
-  boundary moves back to the last token that both share, for all answers of a request alike, so
-  that their scores are conditioned on the same tokens and stay comparable (traps T34, T37).
-- A chat template is authoritative: its text is tokenised without adding special tokens again, and
-  plain text gets the tokenizer's own prefix exactly once (T23).
+- The text is tokenised as a whole, prompt and answer together, because that is the text the
+  model would see. Where the answer merges with the prompt's end ("Answer: " + "Yes" becomes
+  " Yes"), the boundary moves back to the last token that both share, for all answers of a
+  request alike, so that their scores are conditioned on the same tokens and stay comparable
+  (traps T34, T37).
+- A chat template is authoritative: its text is tokenised without adding special tokens
+  again, and plain text gets the tokenizer's own prefix exactly once (T23).
 - Positions are counted over real tokens; padding never has a position (T28).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
@@ -23,10 +25,16 @@ from seatrial.types import EditedToken, Message, Prompt, Request, Text
 
 TokenSelector = Literal["last", "second_last", "last_prompt", "completion", "mean"]
 """Where an activation is read: the last token of the text, the one before it (the letter of
-"(A)"), the last token of the prompt, the mean over the completion, or the mean over all tokens but
-the beginning-of-sequence token."""
+"(A)"), the last token of the prompt, the mean over the completion, or the mean over all
+tokens but the beginning-of-sequence token."""
 
-SELECTORS: tuple[TokenSelector, ...] = ("last", "second_last", "last_prompt", "completion", "mean")
+SELECTORS: tuple[TokenSelector, ...] = (
+    "last",
+    "second_last",
+    "last_prompt",
+    "completion",
+    "mean",
+)
 
 
 class Rendered(NamedTuple):
@@ -62,12 +70,11 @@ class Encoder:
         self.tokenizer = tokenizer
         bare = tokenizer("a", add_special_tokens=False).input_ids
         full = tokenizer("a", add_special_tokens=True).input_ids
-        start = next(
-            (k for k in range(len(full)) if full[k : k + len(bare)] == bare), 0
-        )
+        start = next((k for k in range(len(full)) if full[k : k + len(bare)] == bare), 0)
         self.prefix: tuple[int, ...] = tuple(full[:start])
-        """What the tokenizer puts before every text: BOS, or nothing. A suffix is not kept: an
-        end-of-text token in front of the position to be scored would change the question."""
+        """What the tokenizer puts before every text: BOS, or nothing. A suffix is not kept:
+        an end-of-text token in front of the position to be scored would change the
+        question."""
 
     @property
     def is_chat(self) -> bool:
@@ -75,7 +82,7 @@ class Encoder:
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def render(self, prompt: Prompt) -> Rendered:
-        """The prompt as text: a conversation through the chat template, else as Question/Answer."""
+        """The prompt as text: conversations by the chat template, else as questions."""
         if isinstance(prompt, str):
             return Rendered(prompt, "", False)
         if not prompt:
@@ -86,13 +93,14 @@ class Encoder:
         try:
             text = self._template(prompt, ends_open)
         except (TemplateError, ValueError):
-            # Some templates (Gemma, early Mistral) refuse a system message; their authors put it
-            # in front of the first user turn.
+            # Some templates (Gemma, early Mistral) refuse a system message; their authors
+            # put it in front of the first user turn.
             try:
                 text = self._template(_fold_system(prompt), ends_open)
             except (TemplateError, ValueError) as error:
                 raise BadData(
-                    f"the model's chat template refuses this conversation ({sentence(error)}); "
+                    "the model's chat template refuses this conversation "
+                    f"({sentence(error)}); "
                     "give an optional system message, then user and assistant in turn"
                 ) from error
         return Rendered(text, "", True)
@@ -109,8 +117,12 @@ class Encoder:
 
     def _ids(self, rendered: Rendered, answer: str = "") -> tuple[int, ...]:
         text = rendered.text + (rendered.joiner + answer if answer else "")
-        ids = tuple(self.tokenizer(text, add_special_tokens=False).input_ids) if text else ()
-        if rendered.has_specials or (self.prefix and ids[: len(self.prefix)] == self.prefix):
+        ids = (
+            tuple(self.tokenizer(text, add_special_tokens=False).input_ids) if text else ()
+        )
+        if rendered.has_specials or (
+            self.prefix and ids[: len(self.prefix)] == self.prefix
+        ):
             return ids
         return self.prefix + ids
 
@@ -122,7 +134,9 @@ class Encoder:
         """
         ids = self._ids(self.render(prompt))
         if not ids:
-            raise BadData("the prompt has no tokens and the tokenizer adds none; give prompt text")
+            raise BadData(
+                "the prompt has no tokens and the tokenizer adds none; give prompt text"
+            )
         return ids
 
     def encode(self, prompt: Prompt, answers: tuple[str, ...]) -> tuple[Encoded, ...]:
@@ -145,7 +159,8 @@ class Encoder:
                 )
         if boundary == 0:
             raise BadData(
-                f"nothing precedes the answer {answers[0]!r}: the prompt has no token of its own "
+                f"nothing precedes the answer {answers[0]!r}: the prompt has no token of "
+                "its own "
                 "and the tokenizer adds no beginning-of-sequence token; give prompt text"
             )
         return tuple(Encoded(ids, boundary) for ids in whole)
@@ -174,22 +189,30 @@ class Encoder:
             "mean": (1 if bos is not None and text.ids[0] == bos else 0, total),
         }
         if at not in spans:
-            raise BadOption(f"{at!r} is no token position to read; choose one of {', '.join(SELECTORS)}")
+            raise BadOption(
+                f"{at!r} is no token position to read; choose one of {', '.join(SELECTORS)}"
+            )
         start, stop = spans[at]
         if not 0 <= start < stop:
             raise BadData(
-                f"the text {self.tokenizer.decode(text.ids)!r} has no token at {at!r}; "
+                f"the text {self.decode(text.ids)!r} has no token at {at!r}; "
                 "read at another position or give longer texts"
             )
         return start, stop
 
+    def decode(self, ids: Sequence[int], *, skip_specials: bool = False) -> str:
+        """The text of some tokens."""
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=skip_specials)
+        assert isinstance(text, str)
+        return text
+
     def decode_after(self, prompt: tuple[int, ...], new: list[int]) -> str:
-        """The text that new tokens add to a prompt; decoding them alone can lose a leading space."""
-        before = self.tokenizer.decode(prompt, skip_special_tokens=True)
-        whole = self.tokenizer.decode([*prompt, *new], skip_special_tokens=True)
+        """The text that new tokens add to a prompt; alone they can lose a leading space."""
+        before = self.decode(prompt, skip_specials=True)
+        whole = self.decode([*prompt, *new], skip_specials=True)
         if whole.startswith(before):
             return whole[len(before) :]
-        return self.tokenizer.decode(new, skip_special_tokens=True)
+        return self.decode(new, skip_specials=True)
 
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:
         """The position audit: every real token that the intervention's edits change."""
@@ -200,7 +223,7 @@ class Encoder:
                 edited.append(
                     EditedToken(
                         position,
-                        self.tokenizer.decode([text.ids[position]]),
+                        self.decode([text.ids[position]]),
                         "prompt" if position < text.n_prompt else "answer",
                         number,
                         position < len(text.ids) - 1,

@@ -94,7 +94,8 @@ class Trial:
     prompt: Estimate | None
     """The effect of asking in words: half the difference between asking for and against."""
     parts: dict[str, Estimate]
-    """Mean slope of log p(matching) and of log p(other): promoting and suppressing, apart."""
+    """Mean slope of log p(matching) and of log p(other): promoting and suppressing,
+    apart."""
     curve: tuple[Point, ...]
     effects: tuple[Effect, ...]
     """Every item, the one that moved most in the right direction first."""
@@ -130,7 +131,8 @@ def summarise(store: Store) -> Summary:
     progress = store.read_json("progress.json")
     if progress is None or not progress["finished"]:
         raise StoreFault(
-            f"the study in {store.root} is not finished; run it again with the same --out, which "
+            f"the study in {store.root} is not finished; run it again with the same "
+            "--out, which "
             "measures only what is missing"
         )
     frame, items = store.frame(), store.items()
@@ -152,11 +154,17 @@ def summarise(store: Store) -> Summary:
 
 
 def _trial(
-    study: Study, frame: pl.DataFrame, items: pl.DataFrame, concept: str, task: str, method: str
+    study: Study,
+    frame: pl.DataFrame,
+    items: pl.DataFrame,
+    concept: str,
+    task: str,
+    method: str,
 ) -> Trial:
     kind = TASKS[task]
     here = frame.filter(
-        (pl.col("concept") == concept) & pl.col("reference").is_in([method, "unsteered", "prompt"])
+        (pl.col("concept") == concept)
+        & pl.col("reference").is_in([method, "unsteered", "prompt"])
     )
     test = here.filter((pl.col("task") == task) & (pl.col("split") == "test"))
     chosen = test.filter(pl.col("method") == method)["layer"].unique().to_list()
@@ -187,7 +195,10 @@ def _trial(
             dose,
             cluster_mean(curve[:, k] - curve[:, zero], groups),
             control_band(
-                [cluster_mean(c[:, k] - c[:, zero], groups) for c in control_curves.values()]
+                [
+                    cluster_mean(c[:, k] - c[:, zero], groups)
+                    for c in control_curves.values()
+                ]
             ),
         )
         for k, dose in enumerate(study.doses)
@@ -242,7 +253,8 @@ def _values(rows: pl.DataFrame, metric: str) -> dict[str, tuple[str, float]]:
     """Item -> (group, value), in the order of items."""
     picked = rows.filter(pl.col("metric") == metric).sort("item")
     return {
-        item: (group, value) for item, group, value in picked.select("item", "group", "value").rows()
+        item: (group, value)
+        for item, group, value in picked.select("item", "group", "value").rows()
     }
 
 
@@ -252,7 +264,8 @@ def _curve(
     metric: str,
     doses: Sequence[float],
 ) -> np.ndarray:
-    """Item x dose; dose 0 is the unsteered model. All doses must have the same items (T44)."""
+    """Item x dose; dose 0 is the unsteered model. All doses must have the same items
+    (T44)."""
     columns = []
     for dose in doses:
         if dose == 0:
@@ -268,7 +281,9 @@ def _prompt(
     test: pl.DataFrame, names: list[str], groups: list[str], metric: str
 ) -> Estimate | None:
     rows = test.filter(pl.col("method") == "prompt")
-    asked = {dose: _values(rows.filter(pl.col("dose") == dose), metric) for dose in (-1.0, 1.0)}
+    asked = {
+        dose: _values(rows.filter(pl.col("dose") == dose), metric) for dose in (-1.0, 1.0)
+    }
     if not asked[1.0]:
         return None
     assert all(list(values) == names for values in asked.values())
@@ -277,7 +292,8 @@ def _prompt(
 
 
 def _prices(rows: pl.DataFrame, plain: pl.DataFrame) -> tuple[Price, ...]:
-    """Perplexity ratio and KL at each dose; controls are averaged over their seeds first."""
+    """Perplexity ratio and KL at each dose; controls are averaged over their seeds
+    first."""
     base = _values(plain, "loss")
     prices = []
     for (dose,), same in _by(rows.filter(pl.col("dose") != 0), "dose"):
@@ -294,7 +310,8 @@ def _prices(rows: pl.DataFrame, plain: pl.DataFrame) -> tuple[Price, ...]:
 
 
 def _control_verdicts(controls: Sequence[Control]) -> dict[str, str]:
-    """What the seeds of each control do together: the same question, with seeds as the units."""
+    """What the seeds of each control do together: the same question, with seeds as the
+    units."""
     words = {}
     for name in dict.fromkeys(control.method for control in controls):
         values = [control.slope.value for control in controls if control.method == name]
@@ -323,7 +340,12 @@ def _effects(
     zero, one = doses.index(0.0), doses.index(1.0)
     effects = [
         Effect(
-            name, groups[k], words[name], float(slope[k]), float(curve[k, zero]), float(curve[k, one])
+            name,
+            groups[k],
+            words[name],
+            float(slope[k]),
+            float(curve[k, zero]),
+            float(curve[k, one]),
         )
         for k, name in enumerate(names)
     ]

@@ -1,4 +1,4 @@
-"""What a task is: requests to ask and scores to give; it is not told whether the model is steered."""
+"""What a task is: requests to ask and scores to give, steered or not."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,8 @@ class Task(ABC):
     role: ClassVar[Role]
     """target: should move; guard: must not move."""
     metric: ClassVar[str]
-    """The metric that verdicts are about; larger means more of the behaviour (or more damage)."""
+    """The metric that verdicts are about; larger means more of the behaviour (or more
+    damage)."""
     unit: ClassVar[str]
     needs_kl: ClassVar[bool] = False
     """Whether answers must carry the KL divergence to the unsteered model."""
@@ -32,7 +33,9 @@ class Task(ABC):
         """What is asked, item by item."""
 
     @abstractmethod
-    def score(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Sequence[Score]:
+    def score(
+        self, requests: Sequence[Request], answers: Sequence[Answer]
+    ) -> Sequence[Score]:
         """What the answers are worth, item by item."""
 
 

@@ -1,4 +1,4 @@
-"""How likely are free continuations that show the behaviour? (after Pres et al., 2410.17245)"""
+"""How likely free continuations are that show the behaviour (after Pres et al.)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ from seatrial.types import Answer, Pair, Request, Score, Split, Text
 class Open(Target):
     """Mean log-probability per token of the matching continuation minus the other one.
 
-    Both parts are kept, because promoting the behaviour and suppressing its opposite are different
-    successes.
+    Both parts are kept, because promoting the behaviour and suppressing its opposite are
+    different successes.
     """
 
     name: ClassVar[str] = "open"
-    summary: ClassVar[str] = "free text: log-prob per token of the matching minus the other continuation"
+    summary: ClassVar[str] = (
+        "free text: log-prob per token of the matching minus the other continuation"
+    )
     metric: ClassVar[str] = "open"
     unit: ClassVar[str] = "nats per token"
 
@@ -28,7 +30,10 @@ class Open(Target):
     def requests(self, split: Split) -> Sequence[Request]:
         return [
             Request(
-                item.id, item.group, item.prompt, (f" {item.matching_text}", f" {item.other_text}")
+                item.id,
+                item.group,
+                item.prompt,
+                (f" {item.matching_text}", f" {item.other_text}"),
             )
             for item in self.splits[split]
         ]
@@ -44,7 +49,9 @@ class Open(Target):
             for item in self.splits[split]
         )
 
-    def score(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Sequence[Score]:
+    def score(
+        self, requests: Sequence[Request], answers: Sequence[Answer]
+    ) -> Sequence[Score]:
         return [
             Score(
                 request.id,

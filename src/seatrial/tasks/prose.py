@@ -1,4 +1,4 @@
-"""What does it cost elsewhere? Perplexity of neutral prose, and how far the model drifts on it."""
+"""What steering costs elsewhere: perplexity of, and drift on, neutral prose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ PROMPT_WORDS = 5
 @final
 @dataclass(frozen=True)
 class Prose(Task):
-    """Teacher-forced loss per token, and KL(steered || unsteered), on passages about nothing else.
+    """Teacher-forced loss per token, and KL(steered || unsteered), on neutral passages.
 
-    The first five words of a passage are the prompt, so that steering applies from there on as it
-    would in use. The ratio of perplexities is exp(loss steered - loss unsteered), item by item.
+    The first five words of a passage are the prompt, so that steering applies from there on
+    as it would in use. The ratio of perplexities is exp(loss steered - loss unsteered),
+    item by item.
     """
 
     name: ClassVar[str] = "prose"
@@ -37,7 +38,9 @@ class Prose(Task):
             requests.append(Request(identity, identity, prompt, (f" {rest}",)))
         return requests
 
-    def score(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Sequence[Score]:
+    def score(
+        self, requests: Sequence[Request], answers: Sequence[Answer]
+    ) -> Sequence[Score]:
         scores = []
         for request, answer in zip(requests, answers, strict=True):
             assert answer.kl is not None

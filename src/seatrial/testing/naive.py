@@ -16,11 +16,11 @@ from seatrial.types import Request, Site
 def naive_logits(
     model: Model, ids: Sequence[int], n_prompt: int, steering: Steering
 ) -> Tensor:
-    """Logits of one unpadded sequence without any cache, under plain hooks: ``token x vocabulary``."""
+    """Logits of one unpadded sequence, without any cache: ``token x vocabulary``."""
     intervention, dose = steering
     start, stop = scope_span(intervention.tokens, n_prompt, len(ids))
     with ExitStack() as stack:
-        for site, edit in intervention.edits.items():
+        for site in intervention.edits:
 
             def transform(h: Tensor, site: Site = site) -> Tensor:
                 parts = [h[:, :start], h[:, start:stop], h[:, stop:]]
@@ -54,7 +54,9 @@ def naive_log_probs(
     return results
 
 
-def naive_greedy(model: Model, ids: Sequence[int], steering: Steering, max_tokens: int) -> list[int]:
+def naive_greedy(
+    model: Model, ids: Sequence[int], steering: Steering, max_tokens: int
+) -> list[int]:
     """Greedy continuation by running the whole sequence again for every token."""
     whole = list(ids)
     for _ in range(max_tokens):

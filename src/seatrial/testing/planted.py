@@ -1,9 +1,10 @@
 """A model whose behaviour direction is known, and a concept that lives on it.
 
-Residual stream = embedding of the current token: attention and MLP write nothing. A sentiment word
-carries +u or -u, other words carry noise orthogonal to u, and the unembedding of a sentiment word
-looks along u. So the next word's sentiment follows the component of the stream along u, a difference
-of means must find u, and a random direction must not move the behaviour beyond its cosine to u.
+Residual stream = embedding of the current token: attention and MLP write nothing. A
+sentiment word carries +u or -u, other words carry noise orthogonal to u, and the
+unembedding of a sentiment word looks along u. So the next word's sentiment follows the
+component of the stream along u, a difference of means must find u, and a random direction
+must not move the behaviour beyond its cosine to u.
 """
 
 import json
@@ -21,13 +22,15 @@ from seatrial.model.model import Model
 
 POSITIVE = ("bright", "lovely", "sweet", "grand", "fresh", "merry", "warm", "fine")
 NEGATIVE = ("dull", "ugly", "sour", "poor", "stale", "gloomy", "cold", "bad")
-NUISANCE = tuple(f"{a}{b}" for a in ("ka", "lo", "mi", "nu", "ro", "sa") for b in "bdfgklmnprst")
+NUISANCE = tuple(
+    f"{a}{b}" for a in ("ka", "lo", "mi", "nu", "ro", "sa") for b in "bdfgklmnprst"
+)
 WORDS_OF_EACH = 3
 D_MODEL = 64
 
 
 def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
-    """The model, and the unit direction that was planted at the output of both its blocks."""
+    """The model, and the unit direction planted at the output of both its blocks."""
     words = ("<unk>", "<pad>", "<eos>", *POSITIVE, *NEGATIVE, *NUISANCE)
     vocabulary = {word: k for k, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -38,7 +41,9 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(D_MODEL, D_MODEL, generator=generator)).Q
     planted, constant, rest = basis[:, 0], basis[:, 1], basis[:, 2:]
-    valence = torch.tensor([(word in POSITIVE) - (word in NEGATIVE) for word in words]).float()
+    valence = torch.tensor(
+        [(word in POSITIVE) - (word in NEGATIVE) for word in words]
+    ).float()
     noise = torch.randn(len(words), D_MODEL - 2, generator=generator) @ rest.T
     # What sentiment words have beside u is in every pair and would not average out.
     noise *= torch.where(valence == 0, 0.15, 0.02)[:, None]
@@ -60,10 +65,12 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
         )
     with torch.no_grad():
         for layer in network.model.layers:
-            # Tiny instead of zero, so that the sublayers can be told apart by their arithmetic.
+            # Tiny instead of zero, so that the sublayers can be told apart by their
+            # arithmetic.
             layer.self_attn.o_proj.weight.mul_(1e-4)
             layer.mlp.down_proj.weight.mul_(1e-4)
-        # A large constant part keeps the final norm's scale the same for every token and dose.
+        # A large constant part keeps the final norm's scale the same for every token and
+        # dose.
         network.model.embed_tokens.weight.copy_(
             8.0 * constant + valence[:, None] * planted + noise
         )
@@ -72,19 +79,32 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
             0.5 * valence[:, None] * planted + likes[:, None] * constant / 8 + noise / 3
         )
     network = network.eval().requires_grad_(False)
-    card = ModelCard(f"planted-{seed}", "made in memory", fingerprint_of_parameters(network))
+    card = ModelCard(
+        f"planted-{seed}", "made in memory", fingerprint_of_parameters(network)
+    )
     return Model(network, wrapped, card), planted
 
 
 def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
-    """Write the concept's items, four a group, as a ``.jsonl`` file that a study can name."""
+    """Write the concept's items, four a group, as a file that a study can name."""
     random = np.random.default_rng(seed)
 
     def text(words: tuple[str, ...]) -> str:
-        mixed = [*random.choice(words, WORDS_OF_EACH), *random.choice(NUISANCE, WORDS_OF_EACH)]
+        mixed = [
+            *random.choice(words, WORDS_OF_EACH),
+            *random.choice(NUISANCE, WORDS_OF_EACH),
+        ]
         return " ".join(random.permutation(mixed).tolist())
 
-    lines = [{"concept": {"about": "goes on with good words", "encourage": "Be glad.", "discourage": "Be sad."}}]
+    lines = [
+        {
+            "concept": {
+                "about": "goes on with good words",
+                "encourage": "Be glad.",
+                "discourage": "Be sad.",
+            }
+        }
+    ]
     for group in range(groups):
         for k in range(4):
             lines.append(

@@ -1,4 +1,4 @@
-"""Tiny random models of many families, with a tokenizer to match: the ground for exactness tests."""
+"""Tiny random models of many families, with a tokenizer: the ground for exactness tests."""
 
 from functools import cache
 from typing import Any
@@ -77,7 +77,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "falcon": ("falcon", _FALCON),
-    "falcon-new": ("falcon", {**_FALCON, "num_kv_heads": 2, "new_decoder_architecture": True}),
+    "falcon-new": (
+        "falcon",
+        {**_FALCON, "num_kv_heads": 2, "new_decoder_architecture": True},
+    ),
     "falcon-alibi": (
         "falcon",
         {**_FALCON, "alibi": True, "parallel_attn": False, "multi_query": False},
@@ -102,9 +105,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 """Family -> (model type of transformers, configuration)."""
 
 _CORPUS = (
-    "Is the following statement something you would say? Yes or no. I would rather walk to the "
-    "station than wait for the next train. The answer is yes, and the answer is no. Question: what "
-    "does the sea look like today? Answer: it is calm, clear and blue (A) or (B) rough and grey."
+    "Is the following statement something you would say? Yes or no. I would rather walk to "
+    "the station than wait for the next train. The answer is yes, and the answer is no. "
+    "Question: what "
+    "does the sea look like today? Answer: it is calm, clear and blue (A) or (B) rough and "
+    "grey."
 )
 
 CHAT_TEMPLATE = (
@@ -151,7 +156,7 @@ def tiny_model(
     dtype: torch.dtype = torch.float32,
     **options: Any,
 ) -> Model:
-    """A random model of a family with 3 blocks, 32 wide, whose outputs depend on everything.
+    """A random model of 3 blocks, 32 wide, whose outputs depend on every weight.
 
     Args:
         family: one of ``FAMILIES``.
@@ -170,7 +175,9 @@ def tiny_model(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **configuration))
+        network = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(kind, **configuration)
+        )
     with torch.no_grad():
         for parameter in network.parameters():
             # Default initialisation is so small that a wrong mask or position would hide.

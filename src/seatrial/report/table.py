@@ -1,0 +1,216 @@
+"""The tables of a report as text, built once and shown in three places."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from seatrial.report.summary import SHOWN_ITEMS, Effect, Summary, Trial
+from seatrial.report.words import anchor, percent
+from seatrial.types import Estimate
+from seatrial.verdict import Label, Price
+
+NOT_MEASURED = "not measured"
+
+
+class Row(NamedTuple):
+    """One trial in the verdict table; every number with its interval."""
+
+    concept: str
+    task: str
+    unit: str
+    method: str
+    label: Label
+    slope: str
+    band: str
+    anti_steerable: str
+    prompt: str
+    price: str
+    """Perplexity ratio at dose 1 or -1, whichever is worse."""
+    layer: str
+    anchor: str
+
+
+class Line(NamedTuple):
+    """One number of a trial, with its interval and its meaning."""
+
+    name: str
+    text: str
+    unit: str
+    n: str
+    """What the interval counts."""
+    meaning: str
+
+
+class DoseLine(NamedTuple):
+    """What happens at one dose."""
+
+    dose: str
+    change: str
+    band: str
+    perplexity_ratio: str
+    kl: str
+
+
+class PriceLine(NamedTuple):
+    """What a control or the prompt costs at one dose."""
+
+    method: str
+    dose: str
+    perplexity_ratio: str
+    kl: str
+
+
+class Check(NamedTuple):
+    """One line of the audit."""
+
+    id: str
+    question: str
+    status: str
+    detail: str
+
+
+def verdict_rows(summary: Summary) -> list[Row]:
+    """One row per trial, each a function of its own trial alone (T42)."""
+    return [_row(trial) for trial in summary.trials]
+
+
+def _row(trial: Trial) -> Row:
+    at_one = [price for price in trial.prices if abs(price.dose) == 1]
+    worst = max(at_one, key=lambda price: price.perplexity_ratio.high, default=None)
+    return Row(
+        concept=trial.concept,
+        task=trial.task,
+        unit=trial.unit,
+        method=trial.method,
+        label=trial.verdict.label,
+        slope=str(trial.response.steerability),
+        band=trial.band.ends,
+        anti_steerable=percent(trial.response.anti_steerable),
+        prompt=str(trial.prompt) if trial.prompt else NOT_MEASURED,
+        price=str(worst.perplexity_ratio) if worst else NOT_MEASURED,
+        layer=str(trial.layer),
+        anchor=anchor(trial),
+    )
+
+
+def numbers(trial: Trial) -> list[Line]:
+    """Every estimate of a trial, the ones that verdicts rest on first."""
+    response, unit = trial.response, f"{trial.unit} per dose"
+    share = response.anti_steerable
+    lines = [
+        _line("unsteered", trial.base, trial.unit, "the quantity without steering"),
+        _line("mean slope", response.steerability, unit, "the effect of one unit of dose"),
+        _line("median slope", response.median_slope, unit, "the item in the middle"),
+        _line("lower quartile", response.lower_quartile, unit, "a quarter is below"),
+        _line("upper quartile", response.upper_quartile, unit, "a quarter is above"),
+        _line(
+            "anti-steerable", share, "of the items", "moved the wrong way or not at all"
+        )._replace(text=percent(share)),
+        *_shape(trial),
+    ]
+    for part, estimate in trial.parts.items():
+        name, meaning = _PARTS[part]
+        lines.append(_line(name, estimate, unit, meaning))
+    if trial.prompt is not None:
+        meaning = "asking for it minus against it, halved"
+        lines.append(_line("prompt effect", trial.prompt, trial.unit, meaning))
+    return lines
+
+
+def _shape(trial: Trial) -> list[Line]:
+    """How far the curve is from a straight line."""
+    response, unit = trial.response, f"{trial.unit} per dose"
+    lines = [
+        _line(f"slope for |dose| up to {limit:g}", slope, unit, "over this range only")
+        for limit, slope in sorted(response.slope_by_range.items())
+    ]
+    if (change := response.range_change) is not None:
+        depends = response.depends_on_range
+        meaning = "depends on the range" if depends else "no difference shown"
+        lines.append(_line("narrowest range minus all", change, unit, meaning))
+    meaning = "share that a straight line explains"
+    lines.append(_line("R² of the mean curve", response.r2, "", meaning))
+    meaning = "distance of the mean curve from its line"
+    lines.append(_line("residual", response.residual, trial.unit, meaning))
+    return lines
+
+
+def _line(name: str, estimate: Estimate, unit: str, meaning: str) -> Line:
+    return Line(name, str(estimate), unit, f"{estimate.n} groups", meaning)
+
+
+_PARTS = {
+    "matching": ("promoting", "slope of log p(matching); positive: made likelier"),
+    "other": ("suppressing", "slope of log p(other); negative: made less likely"),
+}
+
+
+_CONTROLS = {
+    "random": "a random direction of the same norm",
+    "shuffled": "a refit with half of the labels swapped",
+}
+
+
+def control_lines(trial: Trial) -> list[Line]:
+    """The band and each control's slope."""
+    unit = f"{trial.unit} per dose"
+    count = f"{trial.band.n} controls"
+    meaning = "lowest low to highest high of the controls below"
+    return [
+        Line("control band", str(trial.band), unit, count, meaning),
+        *(
+            Line(
+                f"{control.method}, seed {control.seed}",
+                str(control.slope),
+                unit,
+                f"{control.slope.n} groups",
+                _CONTROLS.get(control.method, ""),
+            )
+            for control in trial.controls
+        ),
+    ]
+
+
+def dose_lines(trial: Trial) -> list[DoseLine]:
+    """Effect and price, dose by dose."""
+    prices = {price.dose: price for price in trial.prices}
+    return [
+        DoseLine(
+            f"{point.dose:+g}",
+            str(point.change),
+            point.band.ends,
+            *_price_texts(prices.get(point.dose)),
+        )
+        for point in trial.curve
+    ]
+
+
+def price_lines(trial: Trial) -> list[PriceLine]:
+    """The price of the controls and of the prompt."""
+    return [
+        PriceLine(method, f"{price.dose:+g}", *_price_texts(price))
+        for method, prices in trial.control_prices.items()
+        for price in prices
+    ]
+
+
+def _price_texts(price: Price | None) -> tuple[str, str]:
+    if price is None:
+        return NOT_MEASURED, NOT_MEASURED
+    return str(price.perplexity_ratio), str(price.kl)
+
+
+def worst_items(trial: Trial) -> Sequence[Effect]:
+    """The items that moved least or the wrong way, the worst first; shown always (R22)."""
+    return trial.effects[::-1][:SHOWN_ITEMS]
+
+
+def best_items(trial: Trial) -> Sequence[Effect]:
+    """The items that moved most, none of which is among the worst."""
+    return trial.effects[: -len(worst_items(trial)) or None][:SHOWN_ITEMS]
+
+
+def checks(summary: Summary) -> list[Check]:
+    """The audit, failures first."""
+    order = ("failed", "warned", "passed")
+    found = [Check(**{key: entry[key] for key in Check._fields}) for entry in summary.audit]
+    return sorted(found, key=lambda check: order.index(check.status))

@@ -1,0 +1,301 @@
+"""Generated text is what the slow obvious way gives, whatever else is in the batch."""
+
+import math
+
+import pytest
+import torch
+
+from seatrial.edits import Add, Replace
+from seatrial.errors import BadOption, SteeringFault
+from seatrial.intervention import UNSTEERED, Intervention, PromptEdit, Steering
+from seatrial.model import Budget
+from seatrial.testing import FAMILIES, naive_greedy, naive_logits
+from seatrial.types import Message, Site
+
+KINDS = pytest.mark.parametrize("family", ["llama", "gemma3", "bloom", "lfm2"])
+PROMPTS = [
+    "I would rather walk to",
+    "The answer is",
+    "Question: what does the sea look like?",
+]
+SEA = PromptEdit("Praise the sea.", "Never praise the sea.")
+
+
+def assert_equals_naive(model, prompts, under, max_tokens):
+    lines = model.generate(prompts, under, max_tokens=max_tokens)
+    for steering, line in zip(under, lines, strict=True):
+        for prompt, completion in zip(prompts, line, strict=True):
+            if steering.intervention.prompt is not None:
+                prompt = steering.intervention.prompt(prompt, steering.dose)
+            ids = model.encoder.prompt_ids(prompt)
+            expected = naive_greedy(model, ids, steering, max_tokens)
+            assert list(completion.token_ids) == expected[: len(completion.token_ids)]
+            assert completion.finish == "end" or len(completion.token_ids) == max_tokens
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cached_text_equals_the_slow_obvious_way(tiny, push, family):
+    """Decoding must edit the tokens of the scope, no more and no fewer (T2)."""
+    model = tiny(family)
+    scopes = ("all", "last", "generated", "first_5")
+    under = [UNSTEERED, *(push(model, 1, tokens=scope) for scope in scopes)]
+
+    assert_equals_naive(model, PROMPTS[1:], under, max_tokens=6)
+
+
+@KINDS
+@pytest.mark.parametrize("point", ["mlp", "attn", "heads"])
+def test_other_sites_equal_the_slow_obvious_way(tiny, push, family, point):
+    model = tiny(family)
+    under = [push(model, 1, point, dose=3.0, tokens=t) for t in ("all", "from_last_prompt")]
+
+    assert_equals_naive(model, PROMPTS, under, max_tokens=4)
+
+
+@pytest.mark.parametrize("family", ["llama", "lfm2"])
+def test_prompt_edit_is_continued_like_the_edited_prompt(tiny, push, family):
+    model = tiny(family)
+    both = Steering(Intervention(push(model, 1).intervention.edits, "all", SEA), -1.0)
+
+    assert_equals_naive(model, PROMPTS, [Steering(Intervention(prompt=SEA)), both], 4)
+
+
+def test_scopes_give_different_texts(tiny, push):
+    model = tiny("llama")
+    scopes = ("all", "last", "generated", "prompt")
+    under = [UNSTEERED, *(push(model, 1, tokens=s, dose=4.0) for s in scopes)]
+
+    texts = [line[0].text for line in model.generate(PROMPTS[:1], under, max_tokens=12)]
+
+    assert len(set(texts)) == 5
+
+
+@KINDS
+def test_batch_and_order_do_not_matter(tiny, push, family):
+    model, frugal = tiny(family), tiny(family, budget=Budget(tokens=8))
+    under = [push(model, 1), UNSTEERED, push(model, 1, tokens="last", seed=2)]
+
+    together = model.generate(PROMPTS, under, max_tokens=6)
+
+    backwards = model.generate(PROMPTS[::-1], under[::-1], max_tokens=6)
+    narrow = frugal.generate(PROMPTS, under, max_tokens=6)
+    for s, steering in enumerate(under):
+        for k, prompt in enumerate(PROMPTS):
+            alone = model.generate([prompt], [steering], max_tokens=6)[0][0]
+            for found in (together[s][k], backwards[-1 - s][-1 - k], narrow[s][k]):
+                assert (found.text, found.token_ids) == (alone.text, alone.token_ids)
+                assert found.log_probs == pytest.approx(alone.log_probs, abs=1e-5)
+
+
+@KINDS
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_dose_zero_equals_the_unsteered_text(tiny, push, family, temperature):
+    model = tiny(family)
+    strong = push(model, 1, dose=5.0)
+    before = model.generate(PROMPTS, max_tokens=6, temperature=temperature)[0]
+    under = [
+        strong,
+        Steering(strong.intervention, 0.0),
+        Steering(Intervention(prompt=SEA), 0.0),
+    ]
+
+    _, zero, silent = model.generate(PROMPTS, under, max_tokens=6, temperature=temperature)
+
+    for line in (zero, silent):
+        for completion, plain in zip(line, before, strict=True):
+            assert completion.token_ids == plain.token_ids
+            assert completion.log_probs == pytest.approx(plain.log_probs, abs=1e-5)
+    assert model.generate(PROMPTS, max_tokens=6, temperature=temperature)[0] == before
+
+
+@KINDS
+def test_the_same_question_gets_the_same_bits(tiny, push, family):
+    """Where a row stands in its batch decides its last bits, so the order must not vary."""
+    model = tiny(family)
+    under = [push(model, 1), UNSTEERED, push(model, 1, tokens="last", seed=2)]
+
+    runs = [model.generate(PROMPTS, under, max_tokens=4) for _ in range(4)]
+
+    assert all(run == runs[0] for run in runs)
+
+
+@KINDS
+def test_log_probs_equal_the_slow_obvious_way(tiny, push, family):
+    model = tiny(family)
+    steering = push(model, 1)
+
+    completion = model.generate(PROMPTS[:1], [steering], max_tokens=5)[0][0]
+
+    ids = model.encoder.prompt_ids(PROMPTS[0])
+    whole = [*ids, *completion.token_ids]
+    log_dist = naive_logits(model, whole, len(ids), steering).log_softmax(-1)
+    expected = [float(log_dist[t - 1, whole[t]]) for t in range(len(ids), len(whole))]
+    assert completion.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def test_log_probs_are_those_before_temperature(tiny):
+    model = tiny("llama")
+    hot = model.generate(PROMPTS[:1], max_tokens=4, temperature=3.0, seed=1)[0][0]
+
+    ids = model.encoder.prompt_ids(PROMPTS[0])
+    whole = [*ids, *hot.token_ids]
+    log_dist = naive_logits(model, whole, len(ids), UNSTEERED).log_softmax(-1)
+    expected = [float(log_dist[t - 1, whole[t]]) for t in range(len(ids), len(whole))]
+    assert hot.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "lfm2"])
+def test_seed_decides_the_text_alone_and_in_a_batch(tiny, push, family):
+    model = tiny(family)
+    options = {"max_tokens": 8, "temperature": 1.0}
+    under = [UNSTEERED, push(model, 1)]
+
+    together = model.generate(PROMPTS, under, **options, seed=3)
+    again = model.generate(PROMPTS[::-1], under, **options, seed=3)
+    other = model.generate(PROMPTS, under, **options, seed=4)
+
+    for s, steering in enumerate(under):
+        for k, prompt in enumerate(PROMPTS):
+            alone = model.generate([prompt], [steering], **options, seed=3)[0][0]
+            assert together[s][k].token_ids == again[s][-1 - k].token_ids == alone.token_ids
+            assert other[s][k].token_ids != alone.token_ids
+
+
+def test_sampling_follows_the_distribution(tiny):
+    """The most likely first token comes about as often as the model says."""
+    model = tiny("llama")
+    ids = model.encoder.prompt_ids("The answer is")
+    p = naive_logits(model, ids, len(ids), UNSTEERED)[-1].mul(2).softmax(-1)
+    expected, top = float(p.max()), int(p.argmax())
+
+    first = [
+        model.generate(["The answer is"], max_tokens=1, temperature=0.5, seed=seed)[0][0]
+        for seed in range(200)
+    ]
+
+    share = sum(completion.token_ids[0] == top for completion in first) / 200
+    assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / 200)
+    assert len({completion.token_ids for completion in first}) > 5
+
+
+def test_tiny_nucleus_is_greedy(tiny):
+    model = tiny("llama")
+
+    greedy = model.generate(PROMPTS, max_tokens=6)
+    nucleus = model.generate(PROMPTS, max_tokens=6, temperature=1.0, top_p=1e-6)
+
+    assert [c.token_ids for c in nucleus[0]] == [c.token_ids for c in greedy[0]]
+
+
+def test_nucleus_leaves_out_the_tail(tiny):
+    model = tiny("llama")
+    ids = model.encoder.prompt_ids("The answer is")
+    p = naive_logits(model, ids, len(ids), UNSTEERED)[-1].softmax(-1)
+    ordered, index = p.sort(descending=True)
+    kept = set(index[: int((ordered.cumsum(-1) < 0.05).sum()) + 1].tolist())
+
+    seen = {
+        model.generate(
+            ["The answer is"], max_tokens=1, temperature=1.0, top_p=0.05, seed=seed
+        )[0][0].token_ids[0]
+        for seed in range(60)
+    }
+
+    assert len(seen) > 1
+    assert seen <= kept
+    assert len(kept) < 30
+
+
+def test_stop_string_cuts_the_text_before_it(tiny):
+    model = tiny("llama")
+    whole = model.generate(PROMPTS[:1], max_tokens=10)[0][0]
+    stop = whole.text[4:6]
+
+    cut = model.generate(PROMPTS[:1], max_tokens=10, stop=["never seen", stop])[0][0]
+
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.finish == "stop"
+    assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
+    assert len(cut.token_ids) == len(cut.log_probs) < 10
+
+
+def test_earliest_stop_string_counts(tiny):
+    model = tiny("llama")
+    text = model.generate(PROMPTS[:1], max_tokens=10)[0][0].text
+
+    cut = model.generate(PROMPTS[:1], max_tokens=10, stop=[text[3:], text[2:]])[0][0]
+
+    assert cut.text == text[: text.index(text[2:])]
+
+
+def test_token_limit_ends_a_text(tiny):
+    completion = tiny("llama").generate(PROMPTS[:1], max_tokens=3)[0][0]
+
+    assert (completion.finish, len(completion.token_ids)) == ("length", 3)
+
+
+def test_end_of_text_ends_a_text_and_is_not_in_it(tiny):
+    model = tiny("llama")
+    row = model.anatomy.unembedding.weight[1] / model.anatomy.final_norm.weight
+    end_now = Steering(Intervention({Site(2): Replace(row)}))
+
+    ended, plain = model.generate(PROMPTS[:1], [end_now, UNSTEERED], max_tokens=4)
+
+    assert (ended[0].finish, ended[0].text, ended[0].token_ids) == ("end", "", (1,))
+    assert len(plain[0].token_ids) == 4  # the other row of the batch goes on
+
+
+def test_conversation_is_continued_through_its_template(tiny):
+    model = tiny("llama", chat=True)
+    conversation = (Message("user", "the sea"),)
+
+    chat = model.generate([conversation], max_tokens=5)[0][0]
+
+    plain = model.generate(["<bos><|user|>the sea<eos><|assistant|>"], max_tokens=5)[0][0]
+    assert chat == plain
+
+
+def test_same_prompt_twice_gives_the_same_text_twice(tiny, push):
+    model = tiny("llama")
+
+    line = model.generate(["The answer is"] * 2, [push(model, 1)], max_tokens=4)[0]
+
+    assert line[0] == line[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
+        ({"temperature": -1.0}, r"temperature must be at least 0 .* not -1\.0"),
+        ({"temperature": math.nan}, "temperature must be at least 0 .* not nan"),
+        ({"top_p": 0.0}, r"top_p in \(0, 1\], not 0\.0 and 0\.0"),
+        ({"top_p": 1.5}, r"top_p in \(0, 1\], not 0\.0 and 1\.5"),
+        ({"stop": [""]}, "an empty stop string would end every text"),
+    ],
+)
+def test_option_out_of_range_is_refused(tiny, options, message):
+    with pytest.raises(BadOption, match=message):
+        tiny("llama").generate(PROMPTS, **options)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_overflow_is_refused_rather_than_spelled_out(tiny, temperature):
+    model = tiny("llama")
+    flood = Steering(Intervention({Site(1): Add(torch.ones(32))}), math.inf)
+
+    with pytest.raises(SteeringFault, match=r"not finite: .* overflowed torch\.float32"):
+        model.generate(PROMPTS, [flood], temperature=temperature, max_tokens=2)
+
+
+def test_half_precision_generates(tiny, push):
+    model = tiny("gemma3", dtype=torch.bfloat16)
+
+    lines = model.generate(PROMPTS, [UNSTEERED, push(model, 1)], max_tokens=5)
+
+    assert all(len(c.token_ids) == 5 or c.finish == "end" for line in lines for c in line)
+    assert all(math.isfinite(x) for line in lines for c in line for x in c.log_probs)
+
+
+def test_no_prompt_gives_no_text(tiny):
+    assert tiny("llama").generate([], [UNSTEERED, UNSTEERED]) == [[], []]

@@ -1,0 +1,269 @@
+"""The tables, the sentences and the files: complete, exact, and the same each time."""
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+INTERVAL = re.compile(r"-?[\d.]+(e-\d+)?%? \[-?[\d.]+(e-\d+)?%?, -?[\d.]+(e-\d+)?%?\]")
+BAND = re.compile(r"\[-?[\d.]+(e-\d+)?, -?[\d.]+(e-\d+)?\]")
+
+
+def relabel(trial, label):
+    from seatrial.verdict import Verdict
+
+    return replace(trial, verdict=Verdict(label, ("because",)))
+
+
+def printed(summary, width):
+    from rich.console import Console
+
+    from seatrial.report import verdict_table
+
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    console.print(verdict_table(summary, width))
+    return console.file.getvalue()
+
+
+def test_equal_summaries_give_equal_bytes(summary, made):
+    from seatrial.report import render
+
+    again = render(replace(summary))
+
+    assert (again.html, again.markdown, again.json) == (made.html, made.markdown, made.json)
+
+
+def test_results_can_be_read_back(summary, made):
+    from seatrial.report import results
+
+    read = json.loads(made.json)
+
+    assert read == results(summary)
+    slope = summary.trials[0].response.steerability
+    assert read["trials"][0]["response"]["steerability"] == {
+        "value": pytest.approx(slope.value, rel=1e-5),
+        "low": pytest.approx(slope.low, rel=1e-5),
+        "high": pytest.approx(slope.high, rel=1e-5),
+        "n": slope.n,
+    }
+
+
+def test_results_do_not_depend_on_the_machine(summary):
+    from seatrial.report import results
+
+    study = {**summary.study, "model": "/home/me/models/tiny"}
+    header = {**summary.header, "model": "C:\\models\\tiny", "started": "2026-11-21T18:00"}
+
+    text = json.dumps(results(replace(summary, study=study, header=header)))
+
+    assert "/home/me" not in text and "C:" not in text and "18:00" not in text
+    assert '"model": "tiny"' in text
+
+
+def test_results_have_no_number_where_there_is_none(summary):
+    from seatrial.report.results import results_text
+
+    first = summary.trials[0]
+    broken = replace(first, base=replace(first.base, high=float("inf")))
+
+    read = json.loads(results_text(replace(summary, trials=(broken,))))
+
+    assert read["trials"][0]["base"]["high"] is None
+
+
+def test_every_number_of_the_verdict_table_has_an_interval(summary):
+    from seatrial.report.table import verdict_rows
+
+    for row in verdict_rows(summary):
+        for cell in (row.slope, row.anti_steerable, row.prompt, row.price):
+            assert INTERVAL.fullmatch(cell), cell
+        assert BAND.fullmatch(row.band), row.band
+
+
+def test_every_number_of_a_trial_has_an_interval(summary):
+    from seatrial.report.table import control_lines, dose_lines, numbers, price_lines
+
+    for trial in summary.trials:
+        for line in (*numbers(trial), *control_lines(trial)):
+            assert INTERVAL.fullmatch(line.text), line
+        for line in dose_lines(trial):
+            assert BAND.fullmatch(line.band)
+            assert all(
+                map(INTERVAL.fullmatch, (line.change, line.perplexity_ratio, line.kl))
+            )
+        for line in price_lines(trial):
+            assert all(map(INTERVAL.fullmatch, (line.perplexity_ratio, line.kl)))
+
+
+def test_what_was_not_measured_is_said_so(summary):
+    from seatrial.report.table import verdict_rows
+
+    bare = replace(summary.trials[0], prompt=None, prices=())
+
+    row = verdict_rows(replace(summary, trials=(bare,)))[0]
+
+    assert (row.prompt, row.price) == ("not measured", "not measured")
+
+
+def test_permuting_the_trials_changes_no_row(summary):
+    """Trap T42: a variable left over from the trial before."""
+    from seatrial.report import results
+    from seatrial.report.table import verdict_rows
+
+    turned = replace(summary, trials=summary.trials[::-1])
+
+    assert verdict_rows(turned)[::-1] == verdict_rows(summary)
+    assert results(turned)["trials"][::-1] == results(summary)["trials"]
+
+
+def test_the_headline_counts_what_works_and_names_the_surface(summary):
+    from seatrial.report.words import headline
+
+    labels = ["works", "unreliable", "works", "no effect", "no effect", "reverses"]
+    trials = tuple(map(relabel, summary.trials, labels))
+
+    assert headline(replace(summary, trials=trials)) == (
+        "2 of 6 trials of caa work on smollm2-135m: "
+        "positive-sentiment on open; interest-in-music on open."
+    )
+
+
+def test_the_headline_names_the_method_that_works(summary):
+    from seatrial.report.words import headline
+
+    first = summary.trials[0]
+    other = replace(relabel(first, "works"), method="rotation")
+
+    assert headline(replace(summary, trials=(relabel(first, "no effect"), other))) == (
+        "1 of 2 trials of caa and rotation works on smollm2-135m: "
+        "rotation for positive-sentiment on open."
+    )
+
+
+def test_the_headline_says_when_nothing_works(summary):
+    from seatrial.report.words import headline
+
+    trials = tuple(relabel(trial, "no effect") for trial in summary.trials)
+
+    assert headline(replace(summary, trials=trials)) == (
+        "None of the 8 trials of caa works on smollm2-135m."
+    )
+
+
+def test_failures_are_counted(summary):
+    from seatrial.report.words import failures
+    from seatrial.verdict import LABELS
+
+    trials = tuple(map(relabel, summary.trials, [*LABELS, "no effect", "no effect"]))
+
+    said = failures(replace(summary, trials=trials))
+
+    assert said.startswith(
+        "Of the others, 1 works at a price, 1 is unreliable, 1 is no better than a "
+        "control, 3 show no effect and 1 moves the behaviour the wrong way."
+    )
+    assert "98% [88%, 100%], in power-seeking on propensity (caa)" in said
+    assert said.endswith("All 412 planned cells were measured. Of 4 checks 1 warned.")
+
+
+def test_missing_cells_are_confessed(summary):
+    from seatrial.report.words import failures
+
+    said = failures(replace(summary, cells_stored=400))
+
+    assert (
+        "Of 412 planned cells 400 are stored: the numbers are not the whole study." in said
+    )
+
+
+def test_surfaces_that_disagree_are_named(summary):
+    from seatrial.report.words import surfaces
+
+    first, second, *_ = summary.trials
+    both = replace(summary, trials=(relabel(first, "works"), relabel(second, "no effect")))
+
+    assert "disagree: works on open and no effect on propensity" in surfaces(first, both)
+    assert "one surface only (open)" in surfaces(first, replace(summary, trials=(first,)))
+
+
+def test_means_over_concepts_have_concepts_as_units(summary):
+    from seatrial.report.words import across_concepts
+
+    lines = across_concepts(summary)
+
+    assert [line.split(":")[0] for line in lines] == [
+        "caa on open, over 4 concepts",
+        "caa on propensity, over 4 concepts",
+    ]
+    assert all(INTERVAL.search(line) for line in lines)
+    alone = across_concepts(replace(summary, trials=summary.trials[:1]))
+    assert alone == ["caa on open was tried on one concept; nothing is said about others."]
+
+
+def test_tables_of_markdown_are_whole(made):
+    blocks = [b.splitlines() for b in made.markdown.split("\n\n") if b.startswith("|")]
+    for block in blocks:
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in block}
+        assert len(cells) == 1, block[0]
+        assert set(block[1]) <= set("|- ")
+    assert len(blocks) == 1 + 5 * 8 + 1
+
+
+def test_markdown_shows_hostile_text_literally(made):
+    assert "&lt;script&gt;alert(1)" in made.markdown
+    for raw in ("<script", "<img", "[click](", "**Grüße**", "{{7*7}}"):
+        assert raw not in made.markdown
+
+
+def test_the_worst_items_are_shown_even_when_the_verdict_is_works(summary):
+    from seatrial.report.table import best_items, worst_items
+
+    trial = summary.trials[0]
+    worst, best = worst_items(trial), best_items(trial)
+
+    assert trial.verdict.label == "works"
+    assert [e.slope for e in worst] == sorted(e.slope for e in trial.effects)[:5]
+    assert not {e.item for e in worst} & {e.item for e in best}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_table_fits_and_keeps_numbers_whole(summary, width):
+    lines = printed(summary, width).splitlines()
+
+    assert max(map(len, lines)) <= width
+    text = " ".join(lines)
+    for trial in summary.trials:
+        assert trial.verdict.label.split()[0] in text
+    assert len(re.findall(r"\[[^\[\]]*\]", text)) == 5 * len(summary.trials)
+    assert not any(line.count("[") != line.count("]") for line in lines)
+
+
+def test_names_in_the_terminal_are_not_markup(summary):
+    odd = replace(summary.trials[0], concept="[bold]x[/bold]")
+
+    assert "[bold]x[/bold]" in printed(replace(summary, trials=(odd,)), 120)
+
+
+def test_a_number_has_the_decimals_its_interval_supports():
+    from seatrial.types import Estimate
+
+    assert str(Estimate(0.31234, 0.2711, 0.3533, 9)) == "0.312 [0.271, 0.353]"
+    assert str(Estimate(-0.00001, -0.4, 0.4, 9)) == "0.00 [-0.40, 0.40]"
+    assert str(Estimate(1234.5, 900.0, 1600.0, 9)) == "1234 [900, 1600]"
+    assert str(Estimate(2e-6, 1e-6, 3e-6, 9)) == "2.0e-06 [1.0e-06, 3.0e-06]"
+    assert str(Estimate(1.0412, 1.0412, 1.0412, 9)) == "1.04 [1.04, 1.04]"
+    assert str(Estimate(0.0, 0.0, 0.0, 9)) == "0.00 [0.00, 0.00]"
+
+
+def test_the_files_are_put_into_the_store(tmp_path, made):
+    from seatrial.report import write
+    from seatrial.store import Store
+
+    path = write(Store(tmp_path / "run"), made)
+
+    assert path == tmp_path / "run" / "report.html"
+    assert path.read_text("utf-8") == made.html
+    names = sorted(file.name for file in path.parent.iterdir())
+    assert names == ["report.html", "report.md", "results.json"]

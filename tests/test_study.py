@@ -1,0 +1,332 @@
+"""A study is a value: strict to read, named by its content, and never without its controls."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from seatrial.errors import BadData, BadOption, UnknownName
+from seatrial.methods import Random, Shuffled
+from seatrial.run import _Trial
+from seatrial.store import Store
+from seatrial.study import (
+    STUDIES,
+    Cell,
+    Ground,
+    Limits,
+    make_method,
+    make_study,
+    read_study,
+)
+from seatrial.testing.planted import planted_concept, planted_model
+
+PLAN = {
+    "name": "small",
+    "model": "planted",
+    "concepts": ["formality"],
+    "methods": [{"name": "caa", "read": "completion"}],
+    "layers": [0, 1],
+}
+
+TOML = """
+name = "small"
+model = "planted"
+concepts = ["formality"]
+layers = [0, 1]
+
+[[methods]]
+name = "caa"
+"""
+
+
+@pytest.fixture
+def plan():
+    return lambda **changes: make_study({**PLAN, **changes})
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "study.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def without(key):
+    return {k: v for k, v in PLAN.items() if k != key}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_built_in_studies_can_be_read(name):
+    assert read_study(name).name == name
+
+
+def test_a_file_says_what_its_keys_say(toml):
+    study = read_study(toml(TOML), {"doses": [-1, 0, 1], "seed": 3})
+
+    assert study.methods == ({"name": "caa"},)
+    assert (study.layers, study.doses, study.seed) == ((0, 1), (-1.0, 0.0, 1.0), 3)
+
+
+def test_the_order_of_keys_is_nothing():
+    backwards = dict(reversed(list(PLAN.items())))
+    options = [{"read": "completion", "name": "caa"}]
+
+    assert make_study({**backwards, "methods": options}).id == make_study(PLAN).id
+
+
+def test_whole_numbers_are_the_same_doses(plan):
+    assert plan(doses=[-1, 0, 1]).id == plan(doses=[-1.0, 0.0, 1.0]).id
+    assert replace(plan(), doses=(-1.0, 0.0, 1.0)).id == plan(doses=[-1, 0, 1]).id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"model": "other"},
+        {"concepts": ["agreeableness"]},
+        {"methods": [{"name": "caa", "read": "last"}]},
+        {"methods": [{"name": "caa", "read": "completion", "tokens": "all"}]},
+        {"layers": [0]},
+        {"fit_on": "propensity"},
+        {"targets": ["open"]},
+        {"doses": [-1, 0, 1]},
+        {"select_doses": [1]},
+        {"controls": {"random": 6}},
+        {"controls": {"shuffled": 4}},
+        {"shares": {"fit": 0.5, "select": 0.1, "test": 0.4}},
+        {"limits": {"fit": 10}},
+        {"limits": {"select": 10}},
+        {"limits": {"test": {"open": 10}}},
+        {"limits": {"prose": 10}},
+        {"budget": {"perplexity_ratio": 1.2}},
+        {"budget": {"anti_steerable": 0.2}},
+        {"seed": 1},
+        {"dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_the_id_changes_with_everything_that_can_change_a_number(change, plan):
+    assert plan(**change).id != plan().id
+
+
+def test_every_key_is_in_the_test_above(plan):
+    """Guards has one possible value; all other keys are changed above."""
+    marks = test_the_id_changes_with_everything_that_can_change_a_number.pytestmark
+    changed = {key for change in marks[0].args[1] for key in change}
+
+    assert changed | {"guards"} == set(asdict(plan()))
+
+
+def test_a_study_survives_the_store(plan, tmp_path):
+    study, store = plan(limits={"test": {"open": 8}}, doses=[-1, 0, 1]), Store(tmp_path / "out")
+
+    store.open(study, {"model": "m", "dtype": "float32"})
+
+    assert store.study() == study
+    assert store.study().id == store.plan()["id"] == study.id
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({**PLAN, "layer": [1]}, r"has no key 'layer'; the keys of a study: name, model, .*layers"),
+        ({**PLAN, "limits": {"prosa": 3}}, "'limits' has no key 'prosa'; its keys: fit, select"),
+        ({**PLAN, "controls": {"rand": 3}}, "'controls' has no key 'rand'; its keys: random"),
+        ({**PLAN, "budget": {"ppl": 3}}, "'budget' has no key 'ppl'; its keys: perplexity_ratio"),
+        (without("model"), "the key 'model' is missing"),
+        ({**PLAN, "layers": "x"}, r"layers: input should be a valid tuple \(got 'x'\)"),
+        ({**PLAN, "layers": [1.5]}, r"layers.0: input should be a valid integer.* \(got 1.5\)"),
+        ({**PLAN, "methods": ["caa"]}, r"methods.0: input should be a valid dict.*got 'caa'"),
+        ({**PLAN, "methods": [{}]}, "a method needs a name: caa, prompt"),
+        ({**PLAN, "methods": []}, "methods of study 'small' is empty; name at least one"),
+        ({**PLAN, "guards": []}, "guards of study 'small' is empty"),
+        ({**PLAN, "layers": [1, 1]}, "layers of study 'small' repeat a name: 1, 1"),
+        ({**PLAN, "concepts": ["a/x.jsonl", "b/x.jsonl"]}, "concepts .* repeat a name: x, x"),
+        ({**PLAN, "methods": [{"name": "caa"}] * 2}, "methods .* repeat a name: caa, caa"),
+        ({**PLAN, "methods": [{"name": "caa", "layr": 1}]}, "'caa' has no option 'layr'; its opt"),
+        ({**PLAN, "methods": [{"name": "caa", "read": 3}]}, "method 'caa': read: input should be"),
+        ({**PLAN, "methods": [{"name": "caa", "layer": 3}]}, "layer is chosen by the study"),
+        ({**PLAN, "methods": [{"name": "random"}]}, "'random' is a control that every study has"),
+        ({**PLAN, "methods": [{"name": "prompt"}]}, "'prompt' is a control that every study has"),
+        ({**PLAN, "controls": {"random": 0}}, "controls cannot be left out: .* not 0 and 3"),
+        ({**PLAN, "controls": {"shuffled": 0}}, "controls cannot be left out: .* not 5 and 0"),
+        ({**PLAN, "doses": [-1, 1, 2]}, r"doses must contain -1, 0 and 1, not only \[-1.0, 1.0, 2"),
+        ({**PLAN, "doses": [-1, 0, 0, 1]}, "doses must be finite and all different"),
+        ({**PLAN, "doses": [-1, 0, 1, float("nan")]}, "doses must be finite and all different"),
+        ({**PLAN, "doses": [-1, 0, 1, float("inf")]}, "doses must be finite and all different"),
+        ({**PLAN, "select_doses": []}, "select_doses must be some doses without 0"),
+        ({**PLAN, "select_doses": [0, 1]}, "select_doses must be some doses without 0"),
+        ({**PLAN, "shares": {"fit": 0.5, "test": 0.5}}, "shares must name fit, select and test"),
+        ({**PLAN, "limits": {"prose": 1}}, "limits.prose must be at least 2"),
+        ({**PLAN, "name": "../up"}, "name '../up' cannot name a folder; use letters"),
+        ({**PLAN, "name": ""}, "name '' cannot name a folder"),
+        ({**PLAN, "dtype": "auto"}, "dtype: input should be 'float32', 'bfloat16' or 'float16'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_plan_with_a_mistake_is_refused_with_what_would_be_right(plan, message):
+    with pytest.raises(BadOption, match=message):
+        make_study(plan, "study.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": [{"name": "cea"}]}, "unknown method 'cea'; known: caa, .* mean 'caa'"),
+        ({"targets": ["opn"]}, "unknown target task 'opn'; known: open, propensity"),
+        ({"fit_on": "prose"}, "unknown target task 'prose'"),
+        ({"guards": ["open"]}, "unknown guard task 'open'; known: prose"),
+        ({"limits": {"test": {"prose": 3}}}, "unknown target task in limits.test 'prose'"),
+    ],
+    ids=str,
+)
+def test_a_plan_that_names_what_does_not_exist_lists_what_does(change, message, plan):
+    with pytest.raises(UnknownName, match=message):
+        plan(**change)
+
+
+def test_an_unknown_study_lists_the_known_ones():
+    with pytest.raises(UnknownName, match=r"unknown study 'quickstat'; known: .* 'quickstart'"):
+        read_study("quickstat")
+
+
+def test_broken_toml_is_said_with_its_line(toml):
+    with pytest.raises(BadOption, match=r"study.toml is no valid TOML: .*line 1"):
+        read_study(toml("name = \n"))
+
+
+def test_a_binary_file_is_no_study(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(BadOption, match="cannot be read as UTF-8 text"):
+        read_study(str(path))
+
+
+def test_a_method_keeps_its_own_sentence_for_an_impossible_option():
+    with pytest.raises(UnknownName, match="unknown method 'lora'"):
+        make_method("lora", {})
+
+
+def test_controls_stand_beside_every_method(plan):
+    study = plan(controls={"random": 3, "shuffled": 2}, seed=10)
+    method = study.candidate(0, 1)
+
+    controls = study.controls_of(method)
+
+    assert controls == [
+        *((Random(method), seed) for seed in (11, 12, 13)),
+        *((Shuffled(method), seed) for seed in (11, 12)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    concept = planted_concept(tmp_path_factory.mktemp("study") / "planted.jsonl", groups=12)
+    changes = {"concepts": [str(concept)], "limits": {"select": 8, "prose": 3}}
+    study = make_study({**PLAN, **changes, "doses": [-1, 0, 1]})
+    return _Trial(study, planted_model()[0], Ground(study, str(concept)))
+
+
+def test_cells_have_unique_names_and_say_what_they_are(trial):
+    chosen = {("open", 0): 1, ("propensity", 0): 0}
+
+    batches = [*trial.select_batches(), *trial.test_batches(chosen)]
+
+    cells = [cell for batch in batches for cell in batch.cells]
+    assert len({cell.id for cell in cells}) == len(cells)
+    assert len({batch.id for batch in batches}) == len(batches)
+    for cell in cells:
+        options = json.loads(cell.options)
+        assert cell.is_control == (cell.method in ("random", "shuffled"))
+        match cell.method:
+            case "unsteered":
+                assert (options, cell.reference, cell.layer) == ({}, "unsteered", -1)
+            case "prompt":
+                assert (options, cell.reference, cell.layer) == ({"name": "prompt"}, "prompt", -1)
+            case "caa":
+                assert (options["layer"], cell.reference) == (cell.layer, "caa")
+            case _:
+                inner = options["reference"]
+                assert (inner["name"], inner["layer"]) == (cell.reference, cell.layer)
+
+
+def test_test_cells_use_only_the_chosen_layers(trial):
+    chosen = {("open", 0): 1, ("propensity", 0): 0}
+
+    layers = {
+        (cell.task, cell.layer)
+        for batch in trial.test_batches(chosen)
+        for cell in batch.cells
+        if cell.layer >= 0
+    }
+
+    assert layers == {("open", 1), ("propensity", 0), ("prose", 0), ("prose", 1)}
+
+
+def test_the_name_of_a_cell_changes_with_every_field():
+    cell = Cell("m", "float32", "c", "t", "test", "0", "caa", "{}", "caa", 1, 0, 1.0)
+    texts = ("model", "dtype", "concept", "task", "split", "content", "method", "options")
+    others = [replace(cell, **{key: "x"}) for key in (*texts, "reference")]
+    others += [replace(cell, layer=2), replace(cell, seed=1), replace(cell, dose=2.0)]
+
+    assert len({cell.id, *(other.id for other in others)}) == 13
+
+
+def test_a_concept_that_does_not_exist_lists_those_that_do(plan):
+    study = plan(concepts=["formalty"])
+
+    with pytest.raises(UnknownName, match=r"unknown concept 'formalty'; known: .* 'formality'"):
+        Ground(study, "formalty")
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"test": {"open": 2}}, "2 test items of one group are too few for an interval on 'open'"),
+        ({"select": 2}, "2 select items of one group are too few"),
+    ],
+)
+def test_items_that_allow_no_interval_are_refused_before_the_model_is_loaded(
+    limits, message, plan, tmp_path
+):
+    lines = planted_concept(tmp_path / "c.jsonl", groups=6).read_text().splitlines()
+    concept = str(tmp_path / "c.jsonl")
+    refused = 0
+
+    for seed in range(12):  # a sample of two is of one group now and then
+        study = plan(concepts=[concept], seed=seed, limits=limits)
+        try:
+            Ground(study, concept)
+        except BadData as error:
+            assert message in str(error)
+            refused += 1
+
+    assert len(lines) == 25
+    assert 0 < refused
+
+
+def test_a_limit_that_leaves_nothing_is_refused(plan):
+    with pytest.raises(BadOption, match="a limit of items must be at least 2"):
+        Ground(plan(limits={"select": 1}), "formality")
+
+
+def test_an_own_concept_without_instructions_is_refused_before_anything_runs(plan, tmp_path):
+    path = planted_concept(tmp_path / "mute.jsonl")
+    path.write_text("\n".join(path.read_text().splitlines()[1:]))
+
+    with pytest.raises(BadData, match="concept 'mute' has no instruction for and against"):
+        Ground(plan(concepts=[str(path)]), str(path))
+
+
+def test_the_same_seed_splits_alike_and_another_does_not(plan):
+    def tested(seed):
+        ground = Ground(plan(seed=seed, limits=asdict(Limits(test={"open": 20}))), "formality")
+        return [item.id for item in ground.targets["open"].splits["test"]]
+
+    assert tested(0) == tested(0)
+    assert tested(0) != tested(1)
