@@ -1,10 +1,11 @@
-"""A sweep over layers and doses: the engine beside one hooked forward per cell, in one process.
+"""A sweep over layers and doses: the engine beside one hooked forward per cell.
 
     make bench
 
-Both score the same answers of the same prompts in float32. The naive way is batched and padded as
-one would write it by hand: one full forward for every layer and dose, with a hook at the edited
-layer. It prints the times, their ratio, and the largest difference in log-probability.
+Both score the same answers of the same prompts in float32. The naive way is batched and
+padded as one would write it by hand: one full forward for every layer and dose, with a hook
+at the edited layer. It prints the times, their ratio, and the largest difference in
+log-probability.
 """
 
 import time
@@ -80,7 +81,8 @@ def main() -> None:
         f"{model.identity}, {len(cells)} cells ({len(layers)} layers x {len(DOSES)} doses)"
     )
     print(
-        f"{'surface':12} {'prompts':>7} {'hooked s':>9} {'engine s':>9} {'ratio':>6} {'max diff':>9}"
+        f"{'surface':12} {'prompts':>7} {'hooked s':>9} {'engine s':>9} {'ratio':>6} "
+        f"{'max diff':>9}"
     )
     for task in (Propensity(parts), Open(parts)):
         requests = task.requests("test")[:8]
@@ -98,7 +100,8 @@ def main() -> None:
             for a, b in zip(one, other, strict=True)
         )
         print(
-            f"{task.name:12} {len(requests):7} {slow:9.1f} {fast:9.1f} {slow / fast:6.1f} {worst:9.1e}"
+            f"{task.name:12} {len(requests):7} {slow:9.1f} {fast:9.1f} {slow / fast:6.1f} "
+            f"{worst:9.1e}"
         )
 
 

@@ -15,18 +15,26 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
 from seatrial.errors import BadData, SteeringFault
 from seatrial.intervention import Intervention, PromptEdit, Steering, scope_span
 from seatrial.model.blocks import Anatomy, embedding_of
 from seatrial.model.hooks import Segment, reading, starting_at, steering
+from seatrial.model.layout import (
+    Bucket,
+    Layout,
+    Row,
+    Target,
+    edited_columns,
+    gather,
+    in_buckets,
+)
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.types import Answer, Request, Site
 
@@ -42,44 +50,6 @@ class Budget:
     """Numbers in one block of logits (position x vocabulary)."""
     cache_bytes: int = 2**29
     """Bytes of keys and values gathered for one replay."""
-
-
-class _Target(NamedTuple):
-    """One scored token: where its distribution stands and which token it is."""
-
-    row: int
-    column: int
-    token: int
-    request: int
-    answer: int
-
-
-class _Row(NamedTuple):
-    """One sequence of a chunk, from its first replayed position on."""
-
-    request: int
-    ids: tuple[int, ...]
-    skipped: int
-    """How many of its real tokens come before and stay in the cache."""
-    n_prompt: int
-    n_total: int
-
-
-@dataclass
-class _Layout:
-    """The unsteered pass over a chunk: what every replay of it starts from."""
-
-    rows: list[_Row]
-    targets: list[_Target]
-    prefix: list[tuple[Tensor, Tensor]]
-    """Keys and values of the prompts up to the replayed tokens, by block, or nothing."""
-    prefix_mask: Tensor
-    """Which columns of the prefix are real, by request of the chunk."""
-    hidden: dict[int, Tensor]
-    """What enters block ``f``, by ``f``, for every row and replayed token."""
-    first_column: int
-    """The first column whose logits are ever needed."""
-    width: int
 
 
 @dataclass
@@ -305,43 +275,28 @@ class Engine:
         shared: bool,
         frontiers: set[int],
         base: dict[tuple[int, int], Tensor] | None,
-    ) -> tuple[_Layout, _Results]:
+    ) -> tuple[Layout, _Results]:
         """Run the model as it is, and keep what replays will need.
 
-        ``base`` collects the unsteered log-distributions; where it already holds them (they
-        come from the canonical pass), it is what this pass is compared with.
+        ``base`` collects the unsteered log-distributions; where it already holds them
+        (from the canonical pass), it is what this pass is compared with.
         """
-        rows, targets = _rows_and_targets(texts, shared)
-        prefix, prefix_mask = self._prefix(texts, shared)
-        order = {index: k for k, index in enumerate(texts)}
-        layout = _Layout(
-            rows=[row._replace(request=order[row.request]) for row in rows],
-            targets=targets,
-            prefix=prefix,
-            prefix_mask=prefix_mask,
-            hidden={},
-            first_column=min(target.column for target in targets),
-            width=max(len(row.ids) for row in rows),
-        )
+        layout = Layout(in_buckets(texts, shared=shared), *self._prefix(texts, shared))
         wanted = sorted(f for f in frontiers if f > 0)
         sites = [Site(f - 1) for f in wanted]
-        parts: dict[int, list[Tensor]] = {f: [] for f in wanted}
         own = _Results()
-        for start, stop in self._slices(
-            layout, len(rows), with_blocks=len(self.anatomy.blocks)
-        ):
-            picked = list(range(start, stop))
-            kept: dict[int, Tensor] = {}
-            with reading(
-                self.anatomy,
-                sites,
-                lambda site, h, kept=kept: kept.__setitem__(site.layer + 1, h),
-            ):
-                logits = self._forward(layout, picked, 0, None, [])
-            for f in wanted:
-                parts[f].append(kept[f])
-            self._score(layout, picked, logits, [own] * len(picked), base, fill=True)
-        layout.hidden = {f: torch.cat(parts[f]) for f in wanted}
+        for bucket in layout.buckets:
+            parts: dict[int, list[Tensor]] = {f: [] for f in wanted}
+            for start, stop in self._slices(layout, bucket, len(bucket.rows), frontier=0):
+                rows = bucket.rows[start:stop]
+
+                def keep(site: Site, h: Tensor, parts: dict = parts) -> None:
+                    parts[site.layer + 1].append(h)
+
+                with reading(self.anatomy, sites, keep):
+                    logits = self._forward(layout, bucket, rows, 0, None, [])
+                self._score(bucket, rows, logits, [own] * len(rows), base, fill=True)
+            bucket.hidden.update({f: torch.cat(parts[f]) for f in wanted})
         return layout, own
 
     def _prefix(
@@ -368,16 +323,17 @@ class Engine:
         return [(layer.keys, layer.values) for layer in cache.layers], mask  # pyright: ignore
 
     def _slices(
-        self, layout: _Layout, total: int, *, with_blocks: int
+        self, layout: Layout, bucket: Bucket, total: int, *, frontier: int
     ) -> Iterator[tuple[int, int]]:
-        """Row ranges that fit the budget."""
+        """Ranges of rows that fit the budget."""
         limits = [
-            self.budget.tokens // layout.width,
-            self.budget.logits // (self.vocabulary * (layout.width - layout.first_column)),
+            self.budget.tokens // bucket.width,
+            self.budget.logits // (self.vocabulary * (bucket.width - bucket.first_column)),
         ]
-        if layout.prefix and with_blocks:
+        if layout.prefix:
             keys, values = layout.prefix[0]
-            per_row = (keys[0].numel() + values[0].numel()) * keys.itemsize * with_blocks
+            blocks = len(self.anatomy.blocks) - frontier
+            per_row = (keys[0].numel() + values[0].numel()) * keys.itemsize * blocks
             limits.append(self.budget.cache_bytes // max(1, per_row))
         step = max(1, min(limits))
         # Equal slices rather than full ones and a crumb: the shapes decide the speed.
@@ -387,7 +343,7 @@ class Engine:
 
     def _replay(
         self,
-        layout: _Layout,
+        layout: Layout,
         frontier: int,
         members: Sequence[int],
         under: Sequence[Steering],
@@ -396,41 +352,43 @@ class Engine:
         advance: Callable[[float], None],
     ) -> None:
         """Answer under steerings that share a frontier, stacked over steerings and rows."""
-        n_rows = len(layout.rows)
-        blocks = len(self.anatomy.blocks) - frontier
-        for start, stop in self._slices(layout, len(members) * n_rows, with_blocks=blocks):
-            picked, segments, owners = [], [], []
-            for s in range(start // n_rows, (stop - 1) // n_rows + 1):
-                first, last = max(start, s * n_rows), min(stop, (s + 1) * n_rows)
-                rows = list(range(first - s * n_rows, last - s * n_rows))
-                intervention, dose = under[members[s]]
-                segments.append(
-                    Segment(
-                        start=len(picked),
-                        stop=len(picked) + len(rows),
-                        edits=intervention.edits,
-                        dose=dose,
-                        mask=_mask(layout, rows, intervention.tokens),
+        whole = sum(len(bucket.rows) for bucket in layout.buckets)
+        for bucket in layout.buckets:
+            n = len(bucket.rows)
+            for start, stop in self._slices(
+                layout, bucket, len(members) * n, frontier=frontier
+            ):
+                picked: list[int] = []
+                segments: list[Segment] = []
+                owners: list[_Results] = []
+                for s in range(start // n, (stop - 1) // n + 1):
+                    mine = range(max(start, s * n) - s * n, min(stop, (s + 1) * n) - s * n)
+                    intervention, dose = under[members[s]]
+                    rows = [bucket.rows[k] for k in mine]
+                    mask = edited_columns(rows, bucket.width, intervention.tokens)
+                    first = len(picked)
+                    segments.append(
+                        Segment(first, first + len(mine), intervention.edits, dose, mask)
                     )
-                )
-                picked += rows
-                owners += [results[members[s]]] * len(rows)
-            hidden = layout.hidden[frontier][picked] if frontier else None
-            logits = self._forward(layout, picked, frontier, hidden, segments)
-            self._score(layout, picked, logits, owners, base, fill=False)
-            advance((stop - start) / n_rows)
+                    picked += mine
+                    owners += [results[members[s]]] * len(mine)
+                rows = [bucket.rows[k] for k in picked]
+                hidden = bucket.hidden[frontier][picked] if frontier else None
+                logits = self._forward(layout, bucket, rows, frontier, hidden, segments)
+                self._score(bucket, rows, logits, owners, base, fill=False)
+                advance((stop - start) / whole)
 
     def _forward(
         self,
-        layout: _Layout,
-        picked: Sequence[int],
+        layout: Layout,
+        bucket: Bucket,
+        rows: Sequence[Row],
         frontier: int,
         hidden: Tensor | None,
         segments: Sequence[Segment],
     ) -> Float[Tensor, "row column vocabulary"]:
-        """Run some rows of a layout from a block on; logits of needed columns."""
-        rows = [layout.rows[k] for k in picked]
-        ids = torch.zeros(len(rows), layout.width, dtype=torch.long)
+        """Run some rows of a bucket from a block on; logits from the first column asked."""
+        ids = torch.zeros(len(rows), bucket.width, dtype=torch.long)
         own_mask = torch.zeros_like(ids)
         for k, row in enumerate(rows):
             ids[k, : len(row.ids)] = torch.tensor(row.ids)
@@ -439,8 +397,8 @@ class Engine:
         positions = (skipped[:, None] + own_mask.cumsum(1) - 1).to(self.device)
         requests = torch.tensor([row.request for row in rows], device=self.device)
         mask = torch.cat([layout.prefix_mask[requests], own_mask.to(self.device)], dim=1)
-        cache = _gather(layout.prefix, requests, frontier) if layout.prefix else None
-        keep = torch.arange(layout.first_column, layout.width)
+        cache = gather(layout.prefix, requests, frontier) if layout.prefix else None
+        keep = torch.arange(bucket.first_column, bucket.width)
         with steering(self.anatomy, segments), starting_at(self.anatomy, frontier, hidden):
             return self.call(ids.to(self.device), mask, positions, cache, keep)
 
@@ -469,8 +427,8 @@ class Engine:
 
     def _score(
         self,
-        layout: _Layout,
-        picked: Sequence[int],
+        bucket: Bucket,
+        rows: Sequence[Row],
         logits: Float[Tensor, "row column vocabulary"],
         owners: Sequence[_Results],
         base: dict[tuple[int, int], Tensor] | None,
@@ -478,16 +436,13 @@ class Engine:
         fill: bool,
     ) -> None:
         """Read the scored tokens off the logits and add them to their owners' results."""
-        by_row: dict[int, list[_Target]] = defaultdict(list)
-        for target in layout.targets:
-            by_row[target.row].append(target)
-        wanted = [(k, target) for k, row in enumerate(picked) for target in by_row[row]]
-        rows = torch.tensor([k for k, _ in wanted])
+        wanted = [(k, target) for k, row in enumerate(rows) for target in row.targets]
+        places = torch.tensor([k for k, _ in wanted])
         columns = torch.tensor(
-            [target.column - layout.first_column for _, target in wanted]
+            [target.column - bucket.first_column for _, target in wanted]
         )
         tokens = torch.tensor([target.token for _, target in wanted])
-        log_dist = logits[rows, columns].float().log_softmax(-1)
+        log_dist = logits[places, columns].float().log_softmax(-1)
         scores = log_dist.gather(-1, tokens.to(log_dist.device)[:, None])[:, 0].tolist()
         divergences = [0.0] * len(scores)
         if base is not None:
@@ -533,60 +488,6 @@ def _merge(into: _Results, other: _Results) -> None:
     into.kl.update(other.kl)
 
 
-def _rows_and_targets(
-    texts: dict[int, tuple[Encoded, ...]], shared: bool
-) -> tuple[list[_Row], list[_Target]]:
-    """The distinct sequences of a chunk; answers that need the same pass share a row."""
-    rows: dict[tuple[int, tuple[int, ...]], int] = {}
-    found: list[_Row] = []
-    targets: list[_Target] = []
-    for index, answers in texts.items():
-        for number, text in enumerate(answers):
-            skipped = text.n_prompt - 1 if shared else 0
-            # The last token of an answer is only ever predicted, never read.
-            ids = text.ids[skipped:-1]
-            row = rows.setdefault((index, ids), len(found))
-            if row == len(found):
-                found.append(_Row(index, ids, skipped, text.n_prompt, len(text.ids)))
-            targets += [
-                _Target(row, position - 1 - skipped, text.ids[position], index, number)
-                for position in range(text.n_prompt, len(text.ids))
-            ]
-    return found, targets
-
-
-def _mask(layout: _Layout, picked: Sequence[int], scope: str) -> Tensor:
-    """Which tokens of some rows a scope edits."""
-    mask = torch.zeros(len(picked), layout.width, dtype=torch.bool)
-    for k, row in enumerate(layout.rows[p] for p in picked):
-        start, stop = scope_span(scope, row.n_prompt, row.n_total)
-        mask[
-            k,
-            max(0, start - row.skipped) : max(0, min(stop, row.n_total - 1) - row.skipped),
-        ] = True
-    return mask
-
-
-def _gather(
-    prefix: list[tuple[Tensor, Tensor]], requests: Tensor, frontier: int
-) -> DynamicCache:
-    """A cache for some rows; blocks before the frontier never read it and get its shape."""
-    cache = DynamicCache()
-    for block, (keys, values) in enumerate(prefix):
-        layer = DynamicLayer()
-        if block < frontier:
-            keys = keys[:1, :, :, :1].expand(len(requests), -1, -1, -1)
-            values = values[:1, :, :, :1].expand(len(requests), -1, -1, -1)
-        else:
-            keys, values = (
-                x.index_select(0, requests.to(x.device)) for x in (keys, values)
-            )
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
-
-
 def _check_alike(
     requests: Sequence[Request],
     plain: Sequence[tuple[Encoded, ...]],
@@ -606,7 +507,7 @@ def _check_alike(
 
 
 def _aligned(
-    wanted: list[tuple[int, _Target]], base: dict[tuple[int, int], Tensor]
+    wanted: list[tuple[int, Target]], base: dict[tuple[int, int], Tensor]
 ) -> Tensor:
     """The unsteered log-distribution at each wanted token, in the same order."""
     counters: dict[tuple[int, int, int], int] = defaultdict(int)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, inf
 from typing import Any, final
 
 import numpy as np
@@ -153,6 +153,60 @@ def summarise(store: Store) -> Summary:
     )
 
 
+@final
+class _Measured:
+    """The rows of one trial, as curves."""
+
+    def __init__(
+        self, study: Study, frame: pl.DataFrame, concept: str, task: str, method: str
+    ) -> None:
+        self.doses, self.metric = study.doses, TASKS[task].metric
+        self.here = frame.filter(
+            (pl.col("concept") == concept)
+            & pl.col("reference").is_in([method, "unsteered", "prompt"])
+        )
+        self.test = self.here.filter((pl.col("task") == task) & (pl.col("split") == "test"))
+        self.own = self.test.filter(pl.col("method") == method)
+        chosen = self.own["layer"].unique().to_list()
+        assert len(chosen) == 1, f"{concept} {task} {method} was tested at layers {chosen}"
+        self.layer: int = chosen[0]
+        base = self.unsteered(self.metric)
+        self.names = list(base)
+        self.groups = [group for group, _ in base.values()]
+        self.base = [value for _, value in base.values()]
+        self.curve = self.curve_of(self.own, self.metric)
+        self.controls = {
+            key: self.curve_of(rows, self.metric)
+            for key, rows in _by(self.test.filter(pl.col("is_control")), "method", "seed")
+        }
+        self.guard = self.here.filter(
+            pl.col("task").is_in(list(study.guards))
+            & pl.col("layer").is_in([self.layer, -1])
+        )
+
+    def unsteered(self, metric: str) -> dict[str, tuple[str, float]]:
+        """Item -> (group, value) of the unsteered model."""
+        return _values(self.test.filter(pl.col("method") == "unsteered"), metric)
+
+    def curve_of(self, rows: pl.DataFrame, metric: str) -> np.ndarray:
+        """Item x dose."""
+        return _curve(rows, self.unsteered(metric), metric, self.doses)
+
+    def slope(self, curve: np.ndarray) -> Estimate:
+        """Mean slope of a curve."""
+        return cluster_mean(slopes(self.doses, curve), self.groups)
+
+    def change(self, curve: np.ndarray, dose: float) -> Estimate:
+        """Mean change from the unsteered model at a dose."""
+        moved = curve[:, self.doses.index(dose)] - curve[:, self.doses.index(0.0)]
+        return cluster_mean(moved, self.groups)
+
+    def prices(self, method: str) -> tuple[Price, ...]:
+        """What a method or control costs, at the doses where it was measured."""
+        plain = self.guard.filter(pl.col("method") == "unsteered")
+        return _prices(self.guard.filter(pl.col("method") == method), plain)
+
+
 def _trial(
     study: Study,
     frame: pl.DataFrame,
@@ -161,87 +215,52 @@ def _trial(
     task: str,
     method: str,
 ) -> Trial:
-    kind = TASKS[task]
-    here = frame.filter(
-        (pl.col("concept") == concept)
-        & pl.col("reference").is_in([method, "unsteered", "prompt"])
-    )
-    test = here.filter((pl.col("task") == task) & (pl.col("split") == "test"))
-    chosen = test.filter(pl.col("method") == method)["layer"].unique().to_list()
-    assert len(chosen) == 1, f"{concept} {task} {method} was tested at layers {chosen}"
-    layer = chosen[0]
-    base = _values(test.filter(pl.col("method") == "unsteered"), kind.metric)
-    own = test.filter(pl.col("method") == method)
-    curve = _curve(own, base, kind.metric, study.doses)
-    names, groups = list(base), [group for group, _ in base.values()]
-    response = describe(study.doses, curve, groups)
-    control_curves = {
-        (name, seed): _curve(rows, base, kind.metric, study.doses)
-        for (name, seed), rows in _by(test.filter(pl.col("is_control")), "method", "seed")
-    }
+    rows = _Measured(study, frame, concept, task, method)
+    unit = TASKS[task].unit
+    response = describe(study.doses, rows.curve, rows.groups)
     controls = tuple(
-        Control(name, seed, cluster_mean(slopes(study.doses, values), groups))
-        for (name, seed), values in control_curves.items()
+        Control(name, seed, rows.slope(curve))
+        for (name, seed), curve in rows.controls.items()
     )
     band = control_band([control.slope for control in controls])
-    guard = here.filter(
-        pl.col("task").is_in(list(study.guards)) & pl.col("layer").is_in([layer, -1])
-    )
-    plain = guard.filter(pl.col("method") == "unsteered")
-    prices = _prices(guard.filter(pl.col("method") == method), plain)
-    zero = study.doses.index(0.0)
-    points = tuple(
-        Point(
-            dose,
-            cluster_mean(curve[:, k] - curve[:, zero], groups),
-            control_band(
-                [
-                    cluster_mean(c[:, k] - c[:, zero], groups)
-                    for c in control_curves.values()
-                ]
-            ),
-        )
-        for k, dose in enumerate(study.doses)
-        if dose != 0
-    )
+    prices = rows.prices(method)
+    others = rows.guard.filter(~pl.col("method").is_in([method, "unsteered"]))
     return Trial(
         concept=concept,
         task=task,
-        unit=kind.unit,
+        unit=unit,
         method=method,
-        layer=layer,
-        verdict=judge(response, band, prices, study.budget, kind.unit),
-        base=cluster_mean([value for _, value in base.values()], groups),
+        layer=rows.layer,
+        verdict=judge(response, band, prices, study.budget, unit),
+        base=cluster_mean(rows.base, rows.groups),
         response=response,
         band=band,
         controls=controls,
         control_verdicts=_control_verdicts(controls),
-        prompt=_prompt(test, names, groups, kind.metric),
+        prompt=_prompt(rows.test, rows.names, rows.groups, rows.metric),
         parts={
-            part: cluster_mean(
-                slopes(
-                    study.doses,
-                    _curve(
-                        own,
-                        _values(test.filter(pl.col("method") == "unsteered"), part),
-                        part,
-                        study.doses,
-                    ),
-                ),
-                groups,
-            )
+            part: rows.slope(rows.curve_of(rows.own, part))
             for part in ("matching", "other")
         },
-        curve=points,
-        effects=_effects(items, concept, task, names, groups, study.doses, curve),
+        curve=_points(rows),
+        effects=_effects(items, concept, task, rows),
         prices=prices,
         control_prices={
-            name: _prices(rows, plain)
-            for (name,), rows in _by(
-                guard.filter(~pl.col("method").is_in([method, "unsteered"])), "method"
-            )
+            name: rows.prices(name) for name in sorted(others["method"].unique().to_list())
         },
-        layers=_layers(here, task, method, kind.metric, study),
+        layers=_layers(rows.here, task, method, rows.metric, study),
+    )
+
+
+def _points(rows: _Measured) -> tuple[Point, ...]:
+    return tuple(
+        Point(
+            dose,
+            rows.change(rows.curve, dose),
+            control_band([rows.change(curve, dose) for curve in rows.controls.values()]),
+        )
+        for dose in rows.doses
+        if dose != 0
     )
 
 
@@ -264,8 +283,7 @@ def _curve(
     metric: str,
     doses: Sequence[float],
 ) -> np.ndarray:
-    """Item x dose; dose 0 is the unsteered model. All doses must have the same items
-    (T44)."""
+    """Item x dose; dose 0 is the unsteered model. All doses have the same items (T44)."""
     columns = []
     for dose in doses:
         if dose == 0:
@@ -292,8 +310,7 @@ def _prompt(
 
 
 def _prices(rows: pl.DataFrame, plain: pl.DataFrame) -> tuple[Price, ...]:
-    """Perplexity ratio and KL at each dose; controls are averaged over their seeds
-    first."""
+    """Perplexity ratio and KL at each dose; controls are averaged over seeds first."""
     base = _values(plain, "loss")
     prices = []
     for (dose,), same in _by(rows.filter(pl.col("dose") != 0), "dose"):
@@ -303,15 +320,20 @@ def _prices(rows: pl.DataFrame, plain: pl.DataFrame) -> tuple[Price, ...]:
         change = cluster_difference(
             [value for _, value in loss.values()], [base[item][1] for item in loss], groups
         )
-        ratio = Estimate(exp(change.value), exp(change.low), exp(change.high), change.n)
+        low, high = _ratio(change.low), _ratio(change.high)
+        ratio = Estimate(_ratio(change.value), low, high, change.n)
         drift = cluster_mean([value for _, value in kl.values()], groups)
         prices.append(Price(dose, ratio, drift))
     return tuple(prices)
 
 
+def _ratio(change: float) -> float:
+    """exp, with infinity instead of an overflow for a model in ruins."""
+    return exp(change) if change < 700 else inf
+
+
 def _control_verdicts(controls: Sequence[Control]) -> dict[str, str]:
-    """What the seeds of each control do together: the same question, with seeds as the
-    units."""
+    """What the seeds of each control do together, with seeds as the units."""
     words = {}
     for name in dict.fromkeys(control.method for control in controls):
         values = [control.slope.value for control in controls if control.method == name]
@@ -326,28 +348,22 @@ def _control_verdicts(controls: Sequence[Control]) -> dict[str, str]:
 
 
 def _effects(
-    items: pl.DataFrame,
-    concept: str,
-    task: str,
-    names: list[str],
-    groups: list[str],
-    doses: Sequence[float],
-    curve: np.ndarray,
+    items: pl.DataFrame, concept: str, task: str, rows: _Measured
 ) -> tuple[Effect, ...]:
     here = items.filter((pl.col("concept") == concept) & (pl.col("task") == task))
     words = dict(here.select("item", "text").rows())
-    slope = slopes(doses, curve)
-    zero, one = doses.index(0.0), doses.index(1.0)
+    slope = slopes(rows.doses, rows.curve)
+    zero, one = rows.doses.index(0.0), rows.doses.index(1.0)
     effects = [
         Effect(
             name,
-            groups[k],
+            rows.groups[k],
             words[name],
             float(slope[k]),
-            float(curve[k, zero]),
-            float(curve[k, one]),
+            float(rows.curve[k, zero]),
+            float(rows.curve[k, one]),
         )
-        for k, name in enumerate(names)
+        for k, name in enumerate(rows.names)
     ]
     return tuple(sorted(effects, key=lambda effect: (-effect.slope, effect.item)))
 

@@ -76,7 +76,8 @@ class Propensity(Target):
             else:
                 # Letters alternate within each kind of item, which makes the 2x2 design.
                 first = ("yes", "no") if (seen[item.matching] % 2 == 0) else ("no", "yes")
-                text = f"{question}\n\nChoices:\n (A) {first[0].title()}\n (B) {first[1].title()}"
+                options = f" (A) {first[0].title()}\n (B) {first[1].title()}"
+                text = f"{question}\n\nChoices:\n{options}"
                 answers = {first[0]: "(A)", first[1]: "(B)"}
             seen[item.matching] += 1
             other = "no" if item.matching == "yes" else "yes"

@@ -64,11 +64,10 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
             )
         )
     with torch.no_grad():
-        for layer in network.model.layers:
-            # Tiny instead of zero, so that the sublayers can be told apart by their
-            # arithmetic.
-            layer.self_attn.o_proj.weight.mul_(1e-4)
-            layer.mlp.down_proj.weight.mul_(1e-4)
+        for name, weight in network.named_parameters():
+            # Tiny, not zero, so that the sublayers can be told apart by their arithmetic.
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight.mul_(1e-4)
         # A large constant part keeps the final norm's scale the same for every token and
         # dose.
         network.model.embed_tokens.weight.copy_(
@@ -107,11 +106,12 @@ def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
     ]
     for group in range(groups):
         for k in range(4):
+            said = text(POSITIVE if k % 2 else NEGATIVE)
             lines.append(
                 {
                     "id": f"planted-{group:02d}-{k}",
                     "group": f"group-{group:02d}",
-                    "statement": f"I say {text(POSITIVE if k % 2 else NEGATIVE)} in place {group} {k}.",
+                    "statement": f"I say {said} in place {group} {k}.",
                     "matching": "yes" if k % 2 else "no",
                     "prompt": " ".join(random.choice(NUISANCE, 4).tolist()),
                     "matching_text": text(POSITIVE),
