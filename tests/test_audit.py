@@ -92,7 +92,9 @@ def test_a_dose_0_that_is_not_the_baseline_fails(model, task, monkeypatch):
 
     monkeypatch.setattr(Model, "log_probs", leak)
     vector = torch.ones(model.d_model)
-    check = by_id(audit_model(model, "c", task, Intervention({Site(1): Add(vector)}), None))["H1"]
+    check = by_id(
+        audit_model(model, "c", task, Intervention({Site(1): Add(vector)}), None)
+    )["H1"]
 
     assert check.status == "failed"
     assert "1 of 12 answers differ" in check.detail
@@ -108,7 +110,9 @@ def test_a_steering_without_any_effect_fails(model, task, fitted, monkeypatch):
     check = by_id(audit_model(model, "c", task, fitted, None))["H1"]
 
     assert check.status == "failed"
-    assert "0 of 12 answers differ, while dose 1 moves a token by up to 0 nats" in check.detail
+    assert (
+        "0 of 12 answers differ, while dose 1 moves a token by up to 0 nats" in check.detail
+    )
 
 
 def test_noise_of_the_engine_above_the_limit_fails(model, task, fitted, monkeypatch):
@@ -142,7 +146,10 @@ def test_a_score_that_is_no_number_is_infinite_noise(model, task, fitted, monkey
             return lines
         nan = float("nan")
         return [
-            [replace(a, log_probs=tuple((nan,) * len(t) for t in a.log_probs)) for a in line]
+            [
+                replace(a, log_probs=tuple((nan,) * len(t) for t in a.log_probs))
+                for a in line
+            ]
             for line in lines
         ]
 
@@ -155,10 +162,13 @@ def test_a_score_that_is_no_number_is_infinite_noise(model, task, fitted, monkey
 
 @pytest.mark.parametrize(
     ("scope", "status", "missed"),
-    [("generated", "failed", "1 of 4 answers missed (short)"), ("last", "passed", "0 of 4")],
+    [
+        ("generated", "failed", "1 of 4 answers missed (short)"),
+        ("last", "passed", "0 of 4"),
+    ],
 )
 def test_edited_positions_that_reach_no_score_fail(scope, status, missed, model):
-    """An edit of the last token predicts nothing, so an answer of one token stays unsteered."""
+    """An edit of the last token predicts nothing: an answer of one token is not steered."""
     requests = [
         Request("long", "1", "Say it", (" slowly", " quickly")),
         Request("short", "2", "Say it", ("!", " quickly")),
@@ -263,7 +273,9 @@ def test_sound_rows_pass():
         (rows().head(3), {"a", "b"}, "1 comparisons with unequal items"),
     ],
 )
-def test_cells_that_are_not_the_planned_ones_or_have_other_items_fail(frame, planned, words):
+def test_cells_that_are_not_the_planned_ones_or_have_other_items_fail(
+    frame, planned, words
+):
     check = by_id(audit_rows(frame, planned))["H7"]
 
     assert check.status == "failed"
@@ -271,7 +283,12 @@ def test_cells_that_are_not_the_planned_ones_or_have_other_items_fail(frame, pla
 
 
 def test_cells_of_other_tasks_and_splits_may_have_other_items():
-    other = [(2, "split", "select"), (3, "split", "select"), (2, "item", "8"), (3, "item", "9")]
+    other = [
+        (2, "split", "select"),
+        (3, "split", "select"),
+        (2, "item", "8"),
+        (3, "item", "9"),
+    ]
 
     assert by_id(audit_rows(rows(*other), {"a", "b"}))["H7"].status == "passed"
 

@@ -1,4 +1,4 @@
-"""A study that is stopped, killed or shared ends with the numbers of one that ran through."""
+"""A study that is stopped, killed or shared ends like one that ran through."""
 
 import errno
 import json
@@ -104,7 +104,8 @@ CHILD = textwrap.dedent(
     from seatrial.store import Store
     from seatrial.study import make_study
 
-    study, out, moments = make_study(json.loads(sys.argv[1])), Path(sys.argv[2]), sys.argv[3:]
+    study = make_study(json.loads(sys.argv[1]))
+    out, moments = Path(sys.argv[2]), sys.argv[3:]
 
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
@@ -151,7 +152,7 @@ CHILD = textwrap.dedent(
 
 @pytest.fixture(scope="module")
 def killed(whole, folder):
-    """Folders of the same study killed at several moments, and one measured by two at once."""
+    """Folders of the same study killed at several moments, and one that two measured."""
     moments = ["1", "2", "3", "5", "half4", "together-a", "together-b"]
     done = subprocess.run(
         [

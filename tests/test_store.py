@@ -24,7 +24,12 @@ PLAN = {
     "methods": [{"name": "caa"}],
     "layers": [0],
 }
-HEADER = {"model": "m (folder, 0)", "dtype": "float32", "logit fingerprint": "ab", "data": {}}
+HEADER = {
+    "model": "m (folder, 0)",
+    "dtype": "float32",
+    "logit fingerprint": "ab",
+    "data": {},
+}
 
 
 def cell(dose=1.0):
@@ -89,7 +94,9 @@ def test_the_same_study_finds_its_folder_again(store):
 def test_another_study_is_refused(store):
     other = make_study({**PLAN, "name": "other"})
 
-    with pytest.raises(StoreFault, match=r"holds results of another study \(small, .*this is other"):
+    with pytest.raises(
+        StoreFault, match=r"holds results of another study \(small, .*this is other"
+    ):
         store.open(other, HEADER)
 
 
@@ -102,7 +109,9 @@ def test_another_model_or_other_items_are_refused(key, store):
 def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
 
-    with pytest.raises(StoreFault, match="is not empty and holds no study; choose another --out"):
+    with pytest.raises(
+        StoreFault, match="is not empty and holds no study; choose another --out"
+    ):
         Store(tmp_path).open(make_study(PLAN), HEADER)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -111,12 +120,14 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
 def test_a_file_in_the_way_is_said(tmp_path):
     (tmp_path / "out").write_text("a file")
 
-    with pytest.raises(StoreFault, match="cannot write .*study.json"):
+    with pytest.raises(StoreFault, match=r"cannot write .*study.json"):
         Store(tmp_path / "out").open(make_study(PLAN), HEADER)
 
 
 def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
-    with pytest.raises(StoreFault, match="holds no study; run one with `seatrial run STUDY --out"):
+    with pytest.raises(
+        StoreFault, match="holds no study; run one with `seatrial run STUDY --out"
+    ):
         Store(tmp_path).plan()
 
 
@@ -199,7 +210,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(kind, store, monkeyp
         raise kind("No space left on device")
 
     monkeypatch.setattr(pq, "write_table", fail)
-    with pytest.raises(StoreFault if kind is OSError else kind, match="No space left on device"):
+    with pytest.raises(
+        StoreFault if kind is OSError else kind, match="No space left on device"
+    ):
         store.add("batch", [cell()], [scores(0.7)])
 
     assert store.frame().equals(before)
@@ -209,7 +222,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(kind, store, monkeyp
 def test_a_folder_that_cannot_be_written_is_said_for_vectors_too(store):
     (store.root / "vectors").write_text("a file in the way")
 
-    with pytest.raises(StoreFault, match=r"cannot write .*x.safetensors: .*is kept") as caught:
+    with pytest.raises(
+        StoreFault, match=r"cannot write .*x.safetensors: .*is kept"
+    ) as caught:
         store.write_vector("x", Intervention())
 
     assert str(caught.value).count("cannot write") == 1
@@ -217,7 +232,9 @@ def test_a_folder_that_cannot_be_written_is_said_for_vectors_too(store):
 
 def test_only_the_rests_of_dead_processes_of_this_machine_are_swept_away(store):
     ended = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        check=True,
     )
     dead, alive = int(ended.stdout), os.getppid()
     names = {

@@ -1,4 +1,4 @@
-"""Each label is given where it is deserved, and nothing works without beating its controls."""
+"""Each label goes where it is deserved; nothing works that does not beat its controls."""
 
 import pytest
 from hypothesis import given

@@ -28,7 +28,16 @@ from seatrial.errors import BadOption, SeatrialError, StoreFault, unknown
 if TYPE_CHECKING:
     from seatrial.methods import Method
 
-OUT = Console()
+
+@final
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """End quietly when the reader has left: `seatrial list concepts | head -1`."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
+OUT = _Console()
 ERR = Console(stderr=True)
 
 Shown = Literal["methods", "tasks", "models", "studies", "concepts"]
@@ -350,7 +359,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: 0 on success, 2 and a sentence for a user's mistake, 1 for our defect."""
+    """Entry point: 0 is success, 2 and a sentence a user's mistake, 1 a defect of ours."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given == ["fit"]:
@@ -368,12 +377,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(ERR, f"seatrial: {error}")
         return 2
     except SystemExit as end:
-        # tyro ends so: 0 after --help, 2 for what it cannot parse.
+        # tyro ends so: 0 after --help, 2 for what it cannot parse; so does a broken pipe.
         return end.code if isinstance(end.code, int) else 2
     except KeyboardInterrupt:
         say(ERR, "Stopped. What was measured is kept; the same command goes on from there.")
         return 130
-    except BrokenPipeError:
-        # The reader has left (`seatrial list methods | head -1`); nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

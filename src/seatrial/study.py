@@ -192,6 +192,7 @@ class Ground:
                 "behaviour, and a study compares steering with asking; add a line "
                 '{"concept": {"encourage": ..., "discourage": ...}} to its file'
             )
+        _check_copies(self.concept)
         whole = split(self.concept.items, study.shares, seed=study.seed)
         limits = study.limits
         self.parts: dict[Split, tuple[Item, ...]] = {
@@ -223,6 +224,24 @@ class Ground:
                     f"few for an interval on {name!r}; raise limits.{part} or add groups"
                 )
         return TARGETS[name]({**self.parts, "test": test})  # pyright: ignore[reportCallIssue]
+
+
+def _check_copies(concept: Concept) -> None:
+    """Refuse a text in two groups: it would count as two, or straddle two splits."""
+    first: dict[str, Item] = {}
+    for item in concept.items:
+        for text in (
+            item.statement,
+            f"{item.prompt} {item.matching_text}",
+            f"{item.prompt} {item.other_text}",
+        ):
+            before = first.setdefault(" ".join(re.findall(r"\w+", text.lower())), item)
+            if before.group != item.group:
+                raise BadData(
+                    f"{concept.name}: items {before.id} and {item.id} hold the same text "
+                    f"{text!r}, but stand in two groups, {before.group} and {item.group}; "
+                    "remove the copy, or give both one `group`"
+                )
 
 
 def make_method(name: str, options: Mapping[str, Any]) -> Method:

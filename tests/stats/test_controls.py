@@ -41,7 +41,7 @@ def test_a_band_has_room_for_one_more_control():
 
 
 def test_one_more_control_beats_the_band_rarely_and_a_plain_envelope_often():
-    """Without item noise, the largest of 8 controls is beaten by a ninth in 1 of 9 studies."""
+    """Without item noise, the largest of 8 is beaten by a ninth in 1 of 9 studies."""
     draws = np.random.default_rng(7).normal(size=(4000, 9))
     over_band = over_envelope = 0
     for *controls, claim in draws.tolist():

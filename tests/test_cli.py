@@ -1,0 +1,696 @@
+"""The command line: what it prints, its exit codes, and one sentence for every mistake."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from seatrial import cli
+from seatrial.edits import Add
+from seatrial.errors import BadOption
+from seatrial.intervention import Intervention, PromptEdit
+from seatrial.methods import METHODS
+from seatrial.store import Store
+from seatrial.testing import tiny_model
+from seatrial.testing.planted import planted_concept, planted_model
+from seatrial.types import Site
+
+STUDY = """
+name = "small"
+model = "{root}/model"
+concepts = ["{root}/planted.jsonl"]
+targets = ["open"]
+layers = [0, 1]
+doses = [-1, 0, 1]
+
+[[methods]]
+name = "caa"
+read = "completion"
+
+[controls]
+random = 3
+shuffled = 2
+
+[limits]
+select = 8
+prose = 3
+test = {{ open = 12 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with the planted model, a chat model, a concept and a study."""
+    root = tmp_path_factory.mktemp("cli")
+    models = {"model": planted_model()[0], "chat": tiny_model("llama", chat=True)}
+    for name, model in models.items():
+        model.engine.network.save_pretrained(root / name)
+        model.encoder.tokenizer.save_pretrained(root / name)
+    planted_concept(root / "planted.jsonl", groups=12)
+    (root / "study.toml").write_text(STUDY.format(root=root))
+    return root
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run a command line; returns its exit code and what it printed on both streams."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(call):
+    """Run a command line that must fail as a user's mistake; returns its sentence."""
+
+    def run(*arguments):
+        code, out, err = call(*arguments)
+        lines = [line for line in err.splitlines() if line.startswith("seatrial: ")]
+        assert (code, out, len(lines)) == (2, "", 1), (code, out, err)
+        assert "Traceback" not in err
+        assert err.rstrip().endswith(lines[0]), err
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(root):
+    """A finished study."""
+    assert cli.main(["run", str(root / "study.toml"), "--out", str(root / "whole")]) == 0
+    return root / "whole"
+
+
+@pytest.fixture(scope="module")
+def vector(root):
+    """A fitted vector."""
+    out = root / "caa.safetensors"
+    options = ["--model", str(root / "model"), "--concept", str(root / "planted.jsonl")]
+    assert cli.main(["fit", "caa", *options, "--out", str(out), "--layer", "0"]) == 0
+    return out
+
+
+@pytest.fixture
+def changed(root, tmp_path):
+    """The study with some text replaced, as another file."""
+
+    def write(old, new):
+        text = (root / "study.toml").read_text()
+        assert old in text
+        (tmp_path / "study.toml").write_text(text.replace(old, new))
+        return tmp_path / "study.toml"
+
+    return write
+
+
+def concept_with(root, tmp_path, change):
+    """The planted concept with changed items."""
+    about, *lines = (root / "planted.jsonl").read_text().splitlines()
+    items = change([json.loads(line) for line in lines])
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join([about, *map(json.dumps, items)]))
+    return path
+
+
+# What works.
+
+
+def test_help_names_every_command(call):
+    code, out, err = call("--help")
+
+    assert (code, err) == (0, "")
+    for command in ("run", "report", "audit", "fit", "steer", "pull", "list"):
+        assert f"• {command} " in out
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_describes_itself_and_its_options(command, call):
+    code, out, err = call(command, "--help")
+
+    assert (code, err) == (0, "")
+    assert (cli.COMMANDS[command].__doc__ or "").splitlines()[0][:40] in out
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (
+            "methods",
+            ["caa", "add the difference of mean activations", "random", "control:"],
+        ),
+        ("tasks", ["open", "propensity", "prose", "guard:"]),
+        ("models", ["smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0"]),
+        ("studies", ["quickstart", "caa on smollm2-135m"]),
+        ("concepts", ["interest-in-music", "items)"]),
+    ],
+)
+def test_list_shows_a_line_for_each(what, words, call):
+    code, out, err = call("list", what)
+
+    assert (code, err) == (0, "")
+    assert all(word in out for word in words)
+
+
+def test_fit_help_lists_the_options_of_the_method_with_their_meaning(call):
+    code, out, _ = call("fit", "caa", "--help")
+
+    assert code == 0
+    assert "https://arxiv.org/abs/2312.06681" in out
+    for option in ("--concept", "--out", "--model", "--task", "--limit", "--seed"):
+        assert option in out
+    for option, words in (
+        ("--layer", "Decoder block whose output"),
+        ("--read", "Which token of each text is read"),
+        ("--tokens", "Which tokens are edited"),
+    ):
+        assert option in out
+        assert words in out
+    assert "--of" not in out
+
+
+def test_fit_help_of_a_control_has_the_options_of_its_reference_too(call):
+    _, out, _ = call("fit", "shuffled", "--of", "caa", "--help")
+
+    for option in ("--of", "--rescale", "--layer", "--tokens"):
+        assert option in out
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_fit_writes_a_file_that_can_be_loaded(name, root, tmp_path, call):
+    out = tmp_path / "deep" / "v.safetensors"
+    data = ("--concept", root / "planted.jsonl", "--limit", "6", "--seed", "2")
+
+    code, said, _ = call("fit", name, "--model", root / "model", *data, "--out", out)
+
+    fitted = Intervention.load(out)
+    assert code == 0
+    assert f"{out}: 6 pairs; " in said
+    assert ("no added vector" in said) == (name == "prompt")
+    assert (fitted.origin.method, fitted.origin.seed) == (name, 2)
+
+
+def test_the_options_of_a_method_reach_it(root, tmp_path, call):
+    out = tmp_path / "v.safetensors"
+    data = ("--concept", root / "planted.jsonl", "--model", root / "model", "--out", out)
+
+    call("fit", "caa", *data, "--layer", "0", "--read", "completion", "--tokens", "first_2")
+
+    fitted = Intervention.load(out)
+    assert list(fitted.edits) == [Site(0)]
+    assert fitted.tokens == "first_2"
+    assert fitted.origin.options == {"layer": 0, "read": "completion", "tokens": "first_2"}
+
+
+def test_the_options_of_a_control_reach_it_and_its_reference(root, tmp_path, call):
+    norms = {}
+    for flag in ("--rescale", "--no-rescale"):
+        out = tmp_path / f"v{flag}.safetensors"
+        data = (
+            "--concept",
+            root / "planted.jsonl",
+            "--model",
+            root / "model",
+            "--out",
+            out,
+        )
+        call("fit", "shuffled", *data, "--of=caa", "--layer", "0", flag)
+        norms[flag] = Intervention.load(out).norms()[Site(0)]
+
+    assert norms["--no-rescale"] < 0.7 * norms["--rescale"]
+
+
+def test_fit_on_another_task_reads_other_pairs(root, tmp_path, call):
+    prints = set()
+    for task in ("open", "propensity"):
+        out = tmp_path / f"{task}.safetensors"
+        data = ("--concept", root / "planted.jsonl", "--model", root / "chat", "--out", out)
+        assert call("fit", "caa", *data, "--task", task)[0] == 0
+        prints.add(Intervention.load(out).origin.data)
+
+    assert len(prints) == 2
+
+
+@pytest.fixture(scope="module")
+def push(root):
+    """A vector made by hand for the chat model."""
+    vector = torch.linspace(-1, 1, 32)
+    Intervention({Site(1): Add(vector)}, "all").save(root / "push.safetensors")
+    return root / "push.safetensors"
+
+
+@pytest.mark.parametrize(("dose", "alike"), [("0", True), ("5", False)])
+def test_steer_prints_the_steered_text_beside_the_unsteered(dose, alike, root, push, call):
+    options = ("--model", root / "chat", "--dose", dose, "--max-tokens", "6")
+
+    code, out, err = call("steer", push, "What does the sea look like?", *options)
+
+    head, row = (line for line in out.splitlines() if line[0] in "┃│")
+    _, left, right, _ = (cell.strip() for cell in row.split("│"))
+    assert (code, err) == (0, "")
+    assert [cell.strip() for cell in head.split("┃")] == [
+        "",
+        "unsteered",
+        f"dose {dose}",
+        "",
+    ]
+    assert (left == right) == alike
+    assert left
+
+
+def test_a_base_model_continues_the_prompt(root, vector, call):
+    code, out, _ = call(
+        "steer", vector, "kab lod", "--model", root / "model", "--dose", "3"
+    )
+
+    assert code == 0
+    assert "dose 3" in out
+
+
+def test_a_study_can_be_run_reported_and_audited(finished, call):
+    code, out, err = call("report", finished)
+    assert (code, err) == (0, "")
+    assert "works" in out
+    assert f"Report: {finished}/report.html" in out
+    for name in ("report.html", "report.md", "results.json"):
+        assert (finished / name).stat().st_size > 1000
+
+    code, out, err = call("audit", finished)
+    assert (code, err) == (0, "")
+    assert "small: 10 checks, 10 passed, 0 warned, 0 failed." in out
+    assert "does an item get the same score alone as in its batch?" in out
+
+
+def test_run_says_what_comes_next_and_set_replaces_keys(root, tmp_path, call):
+    out = tmp_path / "out"
+    changes = ("layers=[0]", "seed=4", "name=renamed")
+
+    code, said, _ = call("run", root / "study.toml", "--out", out, "--set", *changes)
+
+    plan = Store(out).plan()["study"]
+    assert code == 0
+    assert said == f"Measured. Now: seatrial report {out}\n"
+    assert (plan["layers"], plan["seed"], plan["name"]) == ([0], 4, "renamed")
+
+
+def test_the_folder_is_runs_and_the_name_by_default(root, tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    call("run", root / "study.toml", "--set", "layers=[0]")
+
+    assert (tmp_path / "runs" / "small" / "progress.json").is_file()
+
+
+def test_control_c_stops_with_130_and_the_same_command_goes_on(
+    root, finished, tmp_path, call, monkeypatch
+):
+    out, add, left = tmp_path / "out", Store.add, [2]
+
+    def interrupted(store, *batch):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        add(store, *batch)
+
+    monkeypatch.setattr(Store, "add", interrupted)
+    code, _, err = call("run", root / "study.toml", "--out", out)
+    monkeypatch.setattr(Store, "add", add)
+
+    assert code == 130
+    assert err.rstrip().endswith(
+        "Stopped. What was measured is kept; the same command goes on from there."
+    )
+    assert len(list((out / "rows").iterdir())) == 2
+    assert call("run", root / "study.toml", "--out", out)[0] == 0
+    assert Store(out).frame().equals(Store(finished).frame())
+    for folder in (out, finished):
+        assert call("report", folder)[0] == 0
+    assert (out / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+
+
+# Mistakes of a user: exit code 2 and a sentence.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sail"],
+        ["run"],
+        ["list", "boats"],
+        ["run", "quickstart", "--workers", "2"],
+        ["steer", "v.safetensors"],
+        ["steer", "v.safetensors", "hello", "--dose", "much"],
+        ["fit", "caa"],
+        ["fit", "caa", "--concept", "c", "--out", "o", "--layer", "top"],
+        ["fit", "caa", "--concept", "c", "--out", "o", "--laier", "1"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_parsed_exits_with_2_and_says_why_on_stderr(arguments, call):
+    code, out, err = call(*arguments)
+
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert len(err.splitlines()) > 1
+
+
+def test_fit_alone_says_what_it_needs(refused):
+    assert (
+        "fit needs a method: seatrial fit METHOD --concept CONCEPT --out FILE"
+        in refused("fit")
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "cea"], "unknown method 'cea'; known: caa, prompt, random, shuffled."),
+        (["fit", "random", "--of", "cea"], "unknown method 'cea'"),
+        (["fit", "random", "--of", "shuffled"], "'shuffled' is a control itself"),
+        (["run", "quickstat"], "unknown study 'quickstat'; known: "),
+        (["run", "quickstart", "--set", "doses"], "--set takes KEY=VALUE"),
+        (["run", "quickstart", "--set", "=3"], "--set takes KEY=VALUE"),
+        (
+            ["run", "quickstart", "--set", "dosis=[0]"],
+            "has no key 'dosis'; the keys of a study",
+        ),
+        (
+            ["run", "quickstart", "--set", "layers=x"],
+            "layers: input should be a valid tuple",
+        ),
+        (["run", "quickstart", "--set", "doses=[1,2]"], "doses must contain -1, 0 and 1"),
+        (
+            ["run", "quickstart", "--set", 'concepts=["sea"]'],
+            "unknown concept 'sea'; known: ",
+        ),
+        (
+            ["run", "quickstart", "--set", "model=smollm3"],
+            "unknown model 'smollm3'; known: ",
+        ),
+        (["run", "quickstart", "--set", "model=a/b"], "the hub did not give a/b: "),
+        (["pull", "smollm3"], "unknown model 'smollm3'"),
+        (["report", "nowhere"], "nowhere holds no study; run one with `seatrial run"),
+        (["audit", "nowhere"], "nowhere holds no study; run one with `seatrial run"),
+        (
+            ["steer", "nowhere.safetensors", "hello"],
+            "nowhere.safetensors does not exist; a steer",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence(arguments, words, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert words in refused(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "caa"', 'name = "cea"', "unknown method 'cea'"),
+        (
+            'read = "completion"',
+            'raed = "last"',
+            "method 'caa' has no option 'raed'; its options",
+        ),
+        (
+            'read = "completion"',
+            'read = "lats"',
+            "method 'caa': read: input should be 'last'",
+        ),
+        ('targets = ["open"]', 'targets = ["opne"]', "unknown target task 'opne'"),
+        (
+            "layers = [0, 1]",
+            'layers = "x"',
+            "layers: input should be a valid tuple (got 'x')",
+        ),
+        (
+            "layers = [0, 1]",
+            "layers = [0, 9]",
+            "layer 9 does not exist in 'model'; its layers are",
+        ),
+        ("layers = [0, 1]", "layers = [-1]", "layer -1 does not exist in 'model'"),
+        ("doses = [-1, 0, 1]", "doses = [-1, 1]", "doses must contain -1, 0 and 1"),
+        (
+            "doses = [-1, 0, 1]",
+            "dozes = [-1, 0, 1]",
+            "has no key 'dozes'; the keys of a study",
+        ),
+        ("doses = [-1, 0, 1]", "doses = -1, 0", "study.toml is no valid TOML"),
+        ("random = 3", "random = 0", "controls cannot be left out"),
+        ("/planted.jsonl", "/nowhere.jsonl", "unknown concept "),
+        ("/model", "/nomodel", "does not exist"),
+        (
+            "prose = 3",
+            "prosa = 3",
+            "'limits' has no key 'prosa'; its keys: fit, select, test",
+        ),
+    ],
+)
+def test_a_mistake_in_a_study_is_one_sentence(old, new, words, changed, refused, tmp_path):
+    assert words in refused("run", changed(old, new), "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda items: [], "holds no items"),
+        (
+            lambda items: [i for i in items if i["matching"] == "yes"],
+            "own.jsonl is one-sided",
+        ),
+        (lambda items: items[:16], "4 groups are too few to split"),
+        (
+            lambda items: [*items, {**items[0], "id": "copy", "group": "g"}],
+            "stand in two groups",
+        ),
+        (lambda items: [*items[:-1], {"id": "x"}], "has the fields id; wanted: "),
+    ],
+)
+def test_a_data_file_that_proves_nothing_is_one_sentence(
+    change, words, root, tmp_path, refused
+):
+    path = concept_with(root, tmp_path, change)
+    out = tmp_path / "out"
+
+    for seed in range(2):
+        changes = (f'concepts=["{path}"]', f"seed={seed}")
+        assert words in refused("run", root / "study.toml", "--out", out, "--set", *changes)
+    assert not out.exists()
+
+
+def test_a_data_file_that_cannot_be_fitted_on_is_one_sentence(root, tmp_path, refused):
+    path = concept_with(root, tmp_path, lambda items: [])
+
+    said = refused("fit", "caa", "--concept", path, "--out", tmp_path / "v", "--model", "x")
+
+    assert "own.jsonl holds no items" in said
+
+
+def test_a_layer_that_the_model_lacks_is_one_sentence_for_fit_too(root, tmp_path, refused):
+    data = (
+        "--concept",
+        root / "planted.jsonl",
+        "--out",
+        tmp_path / "v",
+        "--model",
+        root / "model",
+    )
+
+    assert "layer 7 does not exist in 'model'" in refused(
+        "fit", "caa", *data, "--layer", "7"
+    )
+    assert "unknown target task 'prose'" in refused("fit", "caa", *data, "--task", "prose")
+    assert "'some' is no token scope" in refused("fit", "caa", *data, "--tokens", "some")
+
+
+def test_a_broken_or_foreign_vector_is_one_sentence(root, vector, tmp_path, refused):
+    def steer(path, *options):
+        return refused("steer", path, "kab", "--model", root / "model", *options)
+
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(vector.read_bytes()[:50])
+    assert "broken.safetensors is no readable safetensors file" in steer(broken)
+
+    save_file({"x": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    assert "no seatrial steering" in steer(tmp_path / "foreign.safetensors")
+
+    wide = Intervention({Site(0): Add(torch.ones(32))})
+    wide.save(tmp_path / "wide.safetensors")
+    assert "is 32 wide, but 'model' is 64 wide there" in steer(
+        tmp_path / "wide.safetensors"
+    )
+
+    Intervention(prompt=PromptEdit("Do.", "Don't.")).save(tmp_path / "ask.safetensors")
+    said = steer(tmp_path / "ask.safetensors", "--dose", "2")
+    assert "a prompt can only have the doses -1, 0 and 1, not 2" in said
+
+
+def test_a_vector_of_another_model_is_one_sentence(root, tmp_path, vector, refused):
+    other = planted_model(seed=1)[0]
+    other.engine.network.save_pretrained(tmp_path / "model")
+    other.encoder.tokenizer.save_pretrained(tmp_path / "model")
+
+    said = refused("steer", vector, "kab", "--model", tmp_path / "model")
+
+    assert "this steering was fitted on model (folder, " in said
+    assert "fit it again on this model" in said
+
+
+def test_a_folder_of_another_study_is_one_sentence(root, finished, refused):
+    said = refused("run", root / "study.toml", "--out", finished, "--set", "seed=9")
+
+    assert f"{finished} holds results of another study (small, " in said
+
+
+def test_a_foreign_folder_is_one_sentence_and_left_alone(root, tmp_path, refused):
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    said = refused("run", root / "study.toml", "--out", tmp_path)
+
+    assert "is not empty and holds no study; choose another --out" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.fixture
+def unfinished(root, tmp_path, call, monkeypatch):
+    """A study that ran out of disk space after two files."""
+    write, left = pq.write_table, [2]
+
+    def full(table, path, **options):
+        write(table, path, **options)
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq, "write_table", full)
+    result = call("run", root / "study.toml", "--out", tmp_path / "out")
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "out", result
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_measured(unfinished):
+    folder, (code, _, err) = unfinished
+
+    [said] = [line for line in err.splitlines() if line.startswith("seatrial: ")]
+    assert code == 2
+    assert "No space left on device" in said
+    assert "what was measured before is kept" in said
+    assert len(list((folder / "rows").iterdir())) == 2
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_an_unfinished_study_has_neither_report_nor_audit(unfinished, refused):
+    folder, _ = unfinished
+
+    for command in ("report", "audit"):
+        assert "is not finished" in refused(command, folder)
+
+
+def test_a_damaged_file_of_rows_is_one_sentence(unfinished, root, refused, call):
+    folder, _ = unfinished
+    damaged = next((folder / "rows").glob("*.select.*"))
+    damaged.write_bytes(b"PAR1")
+
+    said = refused("run", root / "study.toml", "--out", folder)
+    assert f"{damaged} is damaged" in said
+
+    damaged.unlink()  # as the sentence says
+    assert call("run", root / "study.toml", "--out", folder)[0] == 0
+    assert call("report", folder)[0] == 0
+
+
+def test_a_stopped_study_shows_its_audit(finished, tmp_path, call):
+    store = Store(tmp_path)
+    (tmp_path / "study.json").write_bytes((finished / "study.json").read_bytes())
+    check = {
+        "id": "H1",
+        "question": "Is [dose] 0 [/b]?",
+        "status": "failed",
+        "detail": "[no]",
+    }
+    store.write_json("audit.json", [check])
+
+    code, out, _ = call("audit", tmp_path)
+
+    assert code == 0
+    assert "Is [dose] 0 [/b]?" in out
+    assert "1 checks, 0 passed, 0 warned, 1 failed." in out
+
+
+# Defects of ours.
+
+
+def test_a_defect_of_ours_is_a_traceback_and_exit_code_1():
+    """The console script is `sys.exit(main())`."""
+    code = (
+        "import sys\n"
+        "from seatrial import cli\n"
+        "def broken(folder: str): raise RuntimeError('a defect')\n"
+        "cli.COMMANDS['audit'] = broken\n"
+        "sys.exit(cli.main(['audit', '--folder', 'x']))\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("RuntimeError: a defect")
+
+
+def test_the_console_script_is_installed_and_passes_the_exit_code_on():
+    script = Path(sys.executable).with_name("seatrial")
+
+    codes = [
+        subprocess.run([script, *a], capture_output=True, check=False).returncode
+        for a in (["--help"], ["sail"])
+    ]
+
+    assert codes == [0, 2]
+
+
+def test_a_reader_that_leaves_early_is_no_defect():
+    script = Path(sys.executable).with_name("seatrial")
+    process = subprocess.Popen(
+        [script, "list", "studies"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), said) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("doses=[-1,0,1]", ("doses", [-1, 0, 1])),
+        ("seed=3", ("seed", 3)),
+        ("model=a/b", ("model", "a/b")),
+        ('model="a=b"', ("model", "a=b")),
+        ("limits={prose=3}", ("limits", {"prose": 3})),
+    ],
+)
+def test_set_takes_toml_values_and_bare_words(text, expected):
+    assert cli._change(text) == expected
+
+
+def test_set_without_a_value_is_refused():
+    with pytest.raises(BadOption, match="--set takes KEY=VALUE, such as doses"):
+        cli._change("doses")
