@@ -61,7 +61,8 @@ def root(tmp_path_factory):
 @pytest.fixture
 def call(capsys, monkeypatch):
     """Run a command line; returns its exit code and what it printed on both streams."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "200")  # for tyro
+    monkeypatch.setattr(cli.OUT, "width", 200)
 
     def run(*arguments):
         code = cli.main([str(argument) for argument in arguments])
@@ -267,6 +268,19 @@ def test_steer_prints_the_steered_text_beside_the_unsteered(dose, alike, root, p
     ]
     assert (left == right) == alike
     assert left
+
+
+def test_every_option_of_steer_has_an_effect(root, push, call):
+    def said(*options):
+        return call("steer", push, "What is it?", "--model", root / "chat", *options)[1]
+
+    plain = said("--max-tokens", "8")
+
+    assert said("--max-tokens", "8") == plain
+    for change in (["--dose", "9"], ["--max-tokens", "2"], ["--temperature", "5"]):
+        assert said("--max-tokens", "8", *change) != plain
+    hot = ("--temperature", "5", "--seed")
+    assert said(*hot, "1") == said(*hot, "1") != said(*hot, "2")
 
 
 def test_a_base_model_continues_the_prompt(root, vector, call):
@@ -579,8 +593,7 @@ def unfinished(root, tmp_path, call, monkeypatch):
 
     monkeypatch.setattr(pq, "write_table", full)
     result = call("run", root / "study.toml", "--out", tmp_path / "out")
-    monkeypatch.undo()
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(pq, "write_table", write)
     return tmp_path / "out", result
 
 
@@ -694,3 +707,13 @@ def test_set_takes_toml_values_and_bare_words(text, expected):
 def test_set_without_a_value_is_refused():
     with pytest.raises(BadOption, match="--set takes KEY=VALUE, such as doses"):
         cli._change("doses")
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_verdict_is_readable_at_every_width(width, finished, call, monkeypatch):
+    monkeypatch.setattr(cli.OUT, "width", width)
+
+    _, out, _ = call("report", finished)
+
+    assert "planted" in out
+    assert "works" in out

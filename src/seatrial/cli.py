@@ -87,7 +87,7 @@ def report(folder: tyro.conf.Positional[Path]) -> None:
     store = Store(folder)
     made = make_report(store)
     path = write(store, made)
-    OUT.print(verdict_table(made.summary))
+    OUT.print(verdict_table(made.summary, OUT.width))
     say(OUT, f"Report: {path}")
 
 
