@@ -21,9 +21,10 @@ from seatrial.errors import BadData, BadOption, SteeringFault, StoreFault
 from seatrial.intervention import Intervention
 from seatrial.methods import METHODS, Method, origin_of
 from seatrial.model import Model
+from seatrial.plan import CONTROL_GUARD_DOSES, Plan
 from seatrial.report import report
 from seatrial.report.summary import summarise
-from seatrial.run import CONTROL_GUARD_DOSES, _Trial, run
+from seatrial.run import run
 from seatrial.store import Store
 from seatrial.study import Ground, make_study
 from seatrial.testing.planted import planted_concept, planted_model
@@ -410,7 +411,7 @@ def test_the_report_needs_no_concept_file(model, folder, plan, tmp_path):
 
 
 def choice(study, model, store):
-    trial = _Trial(study, model, Ground(study, study.concepts[0]))
+    trial = Plan(study, model, Ground(study, study.concepts[0]))
     return trial.choose(store)
 
 

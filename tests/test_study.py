@@ -7,7 +7,7 @@ import pytest
 
 from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods import Random, Shuffled
-from seatrial.run import _Trial
+from seatrial.plan import Plan
 from seatrial.store import Store
 from seatrial.study import (
     STUDIES,
@@ -291,7 +291,7 @@ def trial(tmp_path_factory):
     concept = planted_concept(tmp_path_factory.mktemp("study") / "planted.jsonl", groups=12)
     changes = {"concepts": [str(concept)], "limits": {"select": 8, "prose": 3}}
     study = make_study({**PLAN, **changes, "doses": [-1, 0, 1]})
-    return _Trial(study, planted_model()[0], Ground(study, str(concept)))
+    return Plan(study, planted_model()[0], Ground(study, str(concept)))
 
 
 def test_cells_have_unique_names_and_say_what_they_are(trial):

@@ -5,199 +5,22 @@ follows from the plan alone, never from what happens to be stored, so that an in
 study ends with the same numbers as one that ran through.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
-
-import numpy as np
-import polars as pl
 
 from seatrial.audit import Check, audit_ground, audit_model, audit_rows, plain
 from seatrial.errors import BadData, BadOption, SteeringFault
-from seatrial.intervention import UNSTEERED, Intervention, Steering
-from seatrial.methods import Method, Prompt, options_of
 from seatrial.model import Model
-from seatrial.stats import slopes
+from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan
 from seatrial.store import PROGRESS, Store
-from seatrial.study import Cell, Ground, Study
-from seatrial.tasks import TASKS, Task, fit_data
-from seatrial.types import FitData, Split
-
-CONTROL_GUARD_DOSES = (-1.0, 1.0)
-"""Doses at which controls meet the guard: enough to compare prices, a third of the time."""
+from seatrial.study import Ground, Study
+from seatrial.tasks import Task
+from seatrial.types import Split
 
 AUDIT = "audit.json"
 
 Progress = Callable[[str, float], None]
 """Told what is being measured and which share of the whole study is done."""
-
-
-@final
-@dataclass(frozen=True)
-class Batch:
-    """Cells that are measured together, with how each is steered."""
-
-    name: str
-    task: Task
-    split: Split
-    cells: tuple[Cell, ...]
-    steer: Callable[[], list[Steering]]
-    """Fits what is needed; called only if the batch is not stored."""
-
-    @property
-    def id(self) -> str:
-        """File name: readable, and unique to the content of its cells."""
-        ids = hashlib.sha256("".join(cell.id for cell in self.cells).encode()).hexdigest()
-        return f"{self.name}.{ids[:12]}"
-
-
-@final
-class _Trial:
-    """One concept of a study while it runs."""
-
-    def __init__(self, study: Study, model: Model, ground: Ground) -> None:
-        self.study = study
-        self.model = model
-        self.ground = ground
-        self.data: FitData = fit_data(ground.concept, ground.targets[study.fit_on])
-        self._fitted: dict[tuple[str, int], Intervention] = {}
-
-    def fit(self, method: Method, seed: int) -> Intervention:
-        """Fit once."""
-        key = (json.dumps(options_of(method), sort_keys=True), seed)
-        if key not in self._fitted:
-            self._fitted[key] = method.fit(self.model, self.data, seed=seed)
-        return self._fitted[key]
-
-    def cell(
-        self, task: Task, split: Split, method: Method | None, seed: int, dose: float
-    ) -> Cell:
-        """Name one steering on one task."""
-        options = options_of(method) if method else {}
-        inner = options.get("reference", options)
-        asked = [repr(request) for request in task.requests(split)]
-        content = hashlib.sha256(
-            "".join([self.data.fingerprint, *asked]).encode()
-        ).hexdigest()[:12]
-        return Cell(
-            model=self.model.identity,
-            dtype=self.model.dtype,
-            concept=self.ground.concept.name,
-            task=task.name,
-            split=split,
-            content=f"{content} v{task.version}",
-            method=method.name if method else "unsteered",
-            options=json.dumps(options, sort_keys=True),
-            reference=str(inner.get("name", "unsteered")),
-            layer=int(inner.get("layer", -1)),
-            seed=seed,
-            dose=dose,
-        )
-
-    def batch(
-        self,
-        name: str,
-        task: Task,
-        split: Split,
-        asked: Sequence[tuple[Method | None, int, float]],
-    ) -> Batch:
-        """Put steerings on a task."""
-        return Batch(
-            f"{self.ground.concept.name}.{name}",
-            task,
-            split,
-            tuple(self.cell(task, split, *one) for one in asked),
-            lambda: [
-                Steering(self.fit(method, seed), dose) if method else UNSTEERED
-                for method, seed, dose in asked
-            ],
-        )
-
-    def select_batches(self) -> Iterator[Batch]:
-        """Every method at every candidate layer, on the select split of each target."""
-        study = self.study
-        for target in study.targets:
-            asked: list[tuple[Method | None, int, float]] = [(None, 0, 0.0)]
-            for number in range(len(study.methods)):
-                for layer in study.layers:
-                    method = study.candidate(number, layer)
-                    asked += [(method, study.seed, dose) for dose in study.select_doses]
-            yield self.batch(
-                f"{target}.select", self.ground.targets[target], "select", asked
-            )
-
-    def choose(self, store: Store) -> dict[tuple[str, int], int]:
-        """The layer with the largest mean slope on the select split, by task and method."""
-        chosen = {}
-        batches = list(self.select_batches())
-        for target, batch in zip(self.study.targets, batches, strict=True):
-            ids = [cell.id for cell in batch.cells]
-            rows = store.frame().filter(
-                pl.col("cell").is_in(ids) & (pl.col("metric") == TASKS[target].metric)
-            )
-            doses = sorted({*self.study.select_doses, 0.0})
-            for number, options in enumerate(self.study.methods):
-                effects = {}
-                for layer in self.study.layers:
-                    columns = [
-                        rows.filter(
-                            (pl.col("dose") == dose)
-                            & (
-                                pl.col("method") == "unsteered"
-                                if dose == 0
-                                else (pl.col("method") == options["name"])
-                                & (pl.col("layer") == layer)
-                            )
-                        ).sort("item")["value"]
-                        for dose in doses
-                    ]
-                    curve = np.array([column.to_numpy() for column in columns]).T
-                    effects[layer] = float(slopes(doses, curve).mean())
-                chosen[target, number] = max(
-                    effects, key=lambda layer: (effects[layer], -layer)
-                )
-        return chosen
-
-    def test_batches(self, chosen: dict[tuple[str, int], int]) -> Iterator[Batch]:
-        """Methods and controls at the chosen layers, on the test split and the guards."""
-        study = self.study
-        doses = [dose for dose in study.doses if dose != 0]
-        prompted: list[tuple[Method | None, int, float]] = [
-            (Prompt(), study.seed, dose) for dose in (-1.0, 1.0)
-        ]
-        for target in study.targets:
-            methods = [
-                study.candidate(number, chosen[target, number])
-                for number in range(len(study.methods))
-            ]
-            task = self.ground.targets[target]
-            own = [(method, study.seed, dose) for method in methods for dose in doses]
-            yield self.batch(
-                f"{target}.test", task, "test", [(None, 0, 0.0), *own, *prompted]
-            )
-            for method in methods:
-                controls = [
-                    (control, seed, dose)
-                    for control, seed in study.controls_of(method)
-                    for dose in doses
-                ]
-                name = f"{target}.test.controls-of-{method.name}"
-                yield self.batch(name, task, "test", controls)
-        distinct = dict.fromkeys(
-            study.candidate(number, layer) for (_, number), layer in sorted(chosen.items())
-        )
-        for name, guard in self.ground.guards.items():
-            asked: list[tuple[Method | None, int, float]] = [(None, 0, 0.0)]
-            for method in distinct:
-                asked += [(method, study.seed, dose) for dose in doses]
-                asked += [
-                    (control, seed, dose)
-                    for control, seed in study.controls_of(method)
-                    for dose in CONTROL_GUARD_DOSES
-                ]
-            yield self.batch(f"{name}.test", guard, "test", [*asked, *prompted])
 
 
 @final
@@ -292,12 +115,12 @@ def run(
     planned: set[str] = set()
     checks: list[Check] = []
     for ground in grounds:
-        trial = _Trial(study, model, ground)
+        plan = Plan(study, model, ground)
         _record(checks, audit_ground(ground), store)
-        planned |= _measure(trial.select_batches(), model, store, meter)
-        chosen = trial.choose(store)
-        _record(checks, _audit(trial, chosen, store), store)
-        planned |= _measure(trial.test_batches(chosen), model, store, meter)
+        planned |= _measure(plan.select_batches(), model, store, meter)
+        chosen = plan.choose(store)
+        _record(checks, _audit(plan, chosen, store), store)
+        planned |= _measure(plan.test_batches(chosen), model, store, meter)
     _record(checks, audit_rows(store.frame(), planned), store)
     store.write_items([line for ground in grounds for line in _in_words(ground)])
     store.write_json(AUDIT, plain(checks))
@@ -325,21 +148,21 @@ def _record(checks: list[Check], new: Sequence[Check], store: Store) -> None:
         )
 
 
-def _audit(trial: _Trial, chosen: dict[tuple[str, int], int], store: Store) -> list[Check]:
+def _audit(plan: Plan, chosen: dict[tuple[str, int], int], store: Store) -> list[Check]:
     """Check the fitted methods once, and keep them as files for `seatrial steer`."""
-    name = trial.ground.concept.name
+    name = plan.ground.concept.name
     path = f"audit/{name}.json"
     known = [Check(**check) for check in store.read_json(path) or []]
     if known and all(check.status != "failed" for check in known):
         return known
     checks = []
     for (target, number), layer in sorted(chosen.items()):
-        method = trial.study.candidate(number, layer)
-        fitted = trial.fit(method, trial.study.seed)
+        method = plan.study.candidate(number, layer)
+        fitted = plan.fit(method, plan.study.seed)
         store.write_vector(f"{name}.{method.name}.layer-{layer}", fitted)
-        task = trial.ground.targets[target]
-        read = getattr(method, "read", None) if target == trial.study.fit_on else None
-        checks += audit_model(trial.model, name, task, fitted, read)
+        task = plan.ground.targets[target]
+        read = getattr(method, "read", None) if target == plan.study.fit_on else None
+        checks += audit_model(plan.model, name, task, fitted, read)
     store.write_json(path, plain(checks))
     return checks
 
@@ -366,11 +189,15 @@ def _measure(
 
 
 def _about(ground: Ground) -> dict[str, str]:
-    items = (f"{part} {len(items)}" for part, items in ground.parts.items())
+    tested = ", ".join(
+        f"{len(ground.targets[name].requests('test'))} on {name}"
+        for name in ground.study.targets
+    )
+    fitted, selected = len(ground.parts["fit"]), len(ground.parts["select"])
     return {
         "category": ground.concept.category,
         "about": ground.concept.about,
-        "items": ", ".join(items),
+        "items": f"fit {fitted}, select {selected}, test {tested}",
     }
 
 

@@ -298,7 +298,7 @@ def test_dose_zero_is_the_model_bit_for_bit_before_and_after_steering(tiny, push
     after = model.log_probs(REQUESTS)[0]
 
     assert before == after == amid[1] == amid[2] == amid[3]
-    assert amid[0] == amid[4] != before
+    assert amid[0] != before
 
 
 @KINDS

@@ -339,11 +339,8 @@ def _control_verdicts(controls: Sequence[Control]) -> dict[str, str]:
         values = [control.slope.value for control in controls if control.method == name]
         seeds = [str(k) for k in range(len(values))]
         mean = cluster_mean(values, seeds)
-        words[name] = (
-            f"no effect: mean slope over {len(values)} seeds {mean}"
-            if not mean.excludes(0.0)
-            else f"moves the behaviour by itself: mean slope over {len(values)} seeds {mean}"
-        )
+        moves = "moves the behaviour by itself" if mean.excludes(0.0) else "no effect"
+        words[name] = f"{moves}: mean slope over {len(values)} seeds {mean}"
     return words
 
 

@@ -154,7 +154,7 @@ def control_lines(trial: Trial) -> list[Line]:
     """The band and each control's slope."""
     unit = f"{trial.unit} per dose"
     count = f"{trial.band.n} controls"
-    meaning = "lowest low to highest high of the controls below"
+    meaning = "holds the controls below, and where one more would lie"
     return [
         Line("control band", str(trial.band), unit, count, meaning),
         *(

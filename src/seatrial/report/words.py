@@ -29,9 +29,9 @@ GUIDE: tuple[tuple[str, str], ...] = (
     ),
     (
         "Control band",
-        "what steering does without knowing the concept. It spans the intervals of "
-        "all random directions and of all refits on shuffled labels. An effect inside "
-        "it is no evidence.",
+        "what steering does without knowing the concept. It holds the intervals of "
+        "all random directions and of all refits on shuffled labels, and the range in "
+        "which one more of them would lie. An effect inside it is no evidence.",
     ),
     (
         "Anti-steerable",
