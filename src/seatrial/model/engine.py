@@ -14,7 +14,7 @@ import inspect
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -30,11 +30,11 @@ from seatrial.model.layout import (
     Bucket,
     Layout,
     Row,
-    Target,
     edited_columns,
     gather,
     in_buckets,
 )
+from seatrial.model.scores import Results, answer_of, check_alike, merge, read_scores
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.types import Answer, Request, Site
 
@@ -50,18 +50,6 @@ class Budget:
     """Numbers in one block of logits (position x vocabulary)."""
     cache_bytes: int = 2**29
     """Bytes of keys and values gathered for one replay."""
-
-
-@dataclass
-class _Results:
-    """Scores as they come in, by request and answer."""
-
-    log_probs: dict[tuple[int, int], list[float]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    kl: dict[tuple[int, int], list[float]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
 
 
 @final
@@ -108,7 +96,7 @@ class Engine:
         ]
         self.check_context(max(len(text.ids) for answers in plain for text in answers))
         self._check_reach(requests, plain, under)
-        results = [_Results() for _ in under]
+        results = [Results() for _ in under]
         done = 0.0
 
         def advance(steerings: float) -> None:
@@ -121,7 +109,7 @@ class Engine:
             self._answer_chunk(chunk, requests, plain, under, results, kl, advance)
         return [
             [
-                _answer(result, index, len(request.answers), kl)
+                answer_of(result, index, len(request.answers), kl)
                 for index, request in enumerate(requests)
             ]
             for result in results
@@ -199,7 +187,7 @@ class Engine:
         requests: Sequence[Request],
         plain: Sequence[tuple[Encoded, ...]],
         under: Sequence[Steering],
-        results: list[_Results],
+        results: list[Results],
         kl: bool,
         advance: Callable[[float], None],
     ) -> None:
@@ -208,7 +196,7 @@ class Engine:
         ordered = [key for key in groups if key != canonical]
         if kl or canonical in groups or not all(map(_is_active, under)):
             ordered.insert(0, canonical)
-        unsteered = _Results()
+        unsteered = Results()
         base: dict[tuple[int, int], Tensor] = {}
         for key in ordered:
             variant, shared = key
@@ -224,7 +212,7 @@ class Engine:
                 }
                 self.check_context(max(len(t.ids) for line in texts.values() for t in line))
                 if kl:
-                    _check_alike(requests, plain, texts)
+                    check_alike(requests, plain, texts)
             frontiers = {self._frontier(under[s].intervention) for s in members}
             layout, own = self._unsteered(texts, shared, frontiers, base if kl else None)
             if key == canonical:
@@ -236,14 +224,14 @@ class Engine:
                 edited = [s for s in same if under[s].intervention.edits]
                 for s in same:
                     if not under[s].intervention.edits:
-                        _merge(results[s], own)
+                        merge(results[s], own)
                 self._replay(
                     layout, frontier, edited, under, results, base if kl else None, advance
                 )
                 advance(float(len(same) - len(edited)))
         for s, asked in enumerate(under):
             if not _is_active(asked):
-                _merge(results[s], unsteered)
+                merge(results[s], unsteered)
 
     def _groups(
         self, under: Sequence[Steering]
@@ -275,7 +263,7 @@ class Engine:
         shared: bool,
         frontiers: set[int],
         base: dict[tuple[int, int], Tensor] | None,
-    ) -> tuple[Layout, _Results]:
+    ) -> tuple[Layout, Results]:
         """Run the model as it is, and keep what replays will need.
 
         ``base`` collects the unsteered log-distributions; where it already holds them
@@ -284,7 +272,7 @@ class Engine:
         layout = Layout(in_buckets(texts, shared=shared), *self._prefix(texts, shared))
         wanted = sorted(f for f in frontiers if f > 0)
         sites = [Site(f - 1) for f in wanted]
-        own = _Results()
+        own = Results()
         for bucket in layout.buckets:
             parts: dict[int, list[Tensor]] = {f: [] for f in wanted}
             for start, stop in self._slices(layout, bucket, len(bucket.rows), frontier=0):
@@ -295,7 +283,7 @@ class Engine:
 
                 with reading(self.anatomy, sites, keep):
                     logits = self._forward(layout, bucket, rows, 0, None, [])
-                self._score(bucket, rows, logits, [own] * len(rows), base, fill=True)
+                read_scores(bucket, rows, logits, [own] * len(rows), base, fill=True)
             bucket.hidden.update({f: torch.cat(parts[f]) for f in wanted})
         return layout, own
 
@@ -347,7 +335,7 @@ class Engine:
         frontier: int,
         members: Sequence[int],
         under: Sequence[Steering],
-        results: list[_Results],
+        results: list[Results],
         base: dict[tuple[int, int], Tensor] | None,
         advance: Callable[[float], None],
     ) -> None:
@@ -360,7 +348,7 @@ class Engine:
             ):
                 picked: list[int] = []
                 segments: list[Segment] = []
-                owners: list[_Results] = []
+                owners: list[Results] = []
                 for s in range(start // n, (stop - 1) // n + 1):
                     mine = range(max(start, s * n) - s * n, min(stop, (s + 1) * n) - s * n)
                     intervention, dose = under[members[s]]
@@ -375,7 +363,7 @@ class Engine:
                 rows = [bucket.rows[k] for k in picked]
                 hidden = bucket.hidden[frontier][picked] if frontier else None
                 logits = self._forward(layout, bucket, rows, frontier, hidden, segments)
-                self._score(bucket, rows, logits, owners, base, fill=False)
+                read_scores(bucket, rows, logits, owners, base, fill=False)
                 advance((stop - start) / whole)
 
     def _forward(
@@ -425,96 +413,6 @@ class Engine:
         logits = self.network(**arguments).logits
         return logits if self._accepts_keep else logits[:, keep.to(logits.device)]
 
-    def _score(
-        self,
-        bucket: Bucket,
-        rows: Sequence[Row],
-        logits: Float[Tensor, "row column vocabulary"],
-        owners: Sequence[_Results],
-        base: dict[tuple[int, int], Tensor] | None,
-        *,
-        fill: bool,
-    ) -> None:
-        """Read the scored tokens off the logits and add them to their owners' results."""
-        wanted = [(k, target) for k, row in enumerate(rows) for target in row.targets]
-        places = torch.tensor([k for k, _ in wanted])
-        columns = torch.tensor(
-            [target.column - bucket.first_column for _, target in wanted]
-        )
-        tokens = torch.tensor([target.token for _, target in wanted])
-        log_dist = logits[places, columns].float().log_softmax(-1)
-        scores = log_dist.gather(-1, tokens.to(log_dist.device)[:, None])[:, 0].tolist()
-        divergences = [0.0] * len(scores)
-        if base is not None:
-            keys = list(dict.fromkeys((t.request, t.answer) for _, t in wanted))
-            fresh = fill and keys[0] not in base
-            if fresh:
-                for key in keys:
-                    mine = [
-                        n for n, (_, t) in enumerate(wanted) if (t.request, t.answer) == key
-                    ]
-                    base[key] = log_dist[mine]
-            else:
-                reference = _aligned(wanted, base)
-                divergences = (log_dist.exp() * (log_dist - reference)).sum(-1).tolist()
-        if not all(math.isfinite(score) for score in scores):
-            raise overflow(self.network.dtype)
-        for (k, target), score, divergence in zip(wanted, scores, divergences, strict=True):
-            owners[k].log_probs[target.request, target.answer].append(score)
-            owners[k].kl[target.request, target.answer].append(divergence)
-
-
-def overflow(dtype: torch.dtype) -> SteeringFault:
-    """The one sentence for activations that an edit drove out of range."""
-    return SteeringFault(
-        f"a score is not finite: the edited activations overflowed {dtype}; use a smaller "
-        "dose or load the model in float32"
-    )
-
 
 def _is_active(asked: Steering) -> bool:
     return asked.dose != 0 and bool(asked.intervention.edits or asked.intervention.prompt)
-
-
-def _answer(result: _Results, request: int, n_answers: int, kl: bool) -> Answer:
-    return Answer(
-        tuple(tuple(result.log_probs[request, a]) for a in range(n_answers)),
-        tuple(tuple(result.kl[request, a]) for a in range(n_answers)) if kl else None,
-    )
-
-
-def _merge(into: _Results, other: _Results) -> None:
-    into.log_probs.update(other.log_probs)
-    into.kl.update(other.kl)
-
-
-def _check_alike(
-    requests: Sequence[Request],
-    plain: Sequence[tuple[Encoded, ...]],
-    edited: dict[int, tuple[Encoded, ...]],
-) -> None:
-    """Refuse to compare other tokens after a prompt edit with those before it."""
-    for index, answers in edited.items():
-        for number, (before, after) in enumerate(zip(plain[index], answers, strict=True)):
-            if before.scored != after.scored:
-                raise BadData(
-                    f"answer {requests[index].answers[number]!r} of request "
-                    f"{requests[index].id!r} has other tokens after the edited prompt than "
-                    "after "
-                    "the plain one, so no KL between them exists; end the prompt at a word "
-                    "boundary"
-                )
-
-
-def _aligned(
-    wanted: list[tuple[int, Target]], base: dict[tuple[int, int], Tensor]
-) -> Tensor:
-    """The unsteered log-distribution at each wanted token, in the same order."""
-    counters: dict[tuple[int, int, int], int] = defaultdict(int)
-    picked = []
-    for k, target in wanted:
-        key = (target.request, target.answer)
-        n = counters[k, *key]
-        counters[k, *key] += 1
-        picked.append(base[key][n])
-    return torch.stack(picked)

@@ -11,8 +11,9 @@ from transformers import DynamicCache
 
 from seatrial.errors import BadOption
 from seatrial.intervention import UNSTEERED, Steering, scope_span
-from seatrial.model.engine import Engine, overflow
+from seatrial.model.engine import Engine
 from seatrial.model.hooks import Segment, steering
+from seatrial.model.scores import overflow
 from seatrial.types import Completion, Prompt
 
 
