@@ -45,7 +45,7 @@ def main() -> None:
         caa = CAA(layer, read="completion")
         methods += [(caa, 0), (Random(caa), 1), (Shuffled(caa), 1)]
     print(f"{model.identity}; nats (open: per token) per dose; caa / random / shuffled")
-    header = "".join(f"{f'layer {layer}':>22}" for layer in LAYERS)
+    header = "".join(f"{f'layer {layer}':>27}" for layer in LAYERS)
     print(f"{'concept':20}{'surface':12}{'base':>7}{'prompt':>8}{header}")
     for name in CONCEPTS:
         plan = {
@@ -61,7 +61,7 @@ def main() -> None:
         for surface, task in ground.targets.items():
             base, (prompt, *rest) = effects(model, task, data, methods)
             cells = "".join(
-                f"{f'{rest[k]:.3f} / {rest[k + 1]:.3f} / {rest[k + 2]:.3f}':>22}"
+                f"{f'{rest[k]:.3f} / {rest[k + 1]:.3f} / {rest[k + 2]:.3f}':>27}"
                 for k in range(0, len(rest), 3)
             )
             print(f"{name:20}{surface:12}{base:7.3f}{prompt:8.3f}{cells}", flush=True)
