@@ -65,7 +65,7 @@ def main() -> None:
         seed=0,
     )
     generator = torch.Generator().manual_seed(0)
-    layers = range(0, model.n_layers, 3)
+    layers = range(0, model.n_layers, 5)
     cells = [
         Steering(
             Intervention(
@@ -85,7 +85,7 @@ def main() -> None:
         f"{'max diff':>9}"
     )
     for task in (Propensity(parts), Open(parts)):
-        requests = task.requests("test")[:8]
+        requests = task.requests("test")[:4]
         model.log_probs(requests, cells[:1])
         start = time.perf_counter()
         answers = model.log_probs(requests, cells)
