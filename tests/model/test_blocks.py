@@ -22,7 +22,6 @@ from seatrial.testing import FAMILIES
 from seatrial.types import Site, Text
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
-ONLY_RESID = {("opt", 0), ("opt", 1), ("opt", 2)}  # flattens its tokens inside the block
 NO_ATTENTION = {("lfm2", 0), ("lfm2", 2)}
 TUPLES = {"gptj", "falcon", "falcon-new", "falcon-alibi", "bloom"}
 TEXT = Text("I would rather walk to", " the station")
@@ -58,8 +57,6 @@ BART = {
 
 
 def has_point(family, layer, point):
-    if (family, layer) in ONLY_RESID:
-        return False
     return point == "mlp" or (family, layer) not in NO_ATTENTION
 
 
@@ -268,11 +265,29 @@ def test_convolution_block_has_no_attention_to_edit(tiny, point):
         tiny("lfm2").site(0, point)
 
 
-def test_block_whose_sums_do_not_fit_offers_the_stream_only(tiny):
-    with pytest.raises(
-        UnsupportedModel, match=r"has no 'mlp' site .* its sites are: resid$"
-    ):
-        tiny("opt").activations([TEXT], [Site(1, "mlp")], "last")
+def test_block_whose_sums_do_not_fit_offers_the_stream_only():
+    from seatrial.testing import tiny_model
+
+    network = tiny_model("llama").engine.network
+    block = network.model.layers[1]
+    original = block.forward
+    block.forward = lambda *args, **kwargs: 1.5 * original(*args, **kwargs)
+
+    found = dissect(network, "stretched").blocks
+
+    assert [part.mlp is None for part in found] == [False, True, False]
+    assert found[1].attn is None and found[1].heads is None
+
+
+def test_flattened_tokens_are_given_back_their_rows(tiny):
+    """OPT's MLP sees rows and tokens as one axis; batches must not mix them up."""
+    model, site = tiny("opt"), Site(1, "mlp")
+    texts = [TEXT, Text("The sea", " is calm, clear and blue")]
+
+    together = model.activations(texts, [site], "last")[site]
+    alone = [model.activations([text], [site], "last")[site][0] for text in texts]
+
+    torch.testing.assert_close(together, torch.stack(alone), atol=1e-5, rtol=1e-5)
 
 
 def test_prefixes_are_shared_where_every_block_keeps_keys_and_values(tiny):

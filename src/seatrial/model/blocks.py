@@ -30,6 +30,8 @@ class Sublayer:
     module: nn.Module
     scale: float
     """1 in most families; Granite multiplies every contribution by a constant."""
+    is_flat: bool = False
+    """Whether its rows and tokens are one axis (OPT's MLP)."""
 
 
 @final
@@ -301,8 +303,12 @@ def _dissect_block(
     if pair is None:
         return Block(module, None, None, None, whole.tuple_length)
     mixer, mlp, scale = pair
+
+    def sublayer(call: _Seen) -> Sublayer:
+        return Sublayer(call.module, scale, call.output.ndim != added.ndim)
+
     if not attends:
-        return Block(module, None, Sublayer(mlp.module, scale), None, whole.tuple_length)
+        return Block(module, None, sublayer(mlp), None, whole.tuple_length)
     n_heads = config.num_attention_heads
     projections = [
         call
@@ -320,8 +326,7 @@ def _dissect_block(
         last = projections[-1]
         assert last.input is not None
         heads = Heads(last.module, n_heads, last.input.shape[-1] // n_heads)
-    attn = Sublayer(mixer.module, scale)
-    return Block(module, attn, Sublayer(mlp.module, scale), heads, whole.tuple_length)
+    return Block(module, sublayer(mixer), sublayer(mlp), heads, whole.tuple_length)
 
 
 def _additive_pair(
@@ -334,9 +339,15 @@ def _additive_pair(
     every calling order.
     """
     candidates = [
-        call for call in parts if call.calls == 1 and call.output.shape == added.shape
+        call
+        for call in parts
+        if call.calls == 1
+        and call.output.numel() == added.numel()
+        and call.output.shape[-1] == added.shape[-1]
     ]
-    flat = [call.output.double() for call in candidates]
+    # Flattened outputs (OPT's MLP, Mixtral's experts) only where no other has the value.
+    candidates.sort(key=lambda call: call.output.ndim != added.ndim)
+    flat = [call.output.double().reshape(added.shape) for call in candidates]
     assert whole.input is not None
     size = float(torch.stack([whole.input.abs().max(), whole.output.abs().max()]).max())
     tolerance = 32 * torch.finfo(whole.output.dtype).eps * max(size, 1e-6)
@@ -351,4 +362,7 @@ def _additive_pair(
                     best = (error, i, j, scale)
     if best is None:
         return None
-    return candidates[best[1]], candidates[best[2]], best[3]
+    first, second = sorted(
+        (candidates[best[1]], candidates[best[2]]), key=lambda call: call.order
+    )
+    return first, second, best[3]

@@ -94,6 +94,18 @@ Transform = Callable[[Tensor], Tensor | None]
 def hook_site(anatomy: Anatomy, site: Site, transform: Transform, stack: ExitStack) -> None:
     """Pass a site's quantity through ``transform`` until the stack closes."""
     module, scale = module_at(anatomy, site), scale_at(anatomy, site)
+    block = anatomy.blocks[site.layer]
+    sublayer = {"attn": block.attn, "mlp": block.mlp}.get(site.point)
+    entering: list[torch.Size] = []
+
+    def on_block(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        h = first_tensor(args) if args else first_tensor(list(kwargs.values()))
+        assert h is not None
+        entering[:] = [h.shape]
+
+    if sublayer is not None and sublayer.is_flat:
+        handle = block.module.register_forward_pre_hook(on_block, with_kwargs=True)
+        stack.callback(handle.remove)
 
     def on_input(_: nn.Module, args: tuple) -> tuple | None:
         new = transform(args[0])
@@ -102,10 +114,13 @@ def hook_site(anatomy: Anatomy, site: Site, transform: Transform, stack: ExitSta
     def on_output(_: nn.Module, __: tuple, output: Any) -> Any:
         h = first_tensor(output)
         assert h is not None
+        shape = h.shape
+        h = h.reshape(entering[0]) if entering else h
         new = transform(h if scale == 1.0 else h * scale)
         if new is None:
             return None
-        return with_first_tensor(output, new if scale == 1.0 else new / scale)
+        new = new if scale == 1.0 else new / scale
+        return with_first_tensor(output, new.reshape(shape))
 
     if site.point == "heads":
         stack.callback(module.register_forward_pre_hook(on_input).remove)
