@@ -50,3 +50,11 @@ def test_unknown_name_without_a_near_one_does_not_guess():
 )
 def test_a_foreign_message_is_cut_to_its_first_sentence(message, sentence):
     assert errors.sentence(RuntimeError(message)) == sentence
+
+
+def test_an_alternative_to_a_name_closes_the_list():
+    from seatrial.errors import unknown
+
+    assert str(unknown("study", "x", ["quickstart", "or a path to a .toml file"])) == (
+        "unknown study 'x'; known: quickstart, or a path to a .toml file."
+    )

@@ -379,6 +379,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         # tyro ends so: 0 after --help, 2 for what it cannot parse; so does a broken pipe.
         return end.code if isinstance(end.code, int) else 2
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has seen enough. Python flushes stdout once
+        # more on leaving, so it gets somewhere to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         say(ERR, "Stopped. What was measured is kept; the same command goes on from there.")
         return 130

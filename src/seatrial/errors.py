@@ -63,7 +63,8 @@ class Unreachable(SeatrialError, ConnectionError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The one sentence for a name that is in no table, with the nearest right one first."""
-    names = sorted(known)
+    # "or a path to ..." is no name; it closes the list.
+    names = sorted(known, key=lambda entry: (entry.startswith("or "), entry))
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UnknownName(
