@@ -10,6 +10,7 @@
     ├── ForeignIntervention (ValueError)  a steering that belongs to another model
     ├── BadFile (ValueError)              a corrupt or foreign file, or another version's
     ├── SteeringFault (RuntimeError)      an edit that did not happen, or cannot matter
+    ├── OutOfMemory (MemoryError)         a single sequence that does not fit
     ├── StoreFault (OSError)              a results folder that cannot be used or written
     └── Unreachable (ConnectionError)     something that must be fetched and cannot be
 
@@ -51,6 +52,10 @@ class BadFile(SeatrialError, ValueError):
 
 class SteeringFault(SeatrialError, RuntimeError):
     """An edit that was expected and did not happen, or cannot reach a score."""
+
+
+class OutOfMemory(SeatrialError, MemoryError):
+    """Not even one sequence under one steering fits into memory."""
 
 
 class StoreFault(SeatrialError, OSError):

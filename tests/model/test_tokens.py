@@ -358,9 +358,9 @@ def test_audit_lists_exactly_the_states_that_change(tiny, family, scope):
         handle.remove()
 
     plain, edited = entered[-2:]
-    # The last token is never run, and a shared prefix is not run again.
-    first = len(model.encoder.encode(asked.prompt, asked.answers)[0].ids) - 1 - len(plain)
-    changed = [first + int(k) for k in (plain != edited).any(-1).nonzero()]
+    # What is shared with the unsteered pass is not run again.
+    first = len(plain) - len(edited)
+    changed = [first + int(k) for k in (plain[first:] != edited).any(-1).nonzero()]
     assert changed == [
         t.position for t in model.where(asked, intervention) if t.predicts_scored
     ]

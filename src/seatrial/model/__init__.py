@@ -1,6 +1,6 @@
 """The one room that knows transformers, hooks, tokenizers, chat templates and decoding."""
 
-from seatrial.model.engine import Budget
+from seatrial.model.budget import Budget
 from seatrial.model.load import MODELS, ModelCard, pull
 from seatrial.model.model import Model
 from seatrial.model.tokens import SELECTORS, TokenSelector

@@ -1,55 +1,45 @@
 """Answers requests under many steerings, doing once what the steerings have in common.
 
 A steering changes nothing before its first edited block and nothing before its first edited
-position. So the unsteered model runs once over every prompt and answer; each steering then
-replays only the blocks after its first edit, and only the tokens from the last prompt token
-on where its scope begins there, reading the keys and values of earlier tokens from the
-unsteered cache. Families whose blocks keep anything but keys and values per position
-(LFM2's convolutions) replay all tokens.
+position. So the unsteered model reads every request once, as a tree of tokens in which
+answers share their common start; each steering then replays only the blocks after its first
+edit, and only the tokens from its first edited one on. Steerings stand side by side in one
+forward call, each token seeing the shared prompt's keys and values and its own branch;
+steerings that begin at later blocks join the call there. The vocabulary is multiplied only
+where a score is read.
 
-Tests hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs``).
+Where a family's attention cannot be handed over (its own code, ALiBi, convolutions), every
+answer has a padded row of its own and all its tokens are replayed, which is slower and as
+exact; ``Engine.describe`` says which of the two a model gets, and a run records it. Tests
+hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs``).
 """
 
-import inspect
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from seatrial.errors import BadData, SteeringFault
-from seatrial.intervention import Intervention, PromptEdit, Steering, scope_span
-from seatrial.model.blocks import Anatomy, embedding_of
-from seatrial.model.hooks import Segment, reading, starting_at, steering
-from seatrial.model.layout import (
-    Bucket,
-    Layout,
-    Row,
-    edited_columns,
-    gather,
-    in_buckets,
-)
-from seatrial.model.scores import Results, answer_of, check_alike, merge, read_scores
+from seatrial.intervention import PromptEdit, Steering, scope_span
+from seatrial.model.blocks import Anatomy
+from seatrial.model.budget import Budget, Meter
+from seatrial.model.forward import Forward
+from seatrial.model.linear import quick_linears
+from seatrial.model.replay import Member, Unsteered, first_node, frontier_of, slices
 from seatrial.model.tokens import Encoded, Encoder
-from seatrial.types import Answer, Request, Site
+from seatrial.model.tree import Grove, Tree
+from seatrial.model.unembed import find_unembedding
+from seatrial.types import Answer, Request
 
-
-@final
-@dataclass(frozen=True)
-class Budget:
-    """Upper limits of what is held at once; they bound memory and never change results."""
-
-    tokens: int = 4096
-    """Tokens in one forward call, and in one chunk of prompts."""
-    logits: int = 2**25
-    """Numbers in one block of logits (position x vocabulary)."""
-    cache_bytes: int = 2**29
-    """Bytes of keys and values gathered for one replay."""
+Variant = tuple[PromptEdit, float] | None
+"""A change of the prompt, or none."""
 
 
 @final
@@ -57,25 +47,44 @@ class Engine:
     """One loaded model and what is known about its structure."""
 
     def __init__(
-        self, network: PreTrainedModel, anatomy: Anatomy, encoder: Encoder, budget: Budget
+        self,
+        network: PreTrainedModel,
+        anatomy: Anatomy,
+        encoder: Encoder,
+        budget: Budget,
+        name: str,
     ) -> None:
         self.network = network
         self.anatomy = anatomy
         self.encoder = encoder
         self.budget = budget
-        self.device = embedding_of(network).device
-        self.vocabulary = int(anatomy.unembedding.weight.shape[0])  # pyright: ignore
-        accepted = inspect.signature(type(network).forward).parameters
-        self._accepts_positions = "position_ids" in accepted
-        self._accepts_keep = "logits_to_keep" in accepted
+        with quick_linears(network):
+            self.forward = Forward(network, anatomy)
+            probe = torch.arange(4)[None]
+            with torch.inference_mode():
+                logits = network(input_ids=probe.to(self.device), use_cache=False).logits
+                states = self.forward.plain_states(probe)
+            self.unembedding = find_unembedding(network, states, logits, name)
+        self.meter = Meter(budget.tokens_on(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids belong."""
+        return self.forward.device
 
     def describe(self) -> str:
         """One line on which reuse this model's structure allows, for a run's header."""
-        if self.anatomy.shares_prefix:
-            tokens = "the tokens from the last prompt token on"
-        else:
-            tokens = "all tokens (state is not kept per position)"
-        return f"replays the blocks after the first edit, {tokens}"
+        if self.forward.packs:
+            return (
+                "replays the blocks and the tokens after the first edit; packed, prompts "
+                "and starts of answers shared"
+            )
+        why = (
+            "its attention cannot be handed over"
+            if self.anatomy.shares_prefix
+            else "its state is not kept per position"
+        )
+        return f"replays the blocks after the first edit over all tokens; padded, for {why}"
 
     @torch.inference_mode()
     def answer(
@@ -96,24 +105,24 @@ class Engine:
         ]
         self.check_context(max(len(text.ids) for answers in plain for text in answers))
         self._check_reach(requests, plain, under)
-        results = [Results() for _ in under]
-        done = 0.0
-
-        def advance(steerings: float) -> None:
-            nonlocal done
-            done += steerings * len(chunk) / (len(requests) * len(under))
-            if progress is not None:
-                progress(min(done, 1.0))
-
-        for chunk in self._chunks(plain):
-            self._answer_chunk(chunk, requests, plain, under, results, kl, advance)
-        return [
-            [
-                answer_of(result, index, len(request.answers), kl)
-                for index, request in enumerate(requests)
-            ]
-            for result in results
-        ]
+        table = _Table(plain, len(under), kl=kl)
+        groups: dict[Variant, list[int]] = defaultdict(list)
+        for s, (intervention, dose) in enumerate(under):
+            if dose != 0 and (intervention.edits or intervention.prompt):
+                groups[(intervention.prompt, dose) if intervention.prompt else None].append(
+                    s
+                )
+        active = {s for members in groups.values() for s in members}
+        rest = [s for s in range(len(under)) if s not in active]
+        report = _Progress(progress, len(requests))
+        with quick_linears(self.network):
+            for chunk in self._chunks(plain, groups, under, kl=kl):
+                report.begin(len(chunk))
+                self._answer_chunk(
+                    chunk, requests, plain, under, groups, rest, table, report
+                )
+                report.end()
+        return table.answers()
 
     def check_context(self, tokens: int) -> None:
         """Refuse a sequence that is longer than the model can read.
@@ -152,34 +161,66 @@ class Engine:
                     if not start < min(stop, len(text.ids) - 1):
                         raise SteeringFault(
                             f"scope {scope!r} edits nothing that a score of answer "
-                            f"{answer!r} of "
-                            f"request {request.id!r} depends on, so it cannot differ from "
-                            "the "
-                            "unsteered one; use scope 'from_last_prompt', longer answers "
-                            "or, if only the last layer is edited, an earlier layer"
+                            f"{answer!r} of request {request.id!r} depends on, so it "
+                            "cannot differ from the unsteered one; use scope "
+                            "'from_last_prompt', longer answers or, if only the last "
+                            "layer is edited, an earlier layer"
                         )
 
-    def _chunks(self, encoded: Sequence[tuple[Encoded, ...]]) -> Iterator[list[int]]:
-        """Requests of similar length, few enough for the budget."""
-        limit = self.budget.tokens
-        if self.anatomy.shares_prefix:
-            config = self.network.config.get_text_config(decoder=True)
-            n_heads = config.num_attention_heads
-            kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
-            d_head = getattr(config, "head_dim", None) or self.anatomy.d_model // n_heads
-            per_token = 2 * len(self.anatomy.blocks) * kv_heads * d_head
-            per_token *= self.network.dtype.itemsize
-            limit = min(limit, max(1, 2 * self.budget.cache_bytes // per_token))
+    def _chunks(
+        self,
+        encoded: Sequence[tuple[Encoded, ...]],
+        groups: dict[Variant, list[int]],
+        under: Sequence[Steering],
+        *,
+        kl: bool,
+    ) -> Iterator[list[int]]:
+        """Requests of similar length whose kept keys, values and states fit the budget.
+
+        A chunk ends only where a forward call of the unsteered pass does, whatever the
+        steerings: so the unsteered answers keep their last bits beside any steering.
+        """
         order = sorted(range(len(encoded)), key=lambda k: (encoded[k][0].n_prompt, k))
+        lines = [
+            [len(t.ids) for t in self._trees(encoded[k], [0] * len(encoded[k]))]
+            for k in order
+        ]
+        calls = slices(
+            [n for line in lines for n in line], self.meter, packs=self.forward.packs
+        )
+        ends = set(accumulate(map(len, calls)))
+        limit = self.budget.cache_bytes // self._bytes_per_node(groups, under, kl=kl)
         chunk: list[int] = []
-        for index in order:
-            longest = max(len(text.ids) for text in encoded[index])
-            if chunk and longest * (len(chunk) + 1) > limit:
-                yield chunk
-                chunk = []
+        trees = size = 0
+        for place, index in enumerate(order):
             chunk.append(index)
-        if chunk:
-            yield chunk
+            trees += len(lines[place])
+            size += sum(lines[place])
+            if trees not in ends or place + 1 == len(order):
+                continue
+            shortest = encoded[chunk[0]][0].n_prompt
+            coming = encoded[order[place + 1]][0].n_prompt
+            # Prompts are kept padded to the longest of the chunk.
+            if size + self.meter.tokens > limit or coming > 1.5 * shortest + 32:
+                yield chunk
+                chunk, size = [], 0
+        yield chunk
+
+    def _bytes_per_node(
+        self, groups: dict[Variant, list[int]], under: Sequence[Steering], *, kl: bool
+    ) -> int:
+        """What is kept of the unsteered model for one token."""
+        blocks = len(self.anatomy.blocks)
+        config = self.network.config.get_text_config(decoder=True)
+        n_heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
+        d_head = getattr(config, "head_dim", None) or self.anatomy.d_model // n_heads
+        frontiers = {
+            frontier_of(under[s], blocks) for members in groups.values() for s in members
+        }
+        width = self.anatomy.d_model * (1 + len(frontiers) + kl)
+        width += 2 * kv_heads * d_head * (blocks - min(frontiers, default=blocks))
+        return width * self.network.dtype.itemsize
 
     def _answer_chunk(
         self,
@@ -187,232 +228,241 @@ class Engine:
         requests: Sequence[Request],
         plain: Sequence[tuple[Encoded, ...]],
         under: Sequence[Steering],
-        results: list[Results],
-        kl: bool,
-        advance: Callable[[float], None],
+        groups: dict[Variant, list[int]],
+        rest: Sequence[int],
+        table: "_Table",
+        report: "_Progress",
     ) -> None:
-        groups = self._groups(under)
-        canonical = (None, self.anatomy.shares_prefix)
-        ordered = [key for key in groups if key != canonical]
-        if kl or canonical in groups or not all(map(_is_active, under)):
-            ordered.insert(0, canonical)
-        unsteered = Results()
-        base: dict[tuple[int, int], Tensor] = {}
-        for key in ordered:
-            variant, shared = key
-            members = groups.get(key, [])
-            texts = {index: plain[index] for index in chunk}
+        blocks = len(self.anatomy.blocks)
+        base: _Base | None = None
+        variants: list[Variant] = [v for v in groups if v is not None]
+        if rest or None in groups or table.kl is not None:
+            variants.insert(0, None)
+        report.expect(len(variants) + sum(map(len, groups.values())))
+        for variant in variants:
+            texts = plain
             if variant is not None:
-                edit, dose = variant
-                texts = {
-                    index: self.encoder.encode(
-                        edit(requests[index].prompt, dose), requests[index].answers
-                    )
-                    for index in chunk
-                }
-                self.check_context(max(len(t.ids) for line in texts.values() for t in line))
-                if kl:
-                    check_alike(requests, plain, texts)
-            frontiers = {self._frontier(under[s].intervention) for s in members}
-            layout, own = self._unsteered(texts, shared, frontiers, base if kl else None)
-            if key == canonical:
-                unsteered = own
-            for frontier in sorted(frontiers):
-                same = [
-                    s for s in members if self._frontier(under[s].intervention) == frontier
-                ]
-                edited = [s for s in same if under[s].intervention.edits]
-                for s in same:
-                    if not under[s].intervention.edits:
-                        merge(results[s], own)
-                self._replay(
-                    layout, frontier, edited, under, results, base if kl else None, advance
-                )
-                advance(float(len(same) - len(edited)))
-        for s, asked in enumerate(under):
-            if not _is_active(asked):
-                merge(results[s], unsteered)
+                texts = self._edited(variant, chunk, requests, plain, kl=bool(base))
+            trees = [
+                tree
+                for index in chunk
+                for tree in self._trees(texts[index], table.firsts[index])
+            ]
+            asked = groups.get(variant, [])
+            members = [
+                Member(s, under[s], frontier_of(under[s], blocks))
+                for s in asked
+                if under[s].intervention.edits
+            ]
+            pass_ = Unsteered(self.forward, trees, members)
+            same = [s for s in asked if not under[s].intervention.edits]
+            same += rest if variant is None else []
+            # Scopes that begin after the prompt leave its last distribution alone.
+            same += [m.number for m in members if self._is_partial(m, trees)]
+            if variant is None and table.kl is not None:
+                base = _Base(table.slots)
 
-    def _groups(
-        self, under: Sequence[Steering]
-    ) -> dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]]:
-        """Steerings by the prompts they answer to and by whether a prefix is unedited."""
-        groups: dict[tuple[tuple[PromptEdit, float] | None, bool], list[int]] = defaultdict(
-            list
+            def first(
+                grove: Grove,
+                _: Sequence[int],
+                h: Tensor,
+                same: list[int] = same,
+                variant: Variant = variant,
+                base: _Base | None = base,
+                trees: list = trees,
+            ) -> None:
+                if base is not None and variant is None:
+                    base.fill(grove, h[0])
+                if same:
+                    known = base if variant is not None else None
+                    self._deliver(grove, same, h, table, known)
+                report.advance(len(grove.trees) / len(trees))
+
+            def later(
+                grove: Grove,
+                numbers: Sequence[int],
+                h: Tensor,
+                base: _Base | None = base,
+                trees: list = trees,
+            ) -> None:
+                self._deliver(grove, numbers, h, table, base)
+                report.advance(len(numbers) * len(grove.trees) / len(trees))
+
+            pass_.run(self.meter, first)
+            pass_.replay(self.meter, later)
+
+    def _is_partial(self, member: Member, trees: Sequence[Tree]) -> bool:
+        scope = member.steering.intervention.tokens
+        return any(
+            first_node(scope, tree, packs=self.forward.packs) >= tree.n_prompt
+            for tree in trees
         )
-        for s, (intervention, dose) in enumerate(under):
-            if not _is_active(under[s]):
-                continue
-            variant = (intervention.prompt, dose) if intervention.prompt else None
-            late = intervention.tokens in ("last", "from_last_prompt", "generated")
-            groups[
-                variant, self.anatomy.shares_prefix and (late or not intervention.edits)
-            ].append(s)
-        return groups
 
-    def _frontier(self, intervention: Intervention) -> int:
-        """The first block that must run again; the number of blocks if none must."""
-        return min(
-            (site.layer + (site.point == "resid") for site in intervention.edits),
-            default=len(self.anatomy.blocks),
-        )
-
-    def _unsteered(
+    def _edited(
         self,
-        texts: dict[int, tuple[Encoded, ...]],
-        shared: bool,
-        frontiers: set[int],
-        base: dict[tuple[int, int], Tensor] | None,
-    ) -> tuple[Layout, Results]:
-        """Run the model as it is, and keep what replays will need.
-
-        ``base`` collects the unsteered log-distributions; where it already holds them
-        (from the canonical pass), it is what this pass is compared with.
-        """
-        layout = Layout(in_buckets(texts, shared=shared), *self._prefix(texts, shared))
-        wanted = sorted(f for f in frontiers if f > 0)
-        sites = [Site(f - 1) for f in wanted]
-        own = Results()
-        for bucket in layout.buckets:
-            parts: dict[int, list[Tensor]] = {f: [] for f in wanted}
-            for start, stop in self._slices(layout, bucket, len(bucket.rows), frontier=0):
-                rows = bucket.rows[start:stop]
-
-                def keep(site: Site, h: Tensor, parts: dict = parts) -> None:
-                    parts[site.layer + 1].append(h)
-
-                with reading(self.anatomy, sites, keep):
-                    logits = self._forward(layout, bucket, rows, 0, None, [])
-                read_scores(bucket, rows, logits, [own] * len(rows), base, fill=True)
-            bucket.hidden.update({f: torch.cat(parts[f]) for f in wanted})
-        return layout, own
-
-    def _prefix(
-        self, texts: dict[int, tuple[Encoded, ...]], shared: bool
-    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Keys and values of all prompt tokens but the last, left-padded."""
-        prompts = [
-            answers[0].ids[: answers[0].n_prompt - 1] if shared else ()
-            for answers in texts.values()
-        ]
-        width = max(map(len, prompts))
-        mask = torch.zeros(len(prompts), width, dtype=torch.long, device=self.device)
-        if width == 0:
-            return [], mask
-        ids = torch.zeros_like(mask)
-        for row, prompt in enumerate(prompts):
-            if prompt:
-                ids[row, width - len(prompt) :] = torch.tensor(prompt)
-                mask[row, width - len(prompt) :] = 1
-        cache = DynamicCache()
-        self.call(
-            ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache, torch.tensor([width - 1])
-        )
-        return [(layer.keys, layer.values) for layer in cache.layers], mask  # pyright: ignore
-
-    def _slices(
-        self, layout: Layout, bucket: Bucket, total: int, *, frontier: int
-    ) -> Iterator[tuple[int, int]]:
-        """Ranges of rows that fit the budget."""
-        limits = [
-            self.budget.tokens // bucket.width,
-            self.budget.logits // (self.vocabulary * (bucket.width - bucket.first_column)),
-        ]
-        if layout.prefix:
-            keys, values = layout.prefix[0]
-            blocks = len(self.anatomy.blocks) - frontier
-            per_row = (keys[0].numel() + values[0].numel()) * keys.itemsize * blocks
-            limits.append(self.budget.cache_bytes // max(1, per_row))
-        step = max(1, min(limits))
-        # Equal slices rather than full ones and a crumb: the shapes decide the speed.
-        step = math.ceil(total / math.ceil(total / step)) if total else 1
-        for start in range(0, total, step):
-            yield start, min(start + step, total)
-
-    def _replay(
-        self,
-        layout: Layout,
-        frontier: int,
-        members: Sequence[int],
-        under: Sequence[Steering],
-        results: list[Results],
-        base: dict[tuple[int, int], Tensor] | None,
-        advance: Callable[[float], None],
-    ) -> None:
-        """Answer under steerings that share a frontier, stacked over steerings and rows."""
-        whole = sum(len(bucket.rows) for bucket in layout.buckets)
-        for bucket in layout.buckets:
-            n = len(bucket.rows)
-            for start, stop in self._slices(
-                layout, bucket, len(members) * n, frontier=frontier
-            ):
-                picked: list[int] = []
-                segments: list[Segment] = []
-                owners: list[Results] = []
-                for s in range(start // n, (stop - 1) // n + 1):
-                    mine = range(max(start, s * n) - s * n, min(stop, (s + 1) * n) - s * n)
-                    intervention, dose = under[members[s]]
-                    rows = [bucket.rows[k] for k in mine]
-                    mask = edited_columns(rows, bucket.width, intervention.tokens)
-                    first = len(picked)
-                    segments.append(
-                        Segment(first, first + len(mine), intervention.edits, dose, mask)
-                    )
-                    picked += mine
-                    owners += [results[members[s]]] * len(mine)
-                rows = [bucket.rows[k] for k in picked]
-                hidden = bucket.hidden[frontier][picked] if frontier else None
-                logits = self._forward(layout, bucket, rows, frontier, hidden, segments)
-                read_scores(bucket, rows, logits, owners, base, fill=False)
-                advance((stop - start) / whole)
-
-    def _forward(
-        self,
-        layout: Layout,
-        bucket: Bucket,
-        rows: Sequence[Row],
-        frontier: int,
-        hidden: Tensor | None,
-        segments: Sequence[Segment],
-    ) -> Float[Tensor, "row column vocabulary"]:
-        """Run some rows of a bucket from a block on; logits from the first column asked."""
-        ids = torch.zeros(len(rows), bucket.width, dtype=torch.long)
-        own_mask = torch.zeros_like(ids)
-        for k, row in enumerate(rows):
-            ids[k, : len(row.ids)] = torch.tensor(row.ids)
-            own_mask[k, : len(row.ids)] = 1
-        skipped = torch.tensor([row.skipped for row in rows])
-        positions = (skipped[:, None] + own_mask.cumsum(1) - 1).to(self.device)
-        requests = torch.tensor([row.request for row in rows], device=self.device)
-        mask = torch.cat([layout.prefix_mask[requests], own_mask.to(self.device)], dim=1)
-        cache = gather(layout.prefix, requests, frontier) if layout.prefix else None
-        keep = torch.arange(bucket.first_column, bucket.width)
-        with steering(self.anatomy, segments), starting_at(self.anatomy, frontier, hidden):
-            return self.call(ids.to(self.device), mask, positions, cache, keep)
-
-    def call(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        positions: Tensor,
-        cache: DynamicCache | None,
-        keep: Tensor,
-    ) -> Tensor:
-        """One forward call of the network; logits of the columns in ``keep``."""
-        arguments = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "use_cache": cache is not None,
+        variant: tuple[PromptEdit, float],
+        chunk: Sequence[int],
+        requests: Sequence[Request],
+        plain: Sequence[tuple[Encoded, ...]],
+        *,
+        kl: bool,
+    ) -> dict[int, tuple[Encoded, ...]]:
+        """The requests of a chunk after a change of the prompt."""
+        edit, dose = variant
+        texts = {
+            index: self.encoder.encode(
+                edit(requests[index].prompt, dose), requests[index].answers
+            )
+            for index in chunk
         }
-        if cache is not None:
-            arguments["past_key_values"] = cache
-        if self._accepts_positions:
-            arguments["position_ids"] = positions
-        if self._accepts_keep:
-            arguments["logits_to_keep"] = keep.to(self.device)
-        logits = self.network(**arguments).logits
-        return logits if self._accepts_keep else logits[:, keep.to(logits.device)]
+        self.check_context(max(len(t.ids) for line in texts.values() for t in line))
+        for index, answers in texts.items() if kl else ():
+            for number, (before, after) in enumerate(
+                zip(plain[index], answers, strict=True)
+            ):
+                if before.scored != after.scored:
+                    raise BadData(
+                        f"answer {requests[index].answers[number]!r} of request "
+                        f"{requests[index].id!r} has other tokens after the edited prompt "
+                        "than after the plain one, so no KL between them exists; end the "
+                        "prompt at a word boundary"
+                    )
+        return texts
+
+    def _trees(self, answers: Sequence[Encoded], firsts: Sequence[int]) -> list[Tree]:
+        """One tree of all answers if they can be packed, else a path for each pass."""
+        if self.forward.packs:
+            return [Tree.of_answers(answers, firsts)]
+        passes: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, text in enumerate(answers):
+            passes[text.ids[:-1]].append(number)
+        return [
+            Tree.of_answers([answers[k] for k in same], [firsts[k] for k in same])
+            for same in passes.values()
+        ]
+
+    def _deliver(
+        self,
+        grove: Grove,
+        numbers: Sequence[int],
+        h: Float[Tensor, "steering row d_model"],
+        table: "_Table",
+        base: "_Base | None",
+    ) -> None:
+        """Read scores off final states and put them where they belong."""
+        rows, tokens, slots = grove.targets
+        reference = None if base is None else base.states(grove)
+        scores, kl = self.unembedding.score(h, rows, tokens, reference)
+        if not bool(scores.isfinite().all()):
+            raise overflow(h.dtype)
+        where = np.ix_(np.asarray(numbers), slots.numpy())
+        table.log_probs[where] = scores.expand(len(numbers), -1).numpy()
+        if table.kl is not None:
+            table.kl[where] = 0.0 if kl is None else kl[:, rows].expand(len(numbers), -1)
 
 
-def _is_active(asked: Steering) -> bool:
-    return asked.dose != 0 and bool(asked.intervention.edits or asked.intervention.prompt)
+@final
+class _Table:
+    """Scores of all steerings and scored tokens as they come in."""
+
+    def __init__(
+        self, encoded: Sequence[tuple[Encoded, ...]], steerings: int, *, kl: bool
+    ) -> None:
+        self.lengths = [[len(text.scored) for text in answers] for answers in encoded]
+        self.firsts: list[list[int]] = []
+        total = 0
+        for line in self.lengths:
+            self.firsts.append([])
+            for n in line:
+                self.firsts[-1].append(total)
+                total += n
+        self.slots = total
+        self.log_probs = np.full((steerings, total), math.nan)
+        self.kl = np.full((steerings, total), math.nan) if kl else None
+
+    def answers(self) -> list[list[Answer]]:
+        """All answers, complete."""
+        assert not np.isnan(self.log_probs).any()
+        return [
+            [
+                Answer(
+                    self._cut(self.log_probs[s], request),
+                    None if self.kl is None else self._cut(self.kl[s], request),
+                )
+                for request in range(len(self.lengths))
+            ]
+            for s in range(len(self.log_probs))
+        ]
+
+    def _cut(self, line: np.ndarray, request: int) -> tuple[tuple[float, ...], ...]:
+        return tuple(
+            tuple(line[first : first + n].tolist())
+            for first, n in zip(self.firsts[request], self.lengths[request], strict=True)
+        )
+
+
+@final
+class _Progress:
+    """Which share of the work is done, in units of one steering of one request."""
+
+    def __init__(self, tell: Callable[[float], None] | None, requests: int) -> None:
+        self._tell = tell
+        self._requests = requests
+        self._before = self._share = self._inside = 0.0
+        self._expected = 1
+
+    def begin(self, requests: int) -> None:
+        """A chunk begins."""
+        self._share, self._inside = requests / self._requests, 0.0
+
+    def expect(self, passes: int) -> None:
+        """How many passes over the chunk there will be."""
+        self._expected = passes
+
+    def advance(self, passes: float) -> None:
+        """Some passes, or a part of one, are done."""
+        self._inside += passes / self._expected
+        self._say(self._before + self._share * min(1.0, self._inside))
+
+    def end(self) -> None:
+        """A chunk is done."""
+        self._before += self._share
+        self._say(self._before)
+
+    def _say(self, share: float) -> None:
+        if self._tell is not None:
+            self._tell(min(1.0, share))
+
+
+@final
+class _Base:
+    """Unsteered final states by scored token, to which steered ones are compared."""
+
+    def __init__(self, slots: int) -> None:
+        self._row = torch.full((slots,), -1)
+        self._states: list[Tensor] = []
+        self._count = 0
+
+    def fill(self, grove: Grove, h: Float[Tensor, "row d_model"]) -> None:
+        """Keep the unsteered states of a grove's target rows."""
+        rows, _, slots = grove.targets
+        self._row[slots] = rows + self._count
+        self._states.append(h)
+        self._count += len(h)
+
+    def states(self, grove: Grove) -> Float[Tensor, "row d_model"]:
+        """The unsteered states that belong to a grove's target rows."""
+        if len(self._states) > 1:
+            self._states = [torch.cat(self._states)]
+        rows, _, slots = grove.targets
+        wanted = torch.zeros(len(grove.target_rows), dtype=torch.long)
+        wanted[rows] = self._row[slots]
+        return self._states[0][wanted.to(self._states[0].device)]
+
+
+def overflow(dtype: torch.dtype) -> SteeringFault:
+    """The one sentence for activations that an edit drove out of range."""
+    return SteeringFault(
+        f"a score is not finite: the edited activations overflowed {dtype}; use a smaller "
+        "dose or load the model in float32"
+    )

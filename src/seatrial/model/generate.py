@@ -11,9 +11,8 @@ from transformers import DynamicCache
 
 from seatrial.errors import BadOption
 from seatrial.intervention import UNSTEERED, Steering, scope_span
-from seatrial.model.engine import Engine
+from seatrial.model.engine import Engine, overflow
 from seatrial.model.hooks import Segment, steering
-from seatrial.model.scores import overflow
 from seatrial.types import Completion, Prompt
 
 
@@ -111,7 +110,7 @@ def _batches(
     batches: list[list[_Sequence]] = []
     for row in rows:
         last = batches[-1] if batches else []
-        fits = (len(last) + 1) * (len(row.prompt) + max_tokens) <= 4 * engine.budget.tokens
+        fits = (len(last) + 1) * (len(row.prompt) + max_tokens) <= 8 * engine.meter.tokens
         alike = (
             engine.anatomy.shares_prefix
             or not last
@@ -147,13 +146,7 @@ def _decode(engine: Engine, batch: list[_Sequence], sampling: Sampling) -> None:
             start, stop = scope_span(row.steering.intervention.tokens, n_prompt, total)
             edited[k, max(0, start - first) : max(0, stop - first)] = row.steering.dose != 0
         with steering(engine.anatomy, _segments(batch, edited)):
-            logits = engine.call(
-                ids.to(engine.device),
-                mask.to(engine.device),
-                positions.to(engine.device),
-                cache,
-                torch.tensor([ids.shape[1] - 1]),
-            )[:, -1]
+            logits = engine.forward.logits(ids, mask, positions, cache)
         chosen = _choose(engine, batch, logits.float().cpu(), sampling, ends)
         if all(row.finish for row in batch):
             return
@@ -170,7 +163,13 @@ def _segments(batch: list[_Sequence], edited: Tensor) -> list[Segment]:
             intervention, dose = batch[start].steering
             if intervention.edits:
                 segments.append(
-                    Segment(start, k, intervention.edits, dose, edited[start:k])
+                    Segment(
+                        start,
+                        k,
+                        intervention.edits,
+                        torch.full((k - start,), float(dose)),
+                        edited[start:k],
+                    )
                 )
             start = k
     return segments

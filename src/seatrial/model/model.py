@@ -11,10 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from seatrial.errors import BadOption, ForeignIntervention
 from seatrial.intervention import UNSTEERED, Intervention, Steering
+from seatrial.model.activations import Moments, Stream, Take, read
 from seatrial.model.blocks import dissect
-from seatrial.model.engine import Budget, Engine
+from seatrial.model.budget import Budget
+from seatrial.model.engine import Engine
 from seatrial.model.generate import Sampling, generate
-from seatrial.model.hooks import check_sites, reading
+from seatrial.model.hooks import check_sites
 from seatrial.model.load import ModelCard, load, locate
 from seatrial.model.tokens import Encoder, TokenSelector
 from seatrial.types import (
@@ -49,7 +51,9 @@ class Model:
         self.card = card
         self.encoder = Encoder(tokenizer)
         self.anatomy = dissect(network, card.name)
-        self.engine = Engine(network, self.anatomy, self.encoder, budget or Budget())
+        self.engine = Engine(
+            network, self.anatomy, self.encoder, budget or Budget(), card.name
+        )
 
     @staticmethod
     def load(
@@ -165,7 +169,6 @@ class Model:
             else [[] for _ in under]
         )
 
-    @torch.inference_mode()
     def activations(
         self, texts: Sequence[Text], sites: Sequence[Site], at: TokenSelector
     ) -> dict[Site, Float[Tensor, "text width"]]:
@@ -176,39 +179,45 @@ class Model:
             sites: where to look; all of them in one pass.
             at: which tokens; a span is averaged.
         """
+        found = {site: torch.zeros(len(texts), self.width(site)) for site in sites}
+
+        def take(site: Site, text: int, h: Tensor) -> None:
+            found[site][text] = h.float().mean(0).cpu()
+
+        self._read(texts, sites, at, take)
+        return found
+
+    def moments(
+        self,
+        texts: Sequence[Text],
+        sites: Sequence[Site],
+        at: TokenSelector | Literal["all"],
+    ) -> dict[Site, Moments]:
+        """Mean and covariance of activations, without keeping them; in one pass.
+
+        Args:
+            texts: what the unsteered model reads.
+            sites: where to look.
+            at: which tokens, as in ``activations``: one activation a text. ``"all"``
+                takes every token of every text but the beginning-of-sequence token as an
+                activation of its own.
+        """
+        streams = {site: Stream(self.width(site)) for site in sites}
+
+        def take(site: Site, text: int, h: Tensor) -> None:
+            streams[site].add(h if at == "all" else h.float().mean(0, keepdim=True))
+
+        self._read(texts, sites, "mean" if at == "all" else at, take)
+        return {site: stream.moments() for site, stream in streams.items()}
+
+    def _read(
+        self, texts: Sequence[Text], sites: Sequence[Site], at: TokenSelector, take: Take
+    ) -> None:
         check_sites(self.anatomy, sites, self.card.name)
         encoded = [self.encoder.encode_text(text) for text in texts]
         spans = [self.encoder.read_span(text, at) for text in encoded]
         self.engine.check_context(max((len(text.ids) for text in encoded), default=0))
-        found = {site: torch.zeros(len(texts), self.width(site)) for site in sites}
-        order = sorted(range(len(texts)), key=lambda k: len(encoded[k].ids))
-        step = max(
-            1, self.engine.budget.tokens // max((len(e.ids) for e in encoded), default=1)
-        )
-        for start in range(0, len(order), step):
-            picked = order[start : start + step]
-            width = max(len(encoded[k].ids) for k in picked)
-            ids = torch.zeros(len(picked), width, dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for row, k in enumerate(picked):
-                ids[row, : len(encoded[k].ids)] = torch.tensor(encoded[k].ids)
-                mask[row, : len(encoded[k].ids)] = 1
-
-            def keep(site: Site, h: Tensor, picked: list[int] = picked) -> None:
-                for row, k in enumerate(picked):
-                    first, last = spans[k]
-                    found[site][k] = h[row, first:last].float().mean(0).cpu()
-
-            device = self.engine.device
-            with reading(self.anatomy, sites, keep):
-                self.engine.call(
-                    ids.to(device),
-                    mask.to(device),
-                    (mask.cumsum(1) - 1).to(device),
-                    None,
-                    torch.tensor([width - 1]),
-                )
-        return found
+        read(self.engine, [text.ids for text in encoded], spans, sites, take)
 
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:
         """The position audit: which real tokens of a request an intervention edits."""

@@ -1,0 +1,97 @@
+"""Reads activations of the unsteered model: all sites in one pass, or their moments."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seatrial.model.engine import Engine
+from seatrial.model.linear import quick_linears
+from seatrial.model.replay import slices
+from seatrial.model.tree import Grove, Tree
+from seatrial.types import Site
+
+Span = tuple[int, int]
+"""Half-open range of real tokens."""
+
+Take = Callable[[Site, int, Tensor], None]
+"""Sees the tokens of one text's span at one site: (site, text, token x width)."""
+
+
+@torch.inference_mode()
+def read(
+    engine: Engine,
+    texts: Sequence[Sequence[int]],
+    spans: Sequence[Span],
+    sites: Sequence[Site],
+    take: Take,
+) -> None:
+    """Show every text's span at every site to ``take``; later blocks do not run."""
+    if not texts or not sites:
+        return
+    order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
+    trees = [Tree.of_text(texts[k]) for k in order]
+    lengths = [len(tree.ids) for tree in trees]
+
+    def work(picked: Sequence[int], _: Sequence[int]) -> None:
+        grove = Grove(tuple(trees[k] for k in picked), (0,) * len(picked))
+
+        def keep(site: Site, h: Tensor) -> None:
+            for offset, k in zip(grove.offsets, picked, strict=True):
+                first, last = spans[order[k]]
+                take(site, order[k], h[0, offset + first : offset + last])
+
+        engine.forward.run(
+            grove,
+            targets=torch.zeros(1, dtype=torch.long),
+            sites=sites,
+            keep=keep,
+            last_block=max(site.layer for site in sites),
+        )
+
+    with quick_linears(engine.network):
+        for picked in slices(lengths, engine.meter, packs=engine.forward.packs):
+            engine.meter.attempt(work, picked, [0])
+
+
+@final
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and covariance of activations at a site."""
+
+    n: int
+    mean: Float[Tensor, " width"]
+    covariance: Float[Tensor, "width width"]
+    """Divided by ``n - 1``; zero for a single activation."""
+
+
+@final
+class Stream:
+    """Moments that grow as activations come in, without keeping them (Chan et al. 1983)."""
+
+    def __init__(self, width: int) -> None:
+        self.n = 0
+        self.mean = torch.zeros(width, dtype=torch.float64)
+        self.scatter = torch.zeros(width, width, dtype=torch.float64)
+
+    def add(self, h: Float[Tensor, "activation width"]) -> None:
+        """Take some more activations."""
+        h = h.detach().cpu().double()
+        if not len(h):
+            return
+        mean = h.mean(0)
+        centred = h - mean
+        total = self.n + len(h)
+        gap = mean - self.mean
+        self.scatter += centred.mT @ centred
+        self.scatter += torch.outer(gap, gap) * (self.n * len(h) / total)
+        self.mean += gap * (len(h) / total)
+        self.n = total
+
+    def moments(self) -> Moments:
+        """What was seen so far, in float32."""
+        covariance = self.scatter / max(1, self.n - 1)
+        return Moments(self.n, self.mean.float(), covariance.float())

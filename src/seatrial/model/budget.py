@@ -1,0 +1,84 @@
+"""How much is held at once, and what happens when that was too much."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from seatrial.errors import OutOfMemory
+
+_CPU_SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+@final
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits of what is held at once; they bound memory and never change results."""
+
+    tokens: int | None = None
+    """Tokens in one forward call. By default what suits the device; halved whenever memory
+    runs out."""
+    cache_bytes: int = 2**29
+    """Bytes of keys, values and states that are kept of the unsteered model."""
+
+    def tokens_on(self, device: torch.device) -> int:
+        """The limit, or what suits a device."""
+        if self.tokens is not None:
+            return self.tokens
+        # On a processor more would only push activations out of its caches.
+        return 1024 if device.type == "cpu" else 2**14
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error).lower() for sign in _CPU_SIGNS
+    )
+
+
+@final
+class Meter:
+    """The token limit in force: the budget's at first, halved on every out-of-memory."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def attempt(
+        self,
+        work: Callable[[Sequence[int], Sequence[int]], None],
+        rows: Sequence[int],
+        columns: Sequence[int],
+    ) -> None:
+        """Do some work over ``rows x columns``; where memory runs out, do it in halves.
+
+        Whatever finished before stays finished: only the part that failed is done again.
+
+        Raises:
+            OutOfMemory: if not even one row and column fit.
+        """
+        try:
+            work(rows, columns)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == len(columns) == 1:
+                raise OutOfMemory(
+                    "memory ran out over a single sequence; use shorter texts, a smaller "
+                    "model, half precision, or a machine with more memory"
+                ) from error
+        # Outside of the handler, so that the failed attempt's tensors are free already.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.tokens = max(1, self.tokens // 2)
+        if len(rows) >= len(columns) or len(columns) == 1:
+            half = (len(rows) + 1) // 2
+            parts = [(rows[:half], columns), (rows[half:], columns)]
+        else:
+            half = (len(columns) + 1) // 2
+            parts = [(rows, columns[:half]), (rows, columns[half:])]
+        for part in parts:
+            self.attempt(work, *part)

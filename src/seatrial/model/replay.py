@@ -1,0 +1,247 @@
+"""What is kept of the unsteered model, and the replays that start from it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seatrial.intervention import Steering
+from seatrial.model.budget import Meter
+from seatrial.model.forward import Forward, Start
+from seatrial.model.hooks import Segment
+from seatrial.model.packing import Prefix
+from seatrial.model.tree import Grove, Tree
+from seatrial.types import Site
+
+LATE = {"last": -1, "from_last_prompt": -1, "generated": 0}
+"""Scopes that leave a prefix alone: where they begin, from the end of the prompt on."""
+
+
+def first_node(scope: str, tree: Tree, *, packs: bool) -> int:
+    """The first node of a tree that a scope can change; all before it are shared."""
+    if not packs or scope not in LATE:
+        return 0
+    return tree.n_prompt + LATE[scope]
+
+
+def frontier_of(steering: Steering, n_blocks: int) -> int:
+    """The first block that must run again; the number of blocks if none must."""
+    return min(
+        (site.layer + (site.point == "resid") for site in steering.intervention.edits),
+        default=n_blocks,
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Member:
+    """One steering that takes part in a replay."""
+
+    number: int
+    """Its place among all steerings asked for."""
+    steering: Steering
+    frontier: int
+
+
+Deliver = Callable[[Grove, Sequence[int], Float[Tensor, "steering row d_model"]], None]
+"""Takes the final states of a grove's target rows under some steerings (their numbers)."""
+
+
+@final
+class Unsteered:
+    """One pass over some trees, and what replays under given steerings need of it."""
+
+    def __init__(
+        self, forward: Forward, trees: Sequence[Tree], members: Sequence[Member]
+    ) -> None:
+        self.forward = forward
+        self.trees = tuple(trees)
+        self.members = members
+        # One grove for each place where scopes begin.
+        self.groups: list[tuple[tuple[int, ...], list[Member]]] = []
+        starts = [
+            (tuple(self._start(member, tree) for tree in trees), member)
+            for member in members
+        ]
+        for beginning, same in groupby(
+            sorted(starts, key=lambda pair: pair[0]), key=lambda pair: pair[0]
+        ):
+            ordered = sorted((m for _, m in same), key=lambda m: m.frontier)
+            self.groups.append((beginning, ordered))
+        late = [
+            member.frontier
+            for beginning, same in self.groups
+            if any(beginning)
+            for member in same
+        ]
+        self._late = min(late, default=len(forward.anatomy.blocks))
+        prompts = [tree.n_prompt for tree in self.trees]
+        self.prefix = Prefix(torch.tensor(prompts)) if late else None
+        self.states: dict[int, Tensor] = {}
+        """What enters block ``f`` in the unsteered model, by ``f``: node x d_model."""
+
+    def _start(self, member: Member, tree: Tree) -> int:
+        scope = member.steering.intervention.tokens
+        return first_node(scope, tree, packs=self.forward.packs)
+
+    def run(self, meter: Meter, deliver: Deliver) -> None:
+        """Read all trees, keeping what is needed."""
+        n_blocks = len(self.forward.anatomy.blocks)
+        frontiers = sorted({member.frontier for member in self.members})
+        whole = Grove(self.trees, (0,) * len(self.trees))
+
+        def work(picked: Sequence[int], _: Sequence[int]) -> None:
+            first = picked[0]
+            grove = whole.part(first, picked[-1] + 1)
+            offset = whole.offsets[first]
+
+            def keep(site: Site, h: Tensor) -> None:
+                # The embeddings are what enters block 0, under the name of block -1.
+                store = self.states.setdefault(
+                    site.layer + 1, h.new_zeros(whole.width, h.shape[-1])
+                )
+                store[offset : offset + grove.width] = h[0]
+
+            def keep_prefix(block: int, key: Tensor, value: Tensor) -> None:
+                if self.prefix is not None and block >= self._late:
+                    self.prefix.keep(block, key, value, grove, first)
+
+            h = self.forward.run(
+                grove,
+                targets=grove.target_rows,
+                sites=[Site(f - 1) for f in frontiers],
+                keep=keep,
+                keep_prefix=keep_prefix,
+            )
+            deliver(grove, (), h)
+
+        assert max(frontiers, default=0) <= n_blocks
+        for picked in slices(whole.lengths, meter, packs=self.forward.packs):
+            meter.attempt(work, picked, [0])
+
+    def replay(self, meter: Meter, deliver: Deliver) -> None:
+        """Answer under every steering, stacked over steerings and trees."""
+        for starts, members in self.groups:
+            grove = Grove(self.trees, starts)
+            kept = self._kept(grove)
+
+            def work(
+                picked: Sequence[int],
+                chosen: Sequence[int],
+                grove: Grove = grove,
+                kept: Tensor = kept,
+                members: list[Member] = members,
+            ) -> None:
+                self._replay(grove, kept, picked, [members[k] for k in chosen], deliver)
+
+            for picked in slices(grove.lengths, meter, packs=self.forward.packs):
+                width = sum(grove.lengths[k] for k in picked)
+                for chosen in self._stacks(members, width, meter):
+                    meter.attempt(work, picked, chosen)
+
+    def _kept(self, grove: Grove) -> Tensor:
+        """Which of all nodes are laid out in a grove."""
+        offset, found = 0, []
+        for tree, start in zip(grove.trees, grove.starts, strict=True):
+            found += range(offset + start, offset + len(tree.ids))
+            offset += len(tree.ids)
+        return torch.tensor(found)
+
+    def _stacks(
+        self, members: Sequence[Member], width: int, meter: Meter
+    ) -> list[list[int]]:
+        """Steerings that replay together; unless packed, they start at the same block."""
+        if self.forward.packs:
+            together = [list(range(len(members)))]
+        else:
+            together = [
+                list(same)
+                for _, same in groupby(range(len(members)), lambda k: members[k].frontier)
+            ]
+        stacks = []
+        for same in together:
+            step = max(1, meter.tokens // width)
+            stacks += even_slices(same, step)
+        return stacks
+
+    def _replay(
+        self,
+        grove: Grove,
+        kept: Tensor,
+        picked: Sequence[int],
+        members: Sequence[Member],
+        deliver: Deliver,
+    ) -> None:
+        first, last = picked[0], picked[-1] + 1
+        offset = grove.offsets[first]
+        grove = grove.part(first, last)
+        nodes = kept[offset : offset + grove.width]
+        hidden = torch.stack(
+            [
+                self.states[m.frontier][nodes.to(self.states[m.frontier].device)]
+                for m in members
+            ]
+        )
+        prefix = None
+        if any(grove.starts):
+            assert self.prefix is not None
+            prefix = self.prefix.part(first, last, torch.tensor(grove.starts))
+        start = Start(hidden, tuple(m.frontier for m in members), prefix)
+        segments = [
+            _segment(grove, members, span)
+            for span in _same_edits(members)
+            if members[span.start].steering.intervention.edits
+        ]
+        h = self.forward.run(grove, start, segments, targets=grove.target_rows)
+        deliver(grove, [m.number for m in members], h)
+
+
+def slices(lengths: Sequence[int], meter: Meter, *, packs: bool) -> list[list[int]]:
+    """Consecutive trees that fit the budget; padded ones are of similar length."""
+    found: list[list[int]] = []
+    size = 0
+    for k, length in enumerate(lengths):
+        alike = packs or not found or length <= max(2, 1.25 * lengths[found[-1][0]])
+        if found and size + length <= meter.tokens and alike:
+            found[-1].append(k)
+            size += length
+        else:
+            found.append([k])
+            size = length
+    return found
+
+
+def even_slices(items: Sequence[int], step: int) -> list[list[int]]:
+    """Slices of at most ``step``, of equal length rather than full ones and a crumb."""
+    if not items:
+        return []
+    count = -(-len(items) // step)
+    step = -(-len(items) // count)
+    return [list(items[k : k + step]) for k in range(0, len(items), step)]
+
+
+def _same_edits(members: Sequence[Member]) -> list[range]:
+    """Runs of steerings that differ in their dose only."""
+    spans, first = [], 0
+    for k in range(1, len(members) + 1):
+        if k == len(members) or (
+            members[k].steering.intervention is not members[first].steering.intervention
+        ):
+            spans.append(range(first, k))
+            first = k
+    return spans
+
+
+def _segment(grove: Grove, members: Sequence[Member], span: range) -> Segment:
+    intervention = members[span.start].steering.intervention
+    return Segment(
+        span.start,
+        span.stop,
+        intervention.edits,
+        torch.tensor([float(members[k].steering.dose) for k in span]),
+        grove.edited(intervention.tokens).expand(len(span), -1),
+    )

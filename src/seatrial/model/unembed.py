@@ -1,0 +1,152 @@
+"""From final states to log-probabilities, without ever holding all logits.
+
+The vocabulary is walked in tiles that stay in the processor's cache: each tile of logits is
+made, used and forgotten. What a family does to its logits afterwards (a soft cap, a scale)
+is found from its configuration and verified on real logits when the model is loaded.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from seatrial.errors import UnsupportedModel
+from seatrial.model.linear import linear
+
+TILE = 2**20
+"""Numbers in one tile of logits on a processor with caches of a few megabytes."""
+ROWS = 1024
+"""Most states that go through the vocabulary together."""
+
+
+@final
+@dataclass(frozen=True)
+class Unembedding:
+    """The map from what leaves the final norm to logits."""
+
+    weight: Float[Tensor, "vocabulary d_model"]
+    bias: Float[Tensor, " vocabulary"] | None
+    scale: float
+    cap: float | None
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return self.weight.shape[0]
+
+    def __call__(
+        self, h: Float[Tensor, "*batch d_model"], first: int = 0, last: int | None = None
+    ) -> Float[Tensor, "*batch token"]:
+        """Logits of the tokens from ``first`` to before ``last``, in float32."""
+        bias = None if self.bias is None else self.bias[first:last]
+        logits = linear(h.to(self.weight.device), self.weight[first:last], bias)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = (logits / self.cap).tanh() * self.cap
+        return logits.float()
+
+    def score(
+        self,
+        h: Float[Tensor, "steering row d_model"],
+        rows: Int[Tensor, " target"],
+        tokens: Int[Tensor, " target"],
+        base: Float[Tensor, "row d_model"] | None = None,
+    ) -> tuple[Float[Tensor, "steering target"], Float[Tensor, "steering row"] | None]:
+        """Log-probability of each target, and each state's KL from a base state's.
+
+        Args:
+            h: final states of the same rows under several steerings.
+            rows: the row whose distribution predicts each target.
+            tokens: the target tokens.
+            base: the unsteered final states of the rows, if KL(steered || unsteered) of
+                the next-token distribution is wanted, in nats.
+        """
+        scores = torch.zeros(len(h), len(tokens))
+        kl = None if base is None else torch.zeros(h.shape[:2])
+        order = rows.argsort(stable=True)
+        step = max(1, ROWS // len(h))
+        for first in range(0, h.shape[1], step):
+            span = slice(first, first + step)
+            mine = order[(rows[order] >= first) & (rows[order] < first + step)]
+            part = None if base is None else base[span]
+            found, drift = self._score(h[:, span], rows[mine] - first, tokens[mine], part)
+            scores[:, mine] = found
+            if kl is not None and drift is not None:
+                kl[:, span] = drift
+        return scores, kl
+
+    def _score(
+        self, h: Tensor, rows: Tensor, tokens: Tensor, base: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        steerings, n, _ = h.shape
+        device = self.weight.device
+        top = torch.full((steerings, n), -torch.inf, device=device)
+        total = torch.zeros(steerings, n, device=device)
+        moved = torch.zeros(steerings, n, device=device)
+        base_lse = torch.full((n,), -torch.inf, device=device)
+        picked = torch.zeros(steerings, len(tokens))
+        tile = max(64, TILE // (steerings * n)) if device.type == "cpu" else 2**14
+        for first in range(0, self.vocabulary, tile):
+            logits = self(h, first, first + tile)
+            inside = ((tokens >= first) & (tokens < first + tile)).nonzero()[:, 0]
+            if len(inside):
+                where = rows[inside].to(device), (tokens[inside] - first).to(device)
+                picked[:, inside] = logits[:, where[0], where[1]].cpu()
+            difference = None
+            if base is not None:
+                other = self(base, first, first + tile)
+                base_lse = torch.logaddexp(base_lse, other.logsumexp(-1))
+                difference = logits - other
+            highest = torch.maximum(top, logits.amax(-1))
+            shrink = (top - highest).exp_()
+            weights = logits.sub_(highest[..., None]).exp_()
+            total = total * shrink + weights.sum(-1)
+            if difference is not None:
+                moved = moved * shrink + difference.mul_(weights).sum(-1)
+            top = highest
+        lse = (top + total.log()).cpu()
+        # Rounding can leave a certain token a few ulps above probability 1.
+        scores = (picked - lse[:, rows]).clamp_(max=0.0)
+        if base is None:
+            return scores, None
+        kl = (moved / total).cpu() - lse + base_lse.cpu()
+        return scores, kl.clamp_(min=0.0)
+
+
+def find_unembedding(
+    network: PreTrainedModel, states: Tensor, logits: Tensor, name: str
+) -> Unembedding:
+    """The unembedding of a network, verified on states whose true logits are known.
+
+    Raises:
+        UnsupportedModel: if the family does something else to its logits.
+    """
+    module = network.get_output_embeddings()
+    assert module is not None
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    bias = getattr(module, "bias", None)
+    config = network.config.get_text_config(decoder=True)
+    divisor = float(getattr(config, "logits_scaling", None) or 1.0)
+    factor = float(getattr(config, "logit_scale", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    wanted = logits.float()
+    slack = max(1e-4, 16 * torch.finfo(logits.dtype).eps) * float(wanted.abs().max())
+    for scale in dict.fromkeys((1 / divisor, factor, 1.0)):
+        for bound in dict.fromkeys((cap, None)):
+            # Some families pad the vocabulary and cut the logits.
+            n = wanted.shape[-1]
+            found = Unembedding(
+                weight.detach()[:n], None if bias is None else bias[:n], scale, bound
+            )
+            mine = found(states).to(wanted.device)
+            if torch.allclose(mine, wanted, rtol=0, atol=slack):
+                return found
+    raise UnsupportedModel(
+        f"{name!r} ({type(network).__name__}) does something to its logits that seatrial "
+        "does not know (neither a scale nor a soft cap), so it could not score answers"
+    )
