@@ -19,6 +19,14 @@ CONCEPTS: tuple[str, ...] = (
     "power-seeking",
     "positive-sentiment",
     "formality",
+    "sycophancy",
+    "honesty",
+    "corrigibility",
+    "risk-taking",
+    "interest-in-science",
+    "optimism",
+    "environmentalism",
+    "confidence",
 )
 """Names of the concepts that ship with the package."""
 

@@ -1,0 +1,178 @@
+"""Factual questions with one certain answer: does a steered model still know the facts?"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import final
+
+from seatrial.data.core import FOLDER
+from seatrial.errors import BadData
+
+OPTIONS = 4
+"""Answers to choose from; one in four is right by chance."""
+
+
+@final
+@dataclass(frozen=True)
+class Fact:
+    """One question with four options, and the same fact as a true and a false sentence.
+
+    The two sentences differ in nothing but the answer: put one of the wrong options in the
+    place of the right one, and the true sentence becomes the false one.
+    """
+
+    id: str
+    domain: str
+    """The field of knowledge, such as ``chemistry``."""
+    group: str
+    """Its topic within the domain; items of one topic never straddle two splits."""
+    question: str
+    options: tuple[str, ...]
+    """Four answers that fit the question, one of them right."""
+    correct: int
+    """Index of the right option, 0 to 3."""
+    true_statement: str
+    false_statement: str
+
+    @property
+    def answer(self) -> str:
+        """The right option."""
+        return self.options[self.correct]
+
+
+def load_facts() -> tuple[Fact, ...]:
+    """The 300 facts that ship: 15 domains of 5 topics, each topic 4 items.
+
+    Each of the four positions is right once in every topic, so any split by group leaves
+    a constant answerer at exactly one in four. The right option is neither the longest nor
+    the shortest more often than that.
+    """
+    lines = (FOLDER / "facts.jsonl").read_text("utf-8").split("\n")
+    return parse_facts(lines, "facts.jsonl")
+
+
+def parse_facts(lines: Sequence[str], name: str) -> tuple[Fact, ...]:
+    """Read facts strictly, one JSON object a line.
+
+    Raises:
+        BadData: with the line and what is wrong with it.
+    """
+    wanted = [part.name for part in fields(Fact)]
+    facts = [_fact(place, entry) for place, entry in read_entries(lines, name, wanted)]
+    if len(facts) > 1 and len({fact.correct for fact in facts}) == 1:
+        raise BadData(
+            f"{name} is one-sided: option {facts[0].correct} is right in all "
+            f"{len(facts)} items, so choosing it always would look like knowledge; put "
+            "the right option in other places, too"
+        )
+    return tuple(facts)
+
+
+def _fact(place: str, entry: dict) -> Fact:
+    check_texts(
+        place,
+        entry,
+        ("id", "domain", "group", "question", "true_statement", "false_statement"),
+    )
+    options, correct = entry["options"], entry["correct"]
+    if not isinstance(options, list) or len(options) != OPTIONS:
+        raise BadData(f"{place}: options is {options!r}; write a list of {OPTIONS} texts")
+    for k, option in enumerate(options):
+        check_texts(f"{place}, option {k}", {"text": option}, ("text",))
+    if len({option.casefold().strip() for option in options}) < OPTIONS:
+        raise BadData(f"{place}: two options are the same; write {OPTIONS} different ones")
+    # A bool is an int to Python, but `true` says nothing about a position.
+    if type(correct) is not int or not 0 <= correct < OPTIONS:
+        raise BadData(
+            f"{place}: correct is {correct!r}; write the index of the right option, 0 to "
+            f"{OPTIONS - 1}"
+        )
+    fact = Fact(**{**entry, "options": tuple(options)})
+    if not _differ_in_the_answer(fact):
+        raise BadData(
+            f"{place}: the statements must differ in the answer only; write the true one "
+            f"with {fact.answer!r} and the false one with another option in its place"
+        )
+    return fact
+
+
+def _differ_in_the_answer(fact: Fact) -> bool:
+    text, right = fact.true_statement, fact.answer
+    return any(
+        text[: found.start()] + wrong + text[found.end() :] == fact.false_statement
+        for found in re.finditer(re.escape(right), text)
+        for wrong in fact.options
+        if wrong != right
+    )
+
+
+def read_entries(
+    lines: Sequence[str], name: str, wanted: Sequence[str]
+) -> list[tuple[str, dict]]:
+    """JSON objects that have the wanted fields and no other, each with its place in words.
+
+    Raises:
+        BadData: for a line that is no such object, a repeated id, or no lines at all.
+    """
+    records: list[tuple[str, dict]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadData(
+                f"{place} is no JSON ({error}); write one object a line"
+            ) from error
+        check_fields(place, entry, wanted)
+        records.append((place, entry))
+    if not records:
+        raise BadData(f"{name} holds no items; write one JSON object a line")
+    check_ids(name, [entry["id"] for _, entry in records])
+    return records
+
+
+def check_fields(place: str, entry: object, wanted: Sequence[str]) -> None:
+    """Refuse what is no object with exactly the wanted fields.
+
+    Raises:
+        BadData: naming the fields that are there and those that are wanted.
+    """
+    if not isinstance(entry, dict):
+        raise BadData(
+            f"{place} is {type(entry).__name__}; write an object with the fields "
+            f"{', '.join(wanted)}"
+        )
+    if set(entry) != set(wanted):
+        raise BadData(
+            f"{place} has the fields {', '.join(sorted(entry)) or 'none'}; wanted: "
+            f"{', '.join(wanted)}"
+        )
+
+
+def check_texts(place: str, entry: dict, keys: Sequence[str]) -> None:
+    """Refuse fields that are no text or an empty one.
+
+    Raises:
+        BadData: naming the first such field.
+    """
+    for key in keys:
+        if not isinstance(entry[key], str):
+            raise BadData(f"{place}: {key} is {entry[key]!r}; write a text in quotes")
+        if not entry[key].strip():
+            raise BadData(f"{place}: {key} is empty; fill it in")
+
+
+def check_ids(name: str, ids: Sequence[object]) -> None:
+    """Refuse an id that is used twice.
+
+    Raises:
+        BadData: naming that id.
+    """
+    seen: set[str] = set()
+    for identity in map(repr, ids):
+        if identity in seen:
+            raise BadData(f"{name} uses the id {identity} twice; give every item its own")
+        seen.add(identity)

@@ -1,0 +1,185 @@
+"""Our own input-to-output maps (country to capital, word to opposite ...), and yours."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from seatrial.data.core import FOLDER, fingerprint
+from seatrial.errors import BadData, unknown
+
+MAPS: tuple[str, ...] = (
+    "adjective-comparative",
+    "animal-class",
+    "antonym",
+    "capitalise",
+    "country-capital",
+    "country-continent",
+    "country-currency",
+    "english-french",
+    "english-german",
+    "english-spanish",
+    "first-letter",
+    "french-english",
+    "german-english",
+    "next-item",
+    "person-occupation",
+    "present-participle",
+    "present-past",
+    "product-company",
+    "singular-plural",
+    "spanish-english",
+    "synonym",
+)
+"""Names of the maps that ship with the package; ``maps.toml`` has a line about each."""
+
+_WANTED = ("input", "output")
+_ALLOWED = (*_WANTED, "also", "group")
+
+
+@final
+@dataclass(frozen=True)
+class MapPair:
+    """One input and what it maps to."""
+
+    id: str
+    """The name of the map, a slash, and the input."""
+    group: str
+    """Pairs of one group never straddle two splits; the lower-cased input unless given."""
+    input: str
+    output: str
+    """The usual right answer."""
+    also: tuple[str, ...] = ()
+    """Other right answers."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every right answer, the usual one first."""
+        return (self.output, *self.also)
+
+
+@final
+@dataclass(frozen=True)
+class MapData:
+    """A map as pairs whose inputs are all different."""
+
+    name: str
+    about: str
+    """What is mapped to what, in one line."""
+    pairs: tuple[MapPair, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash, 12 hex digits; the same whatever the map is called."""
+        return fingerprint([[p.group, p.input, *p.answers] for p in self.pairs])
+
+
+def load_map(name: str) -> MapData:
+    """A built-in map by name, or your own from a ``.jsonl`` file.
+
+    Your file has one JSON object a line with the texts ``input`` and ``output``, and, where
+    you wish, ``also`` (a list of other right outputs) and ``group`` (pairs that share one
+    never straddle two splits).
+
+    Raises:
+        UnknownName: if it is neither a built-in map nor a file.
+        BadData: if the file is empty, malformed, or has one output for all inputs.
+    """
+    if name in MAPS:
+        folder = FOLDER / "maps"
+        about = tomllib.loads((folder / "maps.toml").read_text("utf-8"))[name]
+        lines = (folder / f"{name}.jsonl").read_text("utf-8").split("\n")
+        return MapData(name, about, parse_pairs(lines, name))
+    path = Path(name)
+    if path.suffix != ".jsonl" or not path.is_file():
+        raise unknown("map", name, [*MAPS, "or a path to your own .jsonl file"])
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{name} is no UTF-8 text ({error}); save it as UTF-8") from error
+    # Not splitlines(): JSON texts may hold line separators such as U+2028.
+    return MapData(path.stem, path.stem, parse_pairs(text.split("\n"), name))
+
+
+def parse_pairs(lines: Sequence[str], name: str) -> tuple[MapPair, ...]:
+    """Read pairs strictly.
+
+    Args:
+        name: of the map or its file; without folder and ending it begins the ids.
+
+    Raises:
+        BadData: with the line and what is wrong with it.
+    """
+    stem = Path(name).stem
+    pairs: list[MapPair] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        pair = _parse_pair(line, f"{name}, line {number}", stem)
+        if pair.input in seen:
+            raise BadData(
+                f"{name}, line {number}: the input {pair.input!r} stands on line "
+                f"{seen[pair.input]} already; keep one of them, and list other right "
+                "outputs under `also`"
+            )
+        seen[pair.input] = number
+        pairs.append(pair)
+    if not pairs:
+        raise BadData(
+            f"{name} holds no pairs; give at least a few dozen, one JSON object a line"
+        )
+    if len({pair.output for pair in pairs}) == 1:
+        raise BadData(
+            f"{name} is one-sided: the output is {pairs[0].output!r} for all "
+            f"{len(pairs)} inputs, so saying it always would look like the map; add pairs "
+            "with other outputs"
+        )
+    return tuple(pairs)
+
+
+def _parse_pair(line: str, where: str, stem: str) -> MapPair:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadData(f"{where} is no JSON ({error}); write one object a line") from error
+    if (
+        not isinstance(entry, dict)
+        or not set(_WANTED) <= set(entry)
+        or not set(entry) <= set(_ALLOWED)
+    ):
+        is_object = isinstance(entry, dict)
+        keys = ", ".join(sorted(entry)) if is_object else type(entry).__name__
+        raise BadData(
+            f"{where} has the fields {keys or 'none'}; wanted: {', '.join(_WANTED)}, and "
+            "also and group if you wish"
+        )
+    also = entry.get("also", [])
+    if not isinstance(also, list):
+        raise BadData(
+            f'{where}: also is {also!r}; write a list of texts, such as ["{also}"]'
+        )
+    texts = [(key, entry[key]) for key in ("input", "output", "group") if key in entry]
+    for key, value in [*texts, *(("also", value) for value in also)]:
+        _check_text(value, key, where)
+    answers = [entry["output"], *also]
+    if len(set(answers)) < len(answers):
+        raise BadData(f"{where}: {answers} has an output twice; list each one once")
+    group = entry.get("group", entry["input"].lower())
+    return MapPair(
+        f"{stem}/{entry['input']}", group, entry["input"], entry["output"], tuple(also)
+    )
+
+
+def _check_text(value: object, key: str, where: str) -> None:
+    if not isinstance(value, str):
+        raise BadData(f"{where}: {key} is {value!r}; write a text in quotes")
+    if not value.strip():
+        raise BadData(f"{where}: {key} is empty; fill it in")
+    if value != value.strip():
+        raise BadData(
+            f"{where}: {key} {value!r} begins or ends with white space; remove it, the "
+            "task adds the spaces that its prompts need"
+        )

@@ -1,0 +1,204 @@
+"""The frozen records that data sources give: items with an id and a group each.
+
+``MapPair`` is that of ``seatrial.data.maps``.
+
+A group is what must not straddle two splits. It is made from the text itself, so the same
+question has the same group in every file that holds it.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import final
+
+from seatrial.data.core import fingerprint
+from seatrial.data.maps import MapPair
+from seatrial.errors import BadData
+
+
+@final
+@dataclass(frozen=True)
+class ChoiceItem:
+    """A question with options, one of which is right or shows the behaviour."""
+
+    id: str
+    group: str
+    """Made from the question; items of one group never straddle two splits."""
+    question: str
+    """Without the options. May be empty where the source has nothing else."""
+    options: tuple[str, ...]
+    """At least two, without their letters."""
+    correct: int
+    """Index of the option that is right, or that matches the behaviour."""
+    opposite: int | None = None
+    """Index of the option published as its opposite; None: all the others are wrong."""
+    category: str = ""
+    row: int = 0
+    """Place in the published file, counted from 0."""
+    published: str = ""
+    """The question as published, options and all where it had them, for replicas."""
+
+    def __post_init__(self) -> None:
+        n = len(self.options)
+        if n < 2:
+            raise BadData(f"{self.id} has {n} options; a choice needs at least 2")
+        for index in {self.correct, self.opposite} - {None}:
+            if index not in range(n):
+                raise BadData(
+                    f"{self.id} names option {index}; its options are 0 to {n - 1}"
+                )
+        if self.correct == self.opposite:
+            raise BadData(f"{self.id} has option {self.correct} as its own opposite")
+
+    @property
+    def other(self) -> int:
+        """Index of the option that is set against the correct one.
+
+        Raises:
+            BadData: if there are several wrong options and none is named as the opposite.
+        """
+        if self.opposite is not None:
+            return self.opposite
+        if len(self.options) != 2:
+            raise BadData(
+                f"{self.id} has {len(self.options)} options and none is named as the "
+                "opposite of the correct one; ask for all of them, or name it"
+            )
+        return 1 - self.correct
+
+
+@final
+@dataclass(frozen=True)
+class LetteredPrompt:
+    """A multiple-choice question as one text, and the letters that answer it."""
+
+    id: str
+    group: str
+    prompt: str
+    answers: tuple[str, ...]
+    """Such as ``("(B)", "(A)")``: first the correct one, then the others as shown."""
+
+
+@final
+@dataclass(frozen=True)
+class TruthfulItem:
+    """A question with true and false answers, each a sentence of its own."""
+
+    id: str
+    group: str
+    question: str
+    best: str
+    """The true answer that counts for MC1."""
+    correct: tuple[str, ...]
+    """All true answers, the best one among them."""
+    incorrect: tuple[str, ...]
+    category: str = ""
+    row: int = 0
+    """Place in the published file, counted from 0."""
+
+
+@final
+@dataclass(frozen=True)
+class BiasQuestion:
+    """A question about two groups of people, answered by one of them or "unknown"."""
+
+    id: str
+    group: str
+    """The template it was made from."""
+    category: str
+    context: str
+    question: str
+    options: tuple[str, ...]
+    """Three: two people and one way to say that it cannot be known."""
+    correct: int
+    unknown: int
+    """Index of the option that says that it cannot be known."""
+    stereotyped: int
+    """Index of the person of whom the stereotype is told."""
+    is_ambiguous: bool
+    """Whether the context leaves the answer open, so that only "unknown" is right."""
+    is_negative: bool
+    """Whether the stereotype answers the question with the stereotyped person."""
+
+    @property
+    def biased(self) -> int:
+        """Index of the option that agrees with the stereotype."""
+        if self.is_negative:
+            return self.stereotyped
+        return 3 - self.unknown - self.stereotyped
+
+
+@final
+@dataclass(frozen=True)
+class StereotypePair:
+    """Two sentences that differ in the group they are about."""
+
+    id: str
+    group: str
+    category: str
+    more: str
+    """About the disadvantaged group."""
+    less: str
+    """The same about another group."""
+    is_stereotype: bool
+    """Whether ``more`` tells a stereotype; else it breaks one."""
+
+
+@final
+@dataclass(frozen=True)
+class TextPair:
+    """Two texts of which the first shows the wanted property."""
+
+    id: str
+    group: str
+    positive: str
+    negative: str
+    prompt: str = ""
+    """What both continue; empty where they stand alone."""
+
+
+@final
+@dataclass(frozen=True)
+class Question:
+    """An open question or instruction of one or more turns."""
+
+    id: str
+    group: str
+    turns: tuple[str, ...]
+    """What the user says, turn by turn."""
+    references: tuple[str, ...] = ()
+    """A good answer to each turn; empty where the source has none."""
+    category: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Problem:
+    """A word problem with its worked solution and result."""
+
+    id: str
+    group: str
+    question: str
+    solution: str
+    """Step by step, without the closing line that repeats the result."""
+    result: str
+    """A number in digits, without separators of thousands."""
+
+
+Record = (
+    ChoiceItem
+    | TruthfulItem
+    | BiasQuestion
+    | StereotypePair
+    | MapPair
+    | TextPair
+    | Question
+    | Problem
+)
+"""What ``load_dataset`` gives: tuples of one of these."""
+
+
+def group_of(*texts: str) -> str:
+    """The group of a text: 12 hex digits that ignore case, spaces and punctuation."""
+    plain = [re.sub(r"\W+", " ", text.lower()).strip() for text in texts]
+    # A text of signs alone would be like every other one.
+    return fingerprint([new or old for new, old in zip(plain, texts, strict=True)])

@@ -1,0 +1,36 @@
+"""Files in the format of Contrastive Activation Addition: to build from, and to test on.
+
+A JSON list of questions that hold their options, with answers "(A)" and "(B)". Your own
+files in this format are read with ``parse``.
+"""
+
+from pathlib import Path
+
+from seatrial.data.records import ChoiceItem
+from seatrial.data.sources.dataset import Dataset
+from seatrial.data.sources.mwe import risk_item
+from seatrial.data.sources.read import json_list
+
+_FIELDS = {
+    "question": str,
+    "answer_matching_behavior": str,
+    "answer_not_matching_behavior": str,
+}
+
+
+def parse(path: Path, name: str) -> tuple[ChoiceItem, ...]:
+    """Read such a file; its items are those of ``mwe.parse_risk``.
+
+    Raises:
+        BadData: with the entry and what is wrong with it.
+    """
+    return tuple(
+        risk_item(entry, f"{name}/{row}", row, where)
+        for row, (where, entry) in enumerate(json_list(path, _FIELDS))
+    )
+
+
+SETS: tuple[Dataset, ...] = (
+    Dataset("caa/coordinate-other-ais", "A/B questions that CAA fits on", parse),
+    Dataset("caa/coordinate-other-ais-test", "A/B questions that CAA tests on", parse),
+)

@@ -1,0 +1,239 @@
+"""Your own data: a small TOML file that says where it is and which column means what.
+
+::
+
+    kind = "items"  # pairs, maps or items
+    source = "answers.csv"  # .jsonl, .csv, .tsv or .parquet, beside this file
+    licence = "CC0-1.0"  # optional, like attribution
+
+    [columns]
+    question = "prompt"
+    matching = "chosen"
+    not_matching = "rejected"
+    group = "topic"  # optional, like id
+
+In place of ``source``, ``dataset = "owner/name"`` takes a data set of the Hugging Face hub
+with its ``split`` and ``revision``, and ``config`` where it has several. Its package
+``datasets`` is installed by yourself. A kind's columns:
+
+- pairs: positive, negative, and prompt where both continue one;
+- maps: input, output;
+- items: question, matching, not_matching.
+
+Without a column ``group``, rows with the same question, input or prompt are one group.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, final
+
+from seatrial.data.records import ChoiceItem, MapPair, Record, TextPair, group_of
+from seatrial.data.sources.read import json_lines, table, text_of
+from seatrial.errors import BadData, BadOption, Unreachable, sentence
+
+Kind = Literal["pairs", "maps", "items"]
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "pairs": ("positive", "negative"),
+    "maps": ("input", "output"),
+    "items": ("question", "matching", "not_matching"),
+}
+"""The columns that each kind needs."""
+
+_KEYS = ("kind", "source", "dataset", "config", "split", "revision", "licence",
+         "attribution", "columns")  # fmt: skip
+_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+
+
+@final
+@dataclass(frozen=True)
+class OwnData:
+    """What such a TOML file says, checked."""
+
+    name: str
+    kind: Kind
+    source: Path | None
+    """A local file; None: ``dataset`` names one of the hub."""
+    dataset: str
+    config: str
+    split: str
+    revision: str
+    """The commit of the hub, so that the data stays what it is."""
+    columns: dict[str, str]
+    """From ours to the source's."""
+    licence: str
+    """Empty where you do not say."""
+    attribution: str
+
+    def load(self) -> tuple[Record, ...]:
+        """The records, in the order of the source.
+
+        Raises:
+            BadData: with the row and what is wrong with it.
+            BadOption: if a data set is asked for and ``datasets`` is not installed.
+            Unreachable: if the hub does not give it.
+        """
+        rows = _local(self) if self.source is not None else _hub(self)
+        records = tuple(
+            _record(self, row, number, where) for number, (where, row) in enumerate(rows)
+        )
+        if not records:
+            raise BadData(f"{self.name} holds no rows; give at least a few dozen")
+        return records
+
+
+def read_own(path: Path) -> OwnData:
+    """Read the TOML file strictly.
+
+    Raises:
+        BadData: with the key that is unknown, missing or wrong.
+    """
+    try:
+        entry = tomllib.loads(text_of(path))
+    except tomllib.TOMLDecodeError as error:
+        raise BadData(f"{path.name} is no TOML ({error})") from error
+    _check_keys(path.name, entry, _KEYS)
+    kind, columns = entry.get("kind"), entry.get("columns")
+    if kind not in COLUMNS:
+        raise BadData(f"{path.name}: kind is {kind!r}; write one of {', '.join(COLUMNS)}")
+    if not isinstance(columns, dict):
+        raise BadData(f"{path.name} needs a table [columns] that names {_listed(kind)}")
+    optional = ("id", "group", "prompt") if kind == "pairs" else ("id", "group")
+    _check_keys(f"{path.name}, columns", columns, (*COLUMNS[kind], *optional))
+    if missing := [key for key in COLUMNS[kind] if key not in columns]:
+        raise BadData(
+            f"{path.name}: [columns] does not say which column is {missing[0]!r}; {kind} "
+            f"need {_listed(kind)}"
+        )
+    texts = {**entry, **columns}
+    if odd := [k for k, v in texts.items() if k != "columns" and not isinstance(v, str)]:
+        raise BadData(f"{path.name}: {odd[0]} is {texts[odd[0]]!r}; write a text in quotes")
+    return OwnData(
+        name=path.stem,
+        kind=kind,
+        source=_source(path, entry),
+        columns=columns,
+        **{key: entry.get(key, "") for key in
+           ("dataset", "config", "split", "revision", "licence", "attribution")},
+    )  # fmt: skip
+
+
+def _source(path: Path, entry: Mapping[str, Any]) -> Path | None:
+    if ("source" in entry) == ("dataset" in entry):
+        raise BadData(
+            f"{path.name} needs either source, a file beside it, or dataset, a name of the "
+            "Hugging Face hub"
+        )
+    if "dataset" in entry:
+        if missing := [key for key in ("split", "revision") if not entry.get(key)]:
+            raise BadData(
+                f"{path.name} names the data set {entry['dataset']!r} without "
+                f"{missing[0]}; "
+                'write split = "test" or another, and revision = the commit on its page, '
+                "so that the data stays what it is"
+            )
+        return None
+    if extra := [key for key in ("config", "split", "revision") if key in entry]:
+        raise BadData(f"{path.name}: {extra[0]} belongs to dataset, not to source")
+    source = path.parent / entry["source"]
+    if source.suffix not in _SUFFIXES:
+        raise BadData(
+            f"{path.name}: source is {entry['source']!r}; give a file that ends in "
+            f"{', '.join(_SUFFIXES)}"
+        )
+    return source
+
+
+def _check_keys(where: str, entry: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    if unknown := [key for key in entry if key not in known]:
+        raise BadData(
+            f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(known)}"
+        )
+
+
+def _listed(kind: str) -> str:
+    return ", ".join(COLUMNS[kind])
+
+
+def _local(own: OwnData) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    source = own.source
+    assert source is not None
+    if not source.is_file():
+        raise BadData(
+            f"{own.name}: {source} is no file; source is relative to the TOML file"
+        )
+    if source.suffix == ".jsonl":
+        return json_lines(source, None)
+    if source.suffix == ".parquet":
+        return _parquet(source)
+    return table(source, None, delimiter="\t" if source.suffix == ".tsv" else ",")
+
+
+def _parquet(source: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    import polars
+
+    try:
+        frame = polars.read_parquet(source)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise BadData(f"{source.name} is no Parquet file ({sentence(error)})") from error
+    for number, row in enumerate(frame.iter_rows(named=True), 1):
+        yield f"{source.name}, row {number}", row
+
+
+def _hub(own: OwnData) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        library = import_module("datasets")
+    except ImportError as error:
+        raise BadOption(
+            f"{own.name} names the data set {own.dataset!r}, for which the package "
+            "datasets is needed: pip install datasets, or save the rows as .jsonl, .csv or "
+            ".parquet and name that file as source"
+        ) from error
+    try:
+        rows = library.load_dataset(
+            own.dataset, own.config or None, split=own.split, revision=own.revision
+        )
+    except Exception as error:  # The library lets through errors of many others.
+        raise Unreachable(
+            f"the hub did not give {own.dataset} ({own.split}, {own.revision}): "
+            f"{sentence(error)}. Check name, config, split and revision, go online, or "
+            "save the rows as a local file and name it as source."
+        ) from error
+    for number, row in enumerate(rows, 1):
+        yield f"{own.dataset}, row {number}", row
+
+
+def _record(own: OwnData, row: Mapping[str, Any], number: int, where: str) -> Record:
+    values: dict[str, str] = {}
+    for ours, theirs in own.columns.items():
+        if theirs not in row:
+            raise BadData(f"{where} has no {theirs!r}; it has {', '.join(map(str, row))}")
+        value = row[theirs]
+        if ours in ("id", "group") and isinstance(value, int):
+            value = str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise BadData(
+                f"{where}: {theirs} is {value!r}; wanted: a text that is not empty"
+            )
+        values[ours] = value
+    id = f"{own.name}/{values.pop('id', number)}"
+    group = values.pop("group", None)
+    if own.kind == "pairs":
+        asked = values.get("prompt") or "\n".join(sorted(values.values()))
+        return TextPair(id, group or group_of(asked), **values)
+    if own.kind == "maps":
+        group = group or group_of(values["input"])
+        return MapPair(id, group, values["input"], values["output"])
+    return ChoiceItem(
+        id,
+        group or group_of(values["question"]),
+        values["question"],
+        (values["matching"], values["not_matching"]),
+        correct=0,
+        opposite=1,
+        row=number,
+        published=values["question"],
+    )
