@@ -11,16 +11,44 @@ from seatrial.contrast import contrast
 from seatrial.data import load_concept
 from seatrial.edits import EDITS, Add, Edit, along
 from seatrial.intervention import UNSTEERED, Intervention
-from seatrial.methods import CAA, METHODS, Method, Prompt, Random, Shuffled
+from seatrial.methods import (
+    ACE,
+    CAA,
+    ITI,
+    LEACE,
+    METHODS,
+    Ablate,
+    Conceptor,
+    Logistic,
+    MeanMatch,
+    Method,
+    MiMiC,
+    Orthogonal,
+    Prompt,
+    Random,
+    RepE,
+    Shuffled,
+)
+from seatrial.model.packing import Packing
 from seatrial.testing import CHECKS, naive_greedy, tiny_model
 from seatrial.types import FitData, Message, Pair, Request, Text
 
 METHODS_CHECKED = {
+    "ablate": Ablate(layer=1),
+    "ace": ACE(layer=1),
     "caa": CAA(layer=1),
     "caa at the first layer, all tokens": CAA(layer="first", read="mean", tokens="all"),
     "caa at the last layer, generated tokens": CAA(layer="last", tokens="generated"),
+    "conceptor": Conceptor(layer=1),
+    "iti": ITI(),
+    "leace": LEACE(layer=1),
+    "logistic": Logistic(layer=1),
+    "mean-match": MeanMatch(layer=1),
+    "mimic": MiMiC(layer=1),
+    "orthogonal": Orthogonal(CAA(layer=1)),
     "prompt": Prompt(),
     "random": Random(CAA(layer=1)),
+    "repe": RepE(layer=1),
     "shuffled": Shuffled(CAA(layer=1)),
     "shuffled at its own length": Shuffled(CAA(layer=1), rescale=False),
 }
@@ -244,7 +272,7 @@ class FitsByBatch(Honest):
     """The vector depends on how many texts fit into one forward call."""
 
     def vector(self, model, data):
-        return super().vector(model, data) * (1 + 1 / model.engine.budget.tokens)
+        return super().vector(model, data) * (1 + 1 / model.engine.meter.tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -414,30 +442,29 @@ def test_the_broken_methods_are_honest_but_for_what_breaks_them(check):
     CHECKS[check](Honest(), tiny_model("llama"), example_data())
 
 
-def careless(model, monkeypatch, **faults):
-    """The model with a fault in how it calls its network."""
-    call = model.engine.call
-
-    def faulty(ids, mask, positions, cache, keep):
-        mask = torch.ones_like(mask) if "mask" in faults else mask
-        is_step = ids.shape[1] == 1 and mask.shape[1] > 1
-        if "positions" in faults and is_step:
-            positions = torch.zeros_like(positions)
-        return call(ids, mask, positions, cache, keep)
-
-    monkeypatch.setattr(model.engine, "call", faulty)
-    return model
-
-
 def test_a_model_that_attends_to_padding_fails_the_check_of_batching(monkeypatch):
-    model = careless(tiny_model("llama"), monkeypatch, mask=True)
+    masks = Packing.masks
+
+    def careless(packing, visible, device):
+        return masks(packing, visible, device)[0], None
+
+    monkeypatch.setattr(Packing, "masks", careless)
 
     with pytest.raises(AssertionError, match="alone and in its batch differ by"):
-        CHECKS["batching and padding change nothing"](Prompt(), model, example_data())
+        CHECKS["batching and padding change nothing"](
+            CAA(layer=1), tiny_model("llama"), example_data()
+        )
 
 
 def test_a_model_that_misplaces_new_tokens_fails_the_check_of_generation(monkeypatch):
-    model = careless(tiny_model("llama"), monkeypatch, positions=True)
+    model = tiny_model("llama")
+    logits = model.engine.forward.logits
+
+    def faulty(ids, mask, positions, cache):
+        is_step = ids.shape[1] == 1 and mask.shape[1] > 1
+        return logits(ids, mask, positions * (not is_step), cache)
+
+    monkeypatch.setattr(model.engine.forward, "logits", faulty)
 
     with pytest.raises(AssertionError, match="cached generation gives"):
         CHECKS["cached generation equals recomputation"](
