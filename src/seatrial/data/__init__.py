@@ -1,15 +1,31 @@
 """Where items come from, and how they are split before anything is fitted."""
 
 from seatrial.data.core import CONCEPTS, Concept, Item, load_concept, load_prose
+from seatrial.data.dialogues import Contexts, Dialogue, load_contexts, load_dialogues
+from seatrial.data.facts import Fact, load_facts
+from seatrial.data.maps import MAPS, MapData, MapPair, load_map
 from seatrial.data.split import check_disjoint, sample, sample_balanced, split
+from seatrial.data.values import ValuePair, load_values
 
 __all__ = [
     "CONCEPTS",
+    "MAPS",
     "Concept",
+    "Contexts",
+    "Dialogue",
+    "Fact",
     "Item",
+    "MapData",
+    "MapPair",
+    "ValuePair",
     "check_disjoint",
     "load_concept",
+    "load_contexts",
+    "load_dialogues",
+    "load_facts",
+    "load_map",
     "load_prose",
+    "load_values",
     "sample",
     "sample_balanced",
     "split",

@@ -17,6 +17,7 @@ hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs`
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import final
 
@@ -32,10 +33,19 @@ from seatrial.model.blocks import Anatomy
 from seatrial.model.budget import Budget, Meter
 from seatrial.model.forward import Forward
 from seatrial.model.linear import quick_linears
-from seatrial.model.replay import Member, Unsteered, first_node, frontier_of, slices
+from seatrial.model.read_out import Reader
+from seatrial.model.replay import (
+    Early,
+    Member,
+    Unsteered,
+    first_node,
+    frontier_of,
+    slices,
+)
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.model.tree import Grove, Tree
 from seatrial.model.unembed import find_unembedding
+from seatrial.readouts import Readout
 from seatrial.types import Answer, Request
 
 Variant = tuple[PromptEdit, float] | None
@@ -65,6 +75,7 @@ class Engine:
                 logits = network(input_ids=probe.to(self.device), use_cache=False).logits
                 states = self.forward.plain_states(probe)
             self.unembedding = find_unembedding(network, states, logits, name)
+        self.reader = Reader(self.unembedding, anatomy.final_norm)
         self.meter = Meter(budget.tokens_on(self.device))
 
     @property
@@ -108,7 +119,7 @@ class Engine:
         table = _Table(plain, len(under), kl=kl)
         groups: dict[Variant, list[int]] = defaultdict(list)
         for s, (intervention, dose) in enumerate(under):
-            if dose != 0 and (intervention.edits or intervention.prompt):
+            if dose != 0 and not intervention.is_empty:
                 groups[(intervention.prompt, dose) if intervention.prompt else None].append(
                     s
                 )
@@ -234,6 +245,7 @@ class Engine:
         report: "_Progress",
     ) -> None:
         blocks = len(self.anatomy.blocks)
+        deliver = partial(self._deliver, under, table)
         base: _Base | None = None
         variants: list[Variant] = [v for v in groups if v is not None]
         if rest or None in groups or table.kl is not None:
@@ -254,7 +266,13 @@ class Engine:
                 for s in asked
                 if under[s].intervention.edits
             ]
-            pass_ = Unsteered(self.forward, trees, members)
+            layers = {
+                layer
+                for s in asked
+                if (readout := under[s].intervention.readout)
+                for layer in readout.layers
+            }
+            pass_ = Unsteered(self.forward, trees, members, tuple(layers))
             same = [s for s in asked if not under[s].intervention.edits]
             same += rest if variant is None else []
             # Scopes that begin after the prompt leave its last distribution alone.
@@ -266,26 +284,27 @@ class Engine:
                 grove: Grove,
                 _: Sequence[int],
                 h: Tensor,
+                early: Early,
                 same: list[int] = same,
                 variant: Variant = variant,
                 base: _Base | None = base,
-                trees: list = trees,
+                trees: list[Tree] = trees,
             ) -> None:
                 if base is not None and variant is None:
                     base.fill(grove, h[0])
                 if same:
-                    known = base if variant is not None else None
-                    self._deliver(grove, same, h, table, known)
+                    deliver(grove, same, h, early, base)
                 report.advance(len(grove.trees) / len(trees))
 
             def later(
                 grove: Grove,
                 numbers: Sequence[int],
                 h: Tensor,
+                early: Early,
                 base: _Base | None = base,
-                trees: list = trees,
+                trees: list[Tree] = trees,
             ) -> None:
-                self._deliver(grove, numbers, h, table, base)
+                deliver(grove, numbers, h, early, base)
                 report.advance(len(numbers) * len(grove.trees) / len(trees))
 
             pass_.run(self.meter, first)
@@ -343,22 +362,49 @@ class Engine:
 
     def _deliver(
         self,
+        under: Sequence[Steering],
+        table: "_Table",
         grove: Grove,
         numbers: Sequence[int],
         h: Float[Tensor, "steering row d_model"],
-        table: "_Table",
+        early: Early,
         base: "_Base | None",
     ) -> None:
         """Read scores off final states and put them where they belong."""
         rows, tokens, slots = grove.targets
         reference = None if base is None else base.states(grove)
-        scores, kl = self.unembedding.score(h, rows, tokens, reference)
-        if not bool(scores.isfinite().all()):
-            raise overflow(h.dtype)
-        where = np.ix_(np.asarray(numbers), slots.numpy())
-        table.log_probs[where] = scores.expand(len(numbers), -1).numpy()
-        if table.kl is not None:
-            table.kl[where] = 0.0 if kl is None else kl[:, rows].expand(len(numbers), -1)
+        readouts = [
+            under[s].intervention.readout if under[s].dose else None for s in numbers
+        ]
+        plain = [k for k, readout in enumerate(readouts) if readout is None]
+        states = h.expand(len(numbers), -1, -1)
+
+        def put(places: Sequence[int], scores: Tensor, kl: Tensor | None) -> None:
+            if not bool(scores.isfinite().all()):
+                raise overflow(h.dtype)
+            where = np.ix_(np.asarray([numbers[k] for k in places]), slots.numpy())
+            table.log_probs[where] = scores.expand(len(places), -1).numpy()
+            if table.kl is not None and kl is not None:
+                table.kl[where] = kl[:, rows].expand(len(places), -1).numpy()
+
+        if plain:
+            # Without steering all rows are one, and scored once.
+            one = h if len(h) == 1 else states[plain]
+            put(plain, *self.unembedding.score(one, rows, tokens, reference))
+        for places, group in self._by_states(h, readouts):
+            asked = [(readout, under[numbers[k]].dose) for k, readout in group]
+            part = {layer: states_[places] for layer, states_ in early.items()}
+            found = self.reader.score(h[places], part, asked, rows, tokens, reference)
+            put([k for k, _ in group], *found)
+
+    def _by_states(
+        self, h: Tensor, readouts: Sequence[Readout | None]
+    ) -> list[tuple[int, list[tuple[int, Readout]]]]:
+        """Readouts by the states that they look at: all share those of one pass."""
+        mine = [(k, readout) for k, readout in enumerate(readouts) if readout is not None]
+        if len(h) == 1:
+            return [(0, mine)] if mine else []
+        return [(k, [(k, readout)]) for k, readout in mine]
 
 
 @final

@@ -179,7 +179,7 @@ class Forward:
     def logits(
         self, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
     ) -> Float[Tensor, "row vocabulary"]:
-        """Logits after the last column, continuing from a cache (for decoding)."""
+        """Logits after the last column, reading on from a cache, which grows."""
         arguments = {
             "input_ids": ids.to(self.device),
             "attention_mask": mask.to(self.device),

@@ -11,9 +11,12 @@ from transformers import DynamicCache
 
 from seatrial.errors import BadOption
 from seatrial.intervention import UNSTEERED, Steering, scope_span
+from seatrial.model.cache import roomy_cache
 from seatrial.model.engine import Engine, overflow
-from seatrial.model.hooks import Segment, steering
-from seatrial.types import Completion, Prompt
+from seatrial.model.hooks import Segment, final_states, reading, steering
+from seatrial.model.linear import quick_linears
+from seatrial.model.replay import LATE
+from seatrial.types import Completion, Prompt, Site
 
 
 @final
@@ -53,11 +56,16 @@ class _Sequence:
     group: int
     """Number of the steering, in the order of asking."""
     prompt: tuple[int, ...]
-    generator: torch.Generator
+    generator: torch.Generator = field(default_factory=torch.Generator)
     new: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
     finish: str = ""
     text: str = ""
+
+    def restart(self, seed: int) -> None:
+        """Begin anew, as after running out of memory half-way."""
+        self.generator = _generator(seed, self.prompt)
+        self.new, self.log_probs, self.finish, self.text = [], [], "", ""
 
 
 @torch.inference_mode()
@@ -76,18 +84,25 @@ def generate(
                 prompt = intervention.prompt(prompt, dose)
             ids = engine.encoder.prompt_ids(prompt)
             engine.check_context(len(ids) + sampling.max_tokens)
-            steered = dose != 0 and bool(intervention.edits)
+            steered = dose != 0 and bool(intervention.edits or intervention.readout)
             # Dose 0 is the unsteered model itself, so it shares the unsteered sequence.
             kind = (id(intervention), dose) if steered else None
             group = groups.setdefault(kind, len(groups))
             if (ids, kind) not in distinct:
                 used = asked if steered else UNSTEERED
-                generator = _generator(sampling.seed, ids)
-                distinct[ids, kind] = _Sequence(used, group, ids, generator)
+                distinct[ids, kind] = _Sequence(used, group, ids)
             line.append(distinct[ids, kind])
         grid.append(line)
-    for batch in _batches(engine, list(distinct.values()), sampling.max_tokens):
-        _decode(engine, batch, sampling)
+    sequences = list(distinct.values())
+    with quick_linears(engine.network):
+        for batch in _batches(engine, sequences, sampling.max_tokens):
+            engine.meter.attempt(
+                lambda picked, _, batch=batch: _decode(
+                    engine, [batch[k] for k in picked], sampling
+                ),
+                range(len(batch)),
+                [0],
+            )
     return [
         [
             Completion(s.text, tuple(s.new), tuple(s.log_probs), s.finish)  # pyright: ignore
@@ -105,54 +120,121 @@ def _generator(seed: int, ids: tuple[int, ...]) -> torch.Generator:
 def _batches(
     engine: Engine, rows: list[_Sequence], max_tokens: int
 ) -> list[list[_Sequence]]:
-    """Rows that decode together, equally long where padding would enter the state."""
-    rows = sorted(rows, key=lambda row: len(row.prompt))
+    """Rows that decode together: of one way to read the prompt, and of similar length.
+
+    Their order must be the same in every run: where a row stands in its batch decides its
+    last bits. Rows of one steering stand together, so that each is one segment.
+    """
+    rows = sorted(rows, key=lambda row: (not _is_late(engine, row), len(row.prompt)))
     batches: list[list[_Sequence]] = []
     for row in rows:
         last = batches[-1] if batches else []
         fits = (len(last) + 1) * (len(row.prompt) + max_tokens) <= 8 * engine.meter.tokens
-        alike = (
-            engine.anatomy.shares_prefix
-            or not last
-            or len(last[0].prompt) == len(row.prompt)
+        alike = not last or (
+            _is_late(engine, last[0]) == _is_late(engine, row)
+            # Padding would enter the state of models that keep one.
+            and (engine.anatomy.shares_prefix or len(last[0].prompt) == len(row.prompt))
         )
         if last and fits and alike:
             last.append(row)
         else:
             batches.append([row])
-    return batches
+    return [sorted(batch, key=lambda row: row.group) for batch in batches]
+
+
+def _is_late(engine: Engine, row: _Sequence) -> bool:
+    """Whether its steering leaves all prompt tokens but the last alone."""
+    intervention, dose = row.steering
+    late = intervention.tokens in LATE or not intervention.edits or dose == 0
+    return engine.anatomy.shares_prefix and late
 
 
 def _decode(engine: Engine, batch: list[_Sequence], sampling: Sampling) -> None:
-    # Rows of one steering stand together, so that each steering is one segment. The order
-    # must be the same in every run: where a row stands in its batch decides its last bits.
-    batch.sort(key=lambda row: row.group)
+    for row in batch:
+        row.restart(sampling.seed)
     width = max(len(row.prompt) for row in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for k, row in enumerate(batch):
         ids[k, width - len(row.prompt) :] = torch.tensor(row.prompt)
         mask[k, width - len(row.prompt) :] = 1
-    cache = DynamicCache(config=engine.network.config)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = roomy_cache(engine.network.config, width + sampling.max_tokens)
+    if width > 1 and _is_late(engine, batch[0]):
+        _read_prompts(engine, batch, ids[:, :-1], mask[:, :-1], positions[:, :-1], cache)
+        ids, positions = ids[:, -1:], positions[:, -1:]
     ends = _end_ids(engine)
-    for step in range(sampling.max_tokens):
-        edited = torch.zeros_like(ids, dtype=torch.bool)
-        for k, row in enumerate(batch):
-            # In the first step the columns are the prompt, afterwards the one newest token.
-            n_prompt = len(row.prompt)
-            first = n_prompt - width if step == 0 else n_prompt + step - 1
-            total = first + ids.shape[1]
-            start, stop = scope_span(row.steering.intervention.tokens, n_prompt, total)
-            edited[k, max(0, start - first) : max(0, stop - first)] = row.steering.dose != 0
-        with steering(engine.anatomy, _segments(batch, edited)):
-            logits = engine.forward.logits(ids, mask, positions, cache)
+    for _ in range(sampling.max_tokens):
+        logits = _step(engine, batch, ids, mask, positions, cache)
         chosen = _choose(engine, batch, logits.float().cpu(), sampling, ends)
         if all(row.finish for row in batch):
-            return
+            break
         ids = chosen[:, None]
         positions = positions[:, -1:] + 1
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+
+
+def _read_prompts(
+    engine: Engine,
+    batch: list[_Sequence],
+    ids: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    cache: DynamicCache,
+) -> None:
+    """Read every distinct prompt once, unsteered, for all steerings of it."""
+    rows: dict[tuple[int, ...], int] = {}
+    first: list[int] = []
+    for k, row in enumerate(batch):
+        if row.prompt not in rows:
+            rows[row.prompt] = len(first)
+            first.append(k)
+    engine.forward.logits(ids[first], mask[first], positions[first], cache)
+    if len(first) < len(batch):
+        index = torch.tensor([rows[row.prompt] for row in batch], device=engine.device)
+        cache.batch_select_indices(index)
+
+
+def _step(
+    engine: Engine,
+    batch: list[_Sequence],
+    ids: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    cache: DynamicCache,
+) -> Tensor:
+    """Logits (or a readout's log-probabilities) of the next token of every row."""
+    total = mask.sum(1)
+    edited = torch.zeros_like(ids, dtype=torch.bool)
+    for k, row in enumerate(batch):
+        start, stop = scope_span(
+            row.steering.intervention.tokens, len(row.prompt), int(total[k])
+        )
+        first = int(total[k]) - ids.shape[1]
+        edited[k, max(0, start - first) : max(0, stop - first)] = row.steering.dose != 0
+    readouts = [
+        row.steering.intervention.readout if row.steering.dose else None for row in batch
+    ]
+    layers = sorted({layer for readout in readouts if readout for layer in readout.layers})
+    early: dict[int, Tensor] = {}
+
+    def keep(site: Site, h: Tensor) -> None:
+        early[site.layer] = h[:, -1]
+
+    with (
+        steering(engine.anatomy, _segments(batch, edited)),
+        reading(engine.anatomy, [Site(layer) for layer in layers], keep),
+        final_states(engine.anatomy.unembedding) as found,
+    ):
+        engine.forward.logits(ids, mask, positions, cache)
+    h = found[0][:, -1]
+    logits = engine.unembedding(h)
+    for k, readout in enumerate(readouts):
+        if readout is not None:
+            row = {layer: early[layer][k : k + 1] for layer in readout.layers}
+            depths = engine.reader.depths(h[k : k + 1], row, readout.norm)
+            logits[k] = readout(depths, batch[k].steering.dose)[0]
+    return logits
 
 
 def _segments(batch: list[_Sequence], edited: Tensor) -> list[Segment]:
@@ -191,31 +273,34 @@ def _choose(
     ends: set[int],
 ) -> Tensor:
     """Append one token to every unfinished row; finished rows get a filler, not kept."""
-    log_probs = logits.log_softmax(-1)
-    chosen = torch.zeros(len(batch), dtype=torch.long)
+    if logits.isnan().any():
+        raise overflow(engine.network.dtype)
+    # A few rows at a time, because the intermediate copy would not fit the caches.
+    lse = torch.cat([part.logsumexp(-1) for part in logits.split(8)])
+    best = logits.argmax(-1)
     for k, row in enumerate(batch):
         if row.finish:
             continue
-        if log_probs[k].isnan().any():
-            raise overflow(engine.network.dtype)
-        token = _pick(logits[k], row.generator, sampling)
-        chosen[k] = token
+        if sampling.temperature:
+            best[k] = _pick(logits[k], row.generator, sampling)
+        token = int(best[k])
         row.new.append(token)
-        row.log_probs.append(float(log_probs[k, token]))
+        row.log_probs.append(float(logits[k, token] - lse[k]))
+        is_full = len(row.new) == sampling.max_tokens
+        if not (sampling.stop or token in ends or is_full):
+            continue
         kept = row.new[:-1] if token in ends else row.new
         row.text = engine.encoder.decode_after(row.prompt, kept)
         if token in ends:
             row.finish = "end"
         elif cut := [row.text.find(s) for s in sampling.stop if s in row.text]:
             row.text, row.finish = row.text[: min(cut)], "stop"
-        elif len(row.new) == sampling.max_tokens:
+        elif is_full:
             row.finish = "length"
-    return chosen
+    return best
 
 
 def _pick(logits: Tensor, generator: torch.Generator, sampling: Sampling) -> int:
-    if sampling.temperature == 0:
-        return int(logits.argmax())
     probabilities = (logits / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
         ordered, index = probabilities.sort(descending=True)

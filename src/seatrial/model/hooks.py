@@ -184,6 +184,8 @@ def _check_worked(segment: Segment) -> None:
                 "found there; this is a defect of the model's code or of seatrial, not of "
                 "your data"
             )
+        if segment.edits[site].is_gated:
+            continue
         idle = segment.mask.any(1).cpu() & (segment.doses != 0) & ~segment.changed[site]
         if bool(idle.any()):
             dose = float(segment.doses[idle][0])

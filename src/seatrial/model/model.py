@@ -238,6 +238,12 @@ class Model:
                     f"the edit at site {site} is {edit.width} wide, but {self.card.name!r} "
                     f"is {width} wide there; fit it on this model"
                 )
+        for layer in intervention.readout.layers if intervention.readout else ():
+            if not -1 <= layer < self.n_layers:
+                raise BadOption(
+                    f"the readout looks at layer {layer}, but {self.card.name!r} has the "
+                    f"layers 0 to {self.n_layers - 1}, and -1 for its embeddings"
+                )
         origin = intervention.origin
         if origin is not None and origin.model != self.identity:
             raise ForeignIntervention(

@@ -47,8 +47,13 @@ class Member:
     frontier: int
 
 
-Deliver = Callable[[Grove, Sequence[int], Float[Tensor, "steering row d_model"]], None]
-"""Takes the final states of a grove's target rows under some steerings (their numbers)."""
+Early = dict[int, Float[Tensor, "steering row d_model"]]
+"""Outputs of some blocks at a grove's target rows; of block -1, the embeddings."""
+
+Deliver = Callable[
+    [Grove, Sequence[int], Float[Tensor, "steering row d_model"], Early], None
+]
+"""Takes the final and early states of a grove's target rows under some steerings."""
 
 
 @final
@@ -56,11 +61,24 @@ class Unsteered:
     """One pass over some trees, and what replays under given steerings need of it."""
 
     def __init__(
-        self, forward: Forward, trees: Sequence[Tree], members: Sequence[Member]
+        self,
+        forward: Forward,
+        trees: Sequence[Tree],
+        members: Sequence[Member],
+        layers: Sequence[int] = (),
     ) -> None:
+        """Plan a pass.
+
+        Args:
+            forward: calls the network.
+            trees: what is read.
+            members: the steerings that will replay from it.
+            layers: blocks whose outputs readouts look at.
+        """
         self.forward = forward
         self.trees = tuple(trees)
         self.members = members
+        self.read = tuple(sorted(set(layers)))
         # One grove for each place where scopes begin.
         self.groups: list[tuple[tuple[int, ...], list[Member]]] = []
         starts = [
@@ -70,8 +88,7 @@ class Unsteered:
         for beginning, same in groupby(
             sorted(starts, key=lambda pair: pair[0]), key=lambda pair: pair[0]
         ):
-            ordered = sorted((m for _, m in same), key=lambda m: m.frontier)
-            self.groups.append((beginning, ordered))
+            self.groups.append((beginning, _by_frontier([member for _, member in same])))
         late = [
             member.frontier
             for beginning, same in self.groups
@@ -90,8 +107,8 @@ class Unsteered:
 
     def run(self, meter: Meter, deliver: Deliver) -> None:
         """Read all trees, keeping what is needed."""
-        n_blocks = len(self.forward.anatomy.blocks)
-        frontiers = sorted({member.frontier for member in self.members})
+        entering = {member.frontier for member in self.members}
+        entering |= {layer + 1 for layer in self.read}
         whole = Grove(self.trees, (0,) * len(self.trees))
 
         def work(picked: Sequence[int], _: Sequence[int]) -> None:
@@ -113,13 +130,13 @@ class Unsteered:
             h = self.forward.run(
                 grove,
                 targets=grove.target_rows,
-                sites=[Site(f - 1) for f in frontiers],
+                sites=[Site(f - 1) for f in sorted(entering)],
                 keep=keep,
                 keep_prefix=keep_prefix,
             )
-            deliver(grove, (), h)
+            rows = (offset + grove.target_rows).to(h.device)
+            deliver(grove, (), h, {b: self.states[b + 1][rows][None] for b in self.read})
 
-        assert max(frontiers, default=0) <= n_blocks
         for picked in slices(whole.lengths, meter, packs=self.forward.packs):
             meter.attempt(work, picked, [0])
 
@@ -196,8 +213,47 @@ class Unsteered:
             for span in _same_edits(members)
             if members[span.start].steering.intervention.edits
         ]
-        h = self.forward.run(grove, start, segments, targets=grove.target_rows)
-        deliver(grove, [m.number for m in members], h)
+        seen: dict[int, Tensor] = {}
+        h = self.forward.run(
+            grove,
+            start,
+            segments,
+            targets=grove.target_rows,
+            sites=[Site(b) for b in self.read if b >= 0],
+            keep=lambda site, states: seen.update({site.layer: states}),
+        )
+        rows = grove.target_rows
+        early = {b: self._early(b, seen, nodes, rows, members) for b in self.read}
+        deliver(grove, [m.number for m in members], h, early)
+
+    def _early(
+        self,
+        block: int,
+        seen: dict[int, Tensor],
+        nodes: Tensor,
+        rows: Tensor,
+        members: Sequence[Member],
+    ) -> Float[Tensor, "steering row d_model"]:
+        """Outputs of a block: the replay's own from where each steering began."""
+        known = self.states[block + 1]
+        plain = known[nodes[rows].to(known.device)]
+        return torch.stack(
+            [
+                seen[block][k][rows.to(known.device)] if block >= m.frontier - 1 else plain
+                for k, m in enumerate(members)
+            ]
+        )
+
+
+def _by_frontier(members: Sequence[Member]) -> list[Member]:
+    """Sorted by where they begin; doses of one intervention stand together."""
+    first: dict[int, int] = {}
+    for member in members:
+        first.setdefault(id(member.steering.intervention), member.number)
+    return sorted(
+        members,
+        key=lambda m: (m.frontier, first[id(m.steering.intervention)], m.number),
+    )
 
 
 def slices(lengths: Sequence[int], meter: Meter, *, packs: bool) -> list[list[int]]:

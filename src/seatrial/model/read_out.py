@@ -1,0 +1,82 @@
+"""Readouts at work: early and final states become changed log-probabilities."""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seatrial.errors import UnsupportedModel
+from seatrial.model.unembed import Unembedding
+from seatrial.readouts import Depths, Norm, Readout
+
+NUMBERS = 2**25
+"""Log-probabilities held at once, over all depths."""
+
+
+@final
+class Reader:
+    """Applies readouts; all that look at the same states share the logits of each depth."""
+
+    def __init__(self, unembedding: Unembedding, final_norm: nn.Module | None) -> None:
+        self.unembedding = unembedding
+        self.final_norm = final_norm
+
+    def depths(
+        self,
+        h: Float[Tensor, "row d_model"],
+        early: Mapping[int, Float[Tensor, "row d_model"]],
+        norm: Norm,
+    ) -> Depths:
+        """The distributions of some rows at every depth.
+
+        Raises:
+            UnsupportedModel: if the final norm is asked for and was not found.
+        """
+        if norm == "final":
+            if self.final_norm is None:
+                raise UnsupportedModel(
+                    "this model's final norm was not found, so early states cannot pass "
+                    "it; ask for the readout with norm 'none'"
+                )
+            device = next(self.final_norm.parameters()).device
+            early = {b: self.final_norm(x.to(device)) for b, x in early.items()}
+        return Depths(
+            self.unembedding(h).log_softmax(-1),
+            {b: self.unembedding(x).log_softmax(-1) for b, x in early.items()},
+        )
+
+    def score(
+        self,
+        h: Float[Tensor, "row d_model"],
+        early: Mapping[int, Float[Tensor, "row d_model"]],
+        readouts: Sequence[tuple[Readout, float]],
+        rows: Int[Tensor, " target"],
+        tokens: Int[Tensor, " target"],
+        base: Float[Tensor, "row d_model"] | None = None,
+    ) -> tuple[Float[Tensor, "readout target"], Float[Tensor, "readout row"] | None]:
+        """Log-probability of each target under each readout, and KL from a base state's.
+
+        The arguments are those of ``Unembedding.score``, for one steering.
+        """
+        scores = torch.zeros(len(readouts), len(tokens))
+        kl = None if base is None else torch.zeros(len(readouts), len(h))
+        step = max(1, NUMBERS // (self.unembedding.vocabulary * (len(early) + 2)))
+        for first in range(0, len(h), step):
+            span = slice(first, first + step)
+            mine = ((rows >= first) & (rows < first + step)).nonzero()[:, 0]
+            plain = None if base is None else self.unembedding(base[span]).log_softmax(-1)
+            norms: list[Norm] = [readout.norm for readout, _ in readouts]
+            for norm in dict.fromkeys(norms):
+                depths = self.depths(h[span], {b: x[span] for b, x in early.items()}, norm)
+                for k, (readout, dose) in enumerate(readouts):
+                    if readout.norm != norm:
+                        continue
+                    log_probs = readout(depths, dose)
+                    where = (rows[mine] - first).to(h.device), tokens[mine].to(h.device)
+                    scores[k, mine] = log_probs[where].float().cpu()
+                    if kl is not None and plain is not None:
+                        drift = log_probs.exp() * (log_probs - plain)
+                        kl[k, span] = drift.sum(-1).float().cpu()
+        return scores, kl
