@@ -158,25 +158,32 @@ def load(
     Args:
         source: What ``locate`` or ``pull`` returned.
         dtype: float32, bfloat16, float16, or "auto": float32 on cpu, bfloat16 on cuda.
-        device: A torch device, or "auto": cuda where there is one.
+        device: A torch device, "auto": cuda where there is one, or "balanced": spread over
+            all GPUs, for a model in a folder that does not fit into one.
         attention: The implementation, or "auto": sdpa where the family has it. Only "eager"
             can return attention weights.
     """
-    place = device_of(device)
+    is_spread = device == "balanced"
+    place = device_of("auto" if is_spread else device)
     kind = dtype_of(dtype, place)
     if attention not in ("auto", "sdpa", "eager"):
         raise BadOption(f"attention {attention!r} is not one of auto, sdpa, eager.")
 
     files = weights_of(source.path)
     if source.path.is_file():
+        if is_spread:
+            raise BadOption("a GGUF file goes to one device; give device auto, cpu or cuda")
         model, tokenizer = read_gguf(source.path)
         if attention != "auto":
             model.set_attn_implementation(attention)
         nn.Module.to(model, kind)
     else:
-        model = read_folder(source.path, kind, None if attention == "auto" else attention)
+        wanted = None if attention == "auto" else attention
+        model = read_folder(source.path, kind, wanted, "balanced" if is_spread else None)
         tokenizer = read_tokenizer(source.path)
-    nn.Module.to(model, place).eval().requires_grad_(False)
+    if not is_spread:
+        nn.Module.to(model, place)
+    model.eval().requires_grad_(False)
     fingerprint = fingerprint_of_files(files)
     card = ModelCard(source.name, source.source, fingerprint, source.licence)
     return model, tokenizer, card
@@ -234,7 +241,9 @@ def read_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def read_folder(folder: Path, dtype: torch.dtype, attention: str | None) -> PreTrainedModel:
+def read_folder(
+    folder: Path, dtype: torch.dtype, attention: str | None, device_map: str | None = None
+) -> PreTrainedModel:
     """Build the model of a folder; every weight comes from its files or it is refused."""
     config = read_config(folder)
     try:
@@ -244,6 +253,7 @@ def read_folder(folder: Path, dtype: torch.dtype, attention: str | None) -> PreT
                 config=config,
                 dtype=dtype,
                 attn_implementation=attention,
+                device_map=device_map,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
