@@ -232,7 +232,8 @@ class Intervention:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # Copies, because memory that is not aligned makes products round otherwise.
+                tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise BadFile(
                 f"{path} is no readable safetensors file ({error}); fit it again"

@@ -120,7 +120,8 @@ def run(
         planned |= _measure(plan.select_batches(), model, store, meter)
         chosen = plan.choose(store)
         _record(checks, _audit(plan, chosen, store), store)
-        planned |= _measure(plan.test_batches(chosen), model, store, meter)
+        with model.engine.remembering():
+            planned |= _measure(plan.test_batches(chosen), model, store, meter)
     _record(checks, audit_rows(store.frame(), planned), store)
     store.write_items([line for ground in grounds for line in _in_words(ground)])
     store.write_json(AUDIT, plain(checks))

@@ -53,7 +53,7 @@ def read(
         )
 
     with quick_linears(engine.network):
-        for picked in slices(lengths, engine.meter, packs=engine.forward.packs):
+        for picked in slices(lengths, engine.meter.tokens, packs=engine.forward.packs):
             engine.meter.attempt(work, picked, [0])
 
 

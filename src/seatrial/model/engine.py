@@ -17,6 +17,7 @@ hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs`
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 from typing import final
@@ -76,6 +77,7 @@ class Engine:
                 states = self.forward.plain_states(probe)
             self.unembedding = find_unembedding(network, states, logits, name)
         self.reader = Reader(self.unembedding, anatomy.final_norm)
+        self._memory: list[Unsteered] | None = None
         self.meter = Meter(budget.tokens_on(self.device))
 
     @property
@@ -96,6 +98,18 @@ class Engine:
             else "its state is not kept per position"
         )
         return f"replays the blocks after the first edit over all tokens; padded, for {why}"
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Let calls inside take over the unsteered passes of earlier ones, where they can.
+
+        The model must not be changed meanwhile. ``Budget.cache_bytes`` bounds what is kept.
+        """
+        self._memory = []
+        try:
+            yield
+        finally:
+            self._memory = None
 
     @torch.inference_mode()
     def answer(
@@ -197,7 +211,7 @@ class Engine:
             for k in order
         ]
         calls = slices(
-            [n for line in lines for n in line], self.meter, packs=self.forward.packs
+            [n for line in lines for n in line], self.meter.tokens, packs=self.forward.packs
         )
         ends = set(accumulate(map(len, calls)))
         limit = self.budget.cache_bytes // self._bytes_per_node(groups, under, kl=kl)
@@ -273,6 +287,11 @@ class Engine:
                 for layer in readout.layers
             }
             pass_ = Unsteered(self.forward, trees, members, tuple(layers))
+            if self._memory is not None and variant is None:
+                if not any(pass_.adopt(other) for other in self._memory):
+                    self._memory.append(pass_)
+                while sum(old.size for old in self._memory[:-1]) > self.budget.cache_bytes:
+                    del self._memory[0]
             same = [s for s in asked if not under[s].intervention.edits]
             same += rest if variant is None else []
             # Scopes that begin after the prompt leave its last distribution alone.

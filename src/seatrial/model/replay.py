@@ -47,6 +47,9 @@ class Member:
     frontier: int
 
 
+SIDE_BY_SIDE = 16
+"""How many steerings stand in one forward call, where there are as many."""
+
 Early = dict[int, Float[Tensor, "steering row d_model"]]
 """Outputs of some blocks at a grove's target rows; of block -1, the embeddings."""
 
@@ -100,16 +103,39 @@ class Unsteered:
         self.prefix = Prefix(torch.tensor(prompts)) if late else None
         self.states: dict[int, Tensor] = {}
         """What enters block ``f`` in the unsteered model, by ``f``: node x d_model."""
+        self._finals: list[tuple[Grove, Tensor]] = []
+
+    @property
+    def _entering(self) -> set[int]:
+        """The blocks whose inputs are needed."""
+        frontiers = {member.frontier for member in self.members}
+        return frontiers | {layer + 1 for layer in self.read}
+
+    @property
+    def size(self) -> int:
+        """Bytes of what it keeps."""
+        kept = [*self.states.values(), *(h for _, h in self._finals)]
+        if self.prefix is not None:
+            kept += [*self.prefix.keys.values(), *self.prefix.values.values()]
+        return sum(tensor.nbytes for tensor in kept)
+
+    def adopt(self, other: "Unsteered") -> bool:
+        """Take over another pass over the same trees, if it kept what is needed here."""
+        knows = self._entering <= set(other.states) and self._late >= other._late
+        if not (other._finals and knows and self.trees == other.trees):
+            return False
+        self.states, self.prefix, self._finals = other.states, other.prefix, other._finals
+        return True
 
     def _start(self, member: Member, tree: Tree) -> int:
         scope = member.steering.intervention.tokens
         return first_node(scope, tree, packs=self.forward.packs)
 
     def run(self, meter: Meter, deliver: Deliver) -> None:
-        """Read all trees, keeping what is needed."""
-        entering = {member.frontier for member in self.members}
-        entering |= {layer + 1 for layer in self.read}
+        """Read all trees, keeping what is needed, unless another pass did so."""
+        entering = sorted(self._entering)
         whole = Grove(self.trees, (0,) * len(self.trees))
+        finals: list[tuple[Grove, Tensor]] = []
 
         def work(picked: Sequence[int], _: Sequence[int]) -> None:
             first = picked[0]
@@ -130,15 +156,21 @@ class Unsteered:
             h = self.forward.run(
                 grove,
                 targets=grove.target_rows,
-                sites=[Site(f - 1) for f in sorted(entering)],
+                sites=[Site(f - 1) for f in entering],
                 keep=keep,
                 keep_prefix=keep_prefix,
             )
+            finals.append((grove, h))
+
+        if not self._finals:
+            for picked in slices(whole.lengths, meter.tokens, packs=self.forward.packs):
+                meter.attempt(work, picked, [0])
+            self._finals = finals
+        offset = 0
+        for grove, h in self._finals:
             rows = (offset + grove.target_rows).to(h.device)
             deliver(grove, (), h, {b: self.states[b + 1][rows][None] for b in self.read})
-
-        for picked in slices(whole.lengths, meter, packs=self.forward.packs):
-            meter.attempt(work, picked, [0])
+            offset += grove.width
 
     def replay(self, meter: Meter, deliver: Deliver) -> None:
         """Answer under every steering, stacked over steerings and trees."""
@@ -155,7 +187,11 @@ class Unsteered:
             ) -> None:
                 self._replay(grove, kept, picked, [members[k] for k in chosen], deliver)
 
-            for picked in slices(grove.lengths, meter, packs=self.forward.packs):
+            # Few trees under many steerings rather than many under few: what belongs to a
+            # tree (its prefix, its unsteered logits for KL) is then fetched less often.
+            share = min(len(members), SIDE_BY_SIDE)
+            limit = max(1, meter.tokens // share)
+            for picked in slices(grove.lengths, limit, packs=self.forward.packs):
                 width = sum(grove.lengths[k] for k in picked)
                 for chosen in self._stacks(members, width, meter):
                     meter.attempt(work, picked, chosen)
@@ -256,13 +292,13 @@ def _by_frontier(members: Sequence[Member]) -> list[Member]:
     )
 
 
-def slices(lengths: Sequence[int], meter: Meter, *, packs: bool) -> list[list[int]]:
-    """Consecutive trees that fit the budget; padded ones are of similar length."""
+def slices(lengths: Sequence[int], limit: int, *, packs: bool) -> list[list[int]]:
+    """Consecutive trees of few enough tokens; padded ones are of similar length."""
     found: list[list[int]] = []
     size = 0
     for k, length in enumerate(lengths):
         alike = packs or not found or length <= max(2, 1.25 * lengths[found[-1][0]])
-        if found and size + length <= meter.tokens and alike:
+        if found and size + length <= limit and alike:
             found[-1].append(k)
             size += length
         else:
