@@ -188,7 +188,8 @@ def test_fit_help_of_a_control_has_the_options_of_its_reference_too(call):
         assert option in out
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+# The planted model knows no word of the built-in concept that `other-task` would fit on.
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"other-task"}))
 def test_fit_writes_a_file_that_can_be_loaded(name, root, tmp_path, call):
     out = tmp_path / "deep" / "v.safetensors"
     data = ("--concept", root / "planted.jsonl", "--limit", "6", "--seed", "2")
@@ -198,7 +199,7 @@ def test_fit_writes_a_file_that_can_be_loaded(name, root, tmp_path, call):
     fitted = Intervention.load(out)
     assert code == 0
     assert f"{out}: 6 pairs; " in said
-    assert ("no added vector" in said) == (name == "prompt")
+    assert ("no added vector" in said) == (not fitted.norms())
     assert (fitted.origin.method, fitted.origin.seed) == (name, 2)
 
 
@@ -390,7 +391,7 @@ def test_fit_alone_says_what_it_needs(refused):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fit", "cea"], "unknown method 'cea'; known: caa, prompt, random, shuffled."),
+        (["fit", "cea"], "unknown method 'cea'; known: ablate, "),
         (["fit", "random", "--of", "cea"], "unknown method 'cea'"),
         (["fit", "random", "--of", "shuffled"], "'shuffled' is a control itself"),
         (["run", "quickstat"], "unknown study 'quickstat'; known: "),

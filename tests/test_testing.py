@@ -88,8 +88,15 @@ def test_promises_hold_for_other_families_and_for_chat_models(tiny, family, meth
     )
 
 
+CHECKED_ELSEWHERE = {"angular", "few-shot", "icv", "k-steering", "other-task", "spherical"}
+"""Methods whose own test file goes through all promises."""
+
+
 def test_every_method_in_the_table_is_checked():
-    assert {type(method) for method in METHODS_CHECKED.values()} == set(METHODS.values())
+    here = {method.name for method in METHODS_CHECKED.values()}
+
+    assert here | CHECKED_ELSEWHERE == set(METHODS)
+    assert not here & CHECKED_ELSEWHERE
 
 
 def test_every_check_says_its_promise():

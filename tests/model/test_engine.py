@@ -93,6 +93,26 @@ def test_every_scope_equals_the_slow_obvious_way(tiny, push, family):
         assert (numbers(line) - numbers(plain)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "bloom"])
+def test_prompts_that_begin_alike_equal_the_slow_obvious_way(tiny, push, family):
+    model = tiny(family)
+    opening = "Question: what does the sea look like today, and would you wait?"
+    endings = ("", " Answer:", " I would rather walk. Answer:", " It is calm")
+    requests = [
+        Request(
+            str(k), str(k), opening + ending, (" yes, and no", " calm and blue", " no,")
+        )
+        for k, ending in enumerate(endings)
+    ]
+    scopes = ("all", "prompt", "last", "from_last_prompt", "generated", "first_9")
+    under = [UNSTEERED, *(push(model, 1, tokens=scope) for scope in scopes), push(model, 0)]
+    under += [Steering(Intervention(push(model, 1).intervention.edits, "last", SEA), 1.0)]
+
+    assert_equals_naive(model, requests, under)
+    stem = model.engine._stem([model.encoder.encode(r.prompt, r.answers) for r in requests])
+    assert (stem > 8) == model.engine.forward.packs
+
+
 @EVERY_FAMILY
 def test_edits_of_generated_tokens_equal_the_slow_obvious_way(tiny, push, family):
     model = tiny(family)

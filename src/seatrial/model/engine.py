@@ -39,6 +39,7 @@ from seatrial.model.replay import (
     Early,
     Member,
     Unsteered,
+    common_start,
     first_node,
     frontier_of,
     slices,
@@ -48,6 +49,9 @@ from seatrial.model.tree import Grove, Tree
 from seatrial.model.unembed import find_unembedding
 from seatrial.readouts import Readout
 from seatrial.types import Answer, Request
+
+WORTHWHILE = 8
+"""How many tokens the prompts must share for a forward call of its own to pay."""
 
 Variant = tuple[PromptEdit, float] | None
 """A change of the prompt, or none."""
@@ -141,10 +145,12 @@ class Engine:
         rest = [s for s in range(len(under)) if s not in active]
         report = _Progress(progress, len(requests))
         with quick_linears(self.network):
-            for chunk in self._chunks(plain, groups, under, kl=kl):
+            # Over all requests, so that it does not depend on what they are asked under.
+            stem = self._stem(plain)
+            for chunk in self._chunks(plain, groups, under, stem, kl=kl):
                 report.begin(len(chunk))
                 self._answer_chunk(
-                    chunk, requests, plain, under, groups, rest, table, report
+                    chunk, requests, plain, under, groups, rest, table, report, stem
                 )
                 report.end()
         return table.answers()
@@ -197,6 +203,7 @@ class Engine:
         encoded: Sequence[tuple[Encoded, ...]],
         groups: dict[Variant, list[int]],
         under: Sequence[Steering],
+        stem: int,
         *,
         kl: bool,
     ) -> Iterator[list[int]]:
@@ -207,7 +214,7 @@ class Engine:
         """
         order = sorted(range(len(encoded)), key=lambda k: (encoded[k][0].n_prompt, k))
         lines = [
-            [len(t.ids) for t in self._trees(encoded[k], [0] * len(encoded[k]))]
+            [len(t.ids) - stem for t in self._trees(encoded[k], [0] * len(encoded[k]))]
             for k in order
         ]
         calls = slices(
@@ -220,7 +227,7 @@ class Engine:
         for place, index in enumerate(order):
             chunk.append(index)
             trees += len(lines[place])
-            size += sum(lines[place])
+            size += sum(lines[place]) + stem
             if trees not in ends or place + 1 == len(order):
                 continue
             shortest = encoded[chunk[0]][0].n_prompt
@@ -257,6 +264,7 @@ class Engine:
         rest: Sequence[int],
         table: "_Table",
         report: "_Progress",
+        stem: int,
     ) -> None:
         blocks = len(self.anatomy.blocks)
         deliver = partial(self._deliver, under, table)
@@ -286,7 +294,9 @@ class Engine:
                 if (readout := under[s].intervention.readout)
                 for layer in readout.layers
             }
-            pass_ = Unsteered(self.forward, trees, members, tuple(layers))
+            if variant is not None:
+                stem = self._stem([texts[index] for index in chunk])
+            pass_ = Unsteered(self.forward, trees, members, tuple(layers), stem)
             if self._memory is not None and variant is None:
                 if not any(pass_.adopt(other) for other in self._memory):
                     self._memory.append(pass_)
@@ -366,6 +376,17 @@ class Engine:
                         "prompt at a word boundary"
                     )
         return texts
+
+    def _stem(self, encoded: Sequence[tuple[Encoded, ...]]) -> int:
+        """How many first tokens of all prompts are the same (an instruction, a template).
+
+        At least the last token of every prompt is left to itself; a start too short to be
+        worth a call of its own does not count.
+        """
+        if not self.forward.packs or len(encoded) < 2:
+            return 0
+        shared = common_start([texts[0].ids[: texts[0].n_prompt - 1] for texts in encoded])
+        return shared if shared >= WORTHWHILE else 0
 
     def _trees(self, answers: Sequence[Encoded], firsts: Sequence[int]) -> list[Tree]:
         """One tree of all answers if they can be packed, else a path for each pass."""

@@ -25,7 +25,8 @@ from seatrial.types import Site
 class Start:
     """Where replayed tokens join: the states that the unsteered model has there."""
 
-    hidden: Float[Tensor, "steering node d_model"]
+    hidden: Float[Tensor, "steering node d_model"] | None
+    """``None`` for the embeddings, which only a start at block 0 can have."""
     frontiers: tuple[int, ...]
     """The first block that runs, by steering; sorted."""
     prefix: Prefix | None
@@ -144,7 +145,8 @@ class Forward:
                 if packing is not None:
                     packing.block = block
 
-            hidden = layout.spread(start.hidden) if start else None
+            known = start.hidden if start else None
+            hidden = None if known is None else layout.spread(known)
             stack.enter_context(replaying(self.anatomy, hidden, active, enter))
             stack.enter_context(steering(self.anatomy, segments, layout))
             if keep is not None:

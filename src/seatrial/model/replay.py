@@ -69,6 +69,7 @@ class Unsteered:
         trees: Sequence[Tree],
         members: Sequence[Member],
         layers: Sequence[int] = (),
+        stem: int = 0,
     ) -> None:
         """Plan a pass.
 
@@ -77,11 +78,13 @@ class Unsteered:
             trees: what is read.
             members: the steerings that will replay from it.
             layers: blocks whose outputs readouts look at.
+            stem: how many first nodes all trees have in common; read only once.
         """
         self.forward = forward
         self.trees = tuple(trees)
         self.members = members
         self.read = tuple(sorted(set(layers)))
+        self.stem = stem
         # One grove for each place where scopes begin.
         self.groups: list[tuple[tuple[int, ...], list[Member]]] = []
         starts = [
@@ -103,7 +106,7 @@ class Unsteered:
         self.prefix = Prefix(torch.tensor(prompts)) if late else None
         self.states: dict[int, Tensor] = {}
         """What enters block ``f`` in the unsteered model, by ``f``: node x d_model."""
-        self._finals: list[tuple[Grove, Tensor]] = []
+        self._finals: list[tuple[Grove, Tensor, Tensor]] = []
 
     @property
     def _entering(self) -> set[int]:
@@ -114,7 +117,7 @@ class Unsteered:
     @property
     def size(self) -> int:
         """Bytes of what it keeps."""
-        kept = [*self.states.values(), *(h for _, h in self._finals)]
+        kept = [*self.states.values(), *(h for _, _, h in self._finals)]
         if self.prefix is not None:
             kept += [*self.prefix.keys.values(), *self.prefix.values.values()]
         return sum(tensor.nbytes for tensor in kept)
@@ -122,7 +125,8 @@ class Unsteered:
     def adopt(self, other: "Unsteered") -> bool:
         """Take over another pass over the same trees, if it kept what is needed here."""
         knows = self._entering <= set(other.states) and self._late >= other._late
-        if not (other._finals and knows and self.trees == other.trees):
+        same = self.stem == other.stem and self.trees == other.trees
+        if not (other._finals and knows and same):
             return False
         self.states, self.prefix, self._finals = other.states, other.prefix, other._finals
         return True
@@ -133,44 +137,71 @@ class Unsteered:
 
     def run(self, meter: Meter, deliver: Deliver) -> None:
         """Read all trees, keeping what is needed, unless another pass did so."""
-        entering = sorted(self._entering)
-        whole = Grove(self.trees, (0,) * len(self.trees))
-        finals: list[tuple[Grove, Tensor]] = []
+        if not self._finals:
+            self._read(meter)
+        for grove, nodes, h in self._finals:
+            rows = nodes[grove.target_rows].to(h.device)
+            deliver(grove, (), h, {b: self.states[b + 1][rows][None] for b in self.read})
+
+    def _read(self, meter: Meter) -> None:
+        n = len(self.trees)
+        sites = [Site(f - 1) for f in sorted(self._entering)]
+        total = sum(len(tree.ids) for tree in self.trees)
+        stem, stem_states = self._read_stem(sites) if self.stem else (None, {})
+        everything = Grove(self.trees, (self.stem,) * n)
+        kept = self._kept(everything)
+        finals: list[tuple[Grove, Tensor, Tensor]] = []
 
         def work(picked: Sequence[int], _: Sequence[int]) -> None:
             first = picked[0]
-            grove = whole.part(first, picked[-1] + 1)
-            offset = whole.offsets[first]
+            grove = everything.part(first, picked[-1] + 1)
+            offset = everything.offsets[first]
+            nodes = kept[offset : offset + grove.width]
 
             def keep(site: Site, h: Tensor) -> None:
                 # The embeddings are what enters block 0, under the name of block -1.
-                store = self.states.setdefault(
-                    site.layer + 1, h.new_zeros(whole.width, h.shape[-1])
-                )
-                store[offset : offset + grove.width] = h[0]
+                if site.layer + 1 not in self.states:
+                    store = h.new_zeros(total, h.shape[-1])
+                    for offset in Grove(self.trees, (0,) * n).offsets if self.stem else ():
+                        store[offset : offset + self.stem] = stem_states[site.layer]
+                    self.states[site.layer + 1] = store
+                self.states[site.layer + 1][nodes.to(h.device)] = h[0]
 
             def keep_prefix(block: int, key: Tensor, value: Tensor) -> None:
                 if self.prefix is not None and block >= self._late:
-                    self.prefix.keep(block, key, value, grove, first)
+                    self.prefix.keep(block, key, value, grove, first, stem)
 
+            start = None
+            if stem is not None:
+                start = Start(None, (0,), stem.repeated(len(picked)))
             h = self.forward.run(
                 grove,
+                start,
                 targets=grove.target_rows,
-                sites=[Site(f - 1) for f in entering],
+                sites=sites,
                 keep=keep,
                 keep_prefix=keep_prefix,
             )
-            finals.append((grove, h))
+            finals.append((grove, nodes, h))
 
-        if not self._finals:
-            for picked in slices(whole.lengths, meter.tokens, packs=self.forward.packs):
-                meter.attempt(work, picked, [0])
-            self._finals = finals
-        offset = 0
-        for grove, h in self._finals:
-            rows = (offset + grove.target_rows).to(h.device)
-            deliver(grove, (), h, {b: self.states[b + 1][rows][None] for b in self.read})
-            offset += grove.width
+        packs = self.forward.packs
+        for picked in slices(everything.lengths, meter.tokens, packs=packs):
+            meter.attempt(work, picked, [0])
+        self._finals = finals
+
+    def _read_stem(self, sites: Sequence[Site]) -> tuple[Prefix, dict[int, Tensor]]:
+        """What all trees begin with: its keys and values, and its states by block."""
+        stem = Prefix(torch.tensor([self.stem]))
+        states: dict[int, Tensor] = {}
+        grove = Grove((Tree.of_text(self.trees[0].ids[: self.stem]),), (0,))
+        self.forward.run(
+            grove,
+            targets=torch.zeros(1, dtype=torch.long),
+            sites=sites,
+            keep=lambda site, h: states.update({site.layer: h[0]}),
+            keep_prefix=lambda block, k, v: stem.keep(block, k, v, grove, 0),
+        )
+        return stem, states
 
     def replay(self, meter: Meter, deliver: Deliver) -> None:
         """Answer under every steering, stacked over steerings and trees."""
@@ -279,6 +310,15 @@ class Unsteered:
                 for k, m in enumerate(members)
             ]
         )
+
+
+def common_start(sequences: Sequence[tuple[int, ...]]) -> int:
+    """How many first tokens some sequences have in common."""
+    first, last = min(sequences), max(sequences)
+    for k, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return k
+    return min(len(first), len(last))
 
 
 def _by_frontier(members: Sequence[Member]) -> list[Member]:
