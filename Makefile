@@ -5,14 +5,15 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench bench-peers clean
 
 help:
 	@echo "make setup   build .venv with the exact versions of constraints.txt"
 	@echo "make demo    fetch a small model, run the quickstart study, write its report"
 	@echo "make test    run the tests (offline, on the CPU); PYTEST_ARGS=\"-k name\" picks some"
 	@echo "make check   lint, formatting, types, and which module may import which"
-	@echo "make bench   measure what we claim about speed"
+	@echo "make bench   measure what we claim about speed (an hour); BENCH_ARGS=\"--only heads\""
+	@echo "make bench-peers   install the libraries that make bench compares us with"
 	@echo "make clean   remove all that the other targets built"
 
 setup: .venv/.stamp
@@ -41,7 +42,15 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 
 bench: setup
-	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# The libraries that benchmark 6 compares with; they need another transformers than ours.
+bench-peers: runs/peers/.stamp
+
+runs/peers/.stamp: benchmarks/peers/requirements.txt
+	@$(PYTHON) -m venv runs/peers/.venv
+	@runs/peers/.venv/bin/python -m pip install -qq --disable-pip-version-check -r $<
+	@touch $@
 
 clean:
 	rm -rf .venv build dist runs/quickstart

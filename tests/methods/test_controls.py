@@ -268,8 +268,10 @@ def test_controls_say_what_they_control_and_with_which_seed(planted, data, kind)
     }  # fmt: skip
 
 
-def test_exactly_random_and_shuffled_are_controls():
+def test_exactly_these_are_controls():
     assert {name for name, kind in METHODS.items() if kind.is_control} == {
+        "orthogonal",
+        "other-task",
         "random",
         "shuffled",
     }

@@ -24,6 +24,9 @@ from seatrial.model.tree import Grove
 NAME = "seatrial"
 """Name of the attention implementation that families are asked to use for one call."""
 
+SHORT = 4
+"""A prefix up to this many times as long as what follows is copied for every steering."""
+
 Rule = Callable[[int, int, Tensor, Tensor], Tensor]
 """A family's mask function: (batch, head, position of the query, of the key) -> sees."""
 
@@ -170,7 +173,8 @@ class Packing:
         q, k, v = (self._apart(x[0]) for x in (query, key, value))
         groups = q.shape[0] // k.shape[0]
         q = q.unflatten(0, (k.shape[0], groups))  # kv head, group, steering, request, node
-        if self.prefix is None and softcap is None and sinks is None:
+        if softcap is None and sinks is None and self._is_short(q.shape[4]):
+            k, v, own = self._with_prefix(k, v, own, before)
             out = _plain(q, k, v, own, scaling)
         else:
             out = self._joint(q, k, v, own, before, scaling, softcap, sinks)
@@ -180,6 +184,27 @@ class Packing:
         if not self.is_even:
             out = out.index_select(1, self.unpad.to(out.device))
         return out.reshape(1, -1, heads, out.shape[-1])
+
+    def _is_short(self, nodes: int) -> bool:
+        """Whether the prefix is so short that copying it is cheaper than keeping apart."""
+        return self.prefix is None or int(self.prefix.lengths.max()) <= SHORT * (nodes - 1)
+
+    def _with_prefix(
+        self, k: Tensor, v: Tensor, own: Tensor, before: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys, values and mask of the own nodes, after those of the prefix if any."""
+        if self.prefix is None:
+            return k, v, own
+        stores = self.prefix.keys[self.block], self.prefix.values[self.block]
+        k, v = (
+            torch.cat(
+                [store.transpose(0, 1)[:, None].expand(-1, x.shape[1], -1, -1, -1), x], 3
+            )
+            for store, x in zip(stores, (k, v), strict=True)
+        )
+        if before is None:
+            before = own.new_ones(*own.shape[:2], k.shape[3] - own.shape[2])
+        return k, v, torch.cat([before, own], 2)
 
     def _apart(
         self, x: Float[Tensor, "head token width"]
@@ -234,19 +259,21 @@ class Packing:
         return out.permute(1, 3, 2, 0, 4, 5)
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, own: Tensor, scaling: float) -> Tensor:
-    """Trees without anything before them: ordinary attention with the trees as masks."""
-    kv, groups, steerings, requests, _, _ = q.shape
-    q = q.permute(2, 3, 0, 1, 4, 5).flatten(0, 1).flatten(1, 2)
-    k, v = (
-        x.permute(1, 2, 0, 3, 4)[:, :, :, None]
-        .expand(-1, -1, -1, groups, -1, -1)
-        .reshape(steerings * requests, kv * groups, *x.shape[-2:])
-        for x in (k, v)
-    )
-    mask = own.repeat(steerings, 1, 1)[:, None]
+def _plain(
+    q: Float[Tensor, "kv group steering request node width"],
+    k: Float[Tensor, "kv steering request key width"],
+    v: Float[Tensor, "kv steering request key value_width"],
+    sees: Bool[Tensor, "request node key"],
+    scaling: float,
+) -> Float[Tensor, "kv group steering request node value_width"]:
+    """Ordinary attention in batches of steerings and requests."""
+    _, groups, steerings, requests, nodes, _ = q.shape
+    # The heads that share keys stand one after the other as queries of one head.
+    q = q.permute(2, 3, 0, 1, 4, 5).flatten(0, 1).flatten(2, 3)
+    k, v = (x.permute(1, 2, 0, 3, 4).flatten(0, 1) for x in (k, v))
+    mask = sees.repeat(steerings, groups, 1)[:, None]
     out = nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=scaling)
-    out = out.unflatten(0, (steerings, requests)).unflatten(2, (kv, groups))
+    out = out.unflatten(0, (steerings, requests)).unflatten(3, (groups, nodes))
     return out.permute(2, 3, 0, 1, 4, 5)
 
 

@@ -82,39 +82,60 @@ class Unembedding:
     def _score(
         self, h: Tensor, rows: Tensor, tokens: Tensor, base: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        steerings, n, _ = h.shape
+        """One walk through the vocabulary; three where exponentials would overflow."""
+        shift = torch.zeros(h.shape[:2], device=self.weight.device)
+        picked, total, moved, base_lse = self._walk(h, rows, tokens, base, None)
+        # Logits are seldom so large that their exponentials leave float32; only then must
+        # the largest one be known beforehand.
+        if not bool(((total > 1e-30) & (total < 1e36)).all()):
+            for first, last in self._tiles(h):
+                shift = torch.maximum(shift, self(h, first, last).amax(-1))
+            picked, total, moved, base_lse = self._walk(h, rows, tokens, base, shift)
+        lse = shift + total.log()
+        # Rounding can leave a certain token a few ulps above probability 1.
+        scores = (picked - lse.cpu()[:, rows]).clamp_(max=0.0)
+        if base is None:
+            return scores, None
+        return scores, (moved / total - lse + base_lse).cpu().clamp_(min=0.0)
+
+    def _tiles(self, h: Tensor) -> list[tuple[int, int]]:
+        rows = h.shape[0] * h.shape[1]
+        is_cpu = self.weight.device.type == "cpu"
+        tile = max(64, TILE // rows) if is_cpu else 2**14
+        return [(first, first + tile) for first in range(0, self.vocabulary, tile)]
+
+    def _walk(
+        self,
+        h: Tensor,
+        rows: Tensor,
+        tokens: Tensor,
+        base: Tensor | None,
+        shift: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits of the targets; sums of all exponentials, and of them times the change."""
         device = self.weight.device
-        top = torch.full((steerings, n), -torch.inf, device=device)
-        total = torch.zeros(steerings, n, device=device)
-        moved = torch.zeros(steerings, n, device=device)
-        base_lse = torch.full((n,), -torch.inf, device=device)
-        picked = torch.zeros(steerings, len(tokens))
-        tile = max(64, TILE // (steerings * n)) if device.type == "cpu" else 2**14
-        for first in range(0, self.vocabulary, tile):
-            logits = self(h, first, first + tile)
-            inside = ((tokens >= first) & (tokens < first + tile)).nonzero()[:, 0]
+        picked = torch.zeros(len(h), len(tokens))
+        total = torch.zeros(h.shape[:2], device=device)
+        moved = torch.zeros(h.shape[:2], device=device)
+        base_lse = torch.full(h.shape[1:2], -torch.inf, device=device)
+        for first, last in self._tiles(h):
+            logits = self(h, first, last)
+            inside = ((tokens >= first) & (tokens < last)).nonzero()[:, 0]
             if len(inside):
                 where = rows[inside].to(device), (tokens[inside] - first).to(device)
                 picked[:, inside] = logits[:, where[0], where[1]].cpu()
             difference = None
             if base is not None:
-                other = self(base, first, first + tile)
+                other = self(base, first, last)
                 base_lse = torch.logaddexp(base_lse, other.logsumexp(-1))
                 difference = logits - other
-            highest = torch.maximum(top, logits.amax(-1))
-            shrink = (top - highest).exp_()
-            weights = logits.sub_(highest[..., None]).exp_()
-            total = total * shrink + weights.sum(-1)
+            if shift is not None:
+                logits.sub_(shift[..., None])
+            weights = logits.exp_()
+            total += weights.sum(-1)
             if difference is not None:
-                moved = moved * shrink + difference.mul_(weights).sum(-1)
-            top = highest
-        lse = (top + total.log()).cpu()
-        # Rounding can leave a certain token a few ulps above probability 1.
-        scores = (picked - lse[:, rows]).clamp_(max=0.0)
-        if base is None:
-            return scores, None
-        kl = (moved / total).cpu() - lse + base_lse.cpu()
-        return scores, kl.clamp_(min=0.0)
+                moved += difference.mul_(weights).sum(-1)
+        return picked, total, moved, base_lse
 
 
 def find_unembedding(

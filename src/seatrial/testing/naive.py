@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from seatrial.intervention import Steering, scope_span
+from seatrial.model.blocks import first_tensor
 from seatrial.model.hooks import hook_site
 from seatrial.model.model import Model
+from seatrial.readouts import Depths
 from seatrial.types import Request, Site
 
 
@@ -16,10 +20,47 @@ from seatrial.types import Request, Site
 def naive_logits(
     model: Model, ids: Sequence[int], n_prompt: int, steering: Steering
 ) -> Tensor:
-    """Logits of one unpadded sequence, without any cache: ``token x vocabulary``."""
+    """Logits of one unpadded sequence, without any cache: ``token x vocabulary``.
+
+    A readout changes distributions rather than logits, so ``naive_log_dist`` has it.
+    """
+    return _logits(model, ids, n_prompt, steering, ExitStack())
+
+
+@torch.inference_mode()
+def naive_log_dist(
+    model: Model, ids: Sequence[int], n_prompt: int, steering: Steering
+) -> Float[Tensor, "token vocabulary"]:
+    """Log-probabilities of the token after each one of an unpadded sequence.
+
+    What a readout sees of an early block is what the network itself, with its own final
+    norm and unembedding, makes of that block's output: one more whole forward for each.
+    """
+    final = naive_logits(model, ids, n_prompt, steering).float().log_softmax(-1)
+    readout = steering.intervention.readout
+    if readout is None or steering.dose == 0:
+        return final
+    early = {}
+    for layer in readout.layers:
+        states = _block_output(model, ids, n_prompt, steering, layer)
+        with ExitStack() as stack:
+            _put_in_front_of_norm_or_unembedding(model, states, readout.norm, stack)
+            logits = _logits(model, ids, n_prompt, steering, stack)
+        early[layer] = logits.float().log_softmax(-1)
+    return readout(Depths(final, early), steering.dose)
+
+
+def _logits(
+    model: Model,
+    ids: Sequence[int],
+    n_prompt: int,
+    steering: Steering,
+    stack: ExitStack,
+) -> Tensor:
+    """Logits of one forward call with the edits hooked in, beside what the stack holds."""
     intervention, dose = steering
     start, stop = scope_span(intervention.tokens, n_prompt, len(ids))
-    with ExitStack() as stack:
+    with stack:
         for site in intervention.edits:
 
             def transform(h: Tensor, site: Site = site) -> Tensor:
@@ -30,6 +71,46 @@ def naive_logits(
             hook_site(model.anatomy, site, transform, stack)
         tokens = torch.tensor([list(ids)], device=model.engine.device)
         return model.engine.network(input_ids=tokens, use_cache=False).logits[0]
+
+
+def _block_output(
+    model: Model, ids: Sequence[int], n_prompt: int, steering: Steering, layer: int
+) -> Float[Tensor, "1 token d_model"]:
+    """What enters the next block, edits included; of block -1, the embeddings."""
+    found: list[Tensor] = []
+
+    def look(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        h = first_tensor([*args, *kwargs.values()])
+        assert h is not None
+        found.append(h.clone())
+
+    with ExitStack() as stack:
+        following = [block.module for block in model.anatomy.blocks][layer + 1 :]
+        module = (*following, model.anatomy.final_norm)[0]
+        assert module is not None
+        handle = module.register_forward_pre_hook(look, with_kwargs=True)
+        stack.callback(handle.remove)
+        _logits(model, ids, n_prompt, steering, stack)
+    return found[0]
+
+
+def _put_in_front_of_norm_or_unembedding(
+    model: Model, states: Tensor, norm: str, stack: ExitStack
+) -> None:
+    """Let the network end as if its blocks had returned these states."""
+    module = model.anatomy.final_norm
+    assert module is not None
+
+    def before(_: nn.Module, args: tuple) -> tuple[Any, ...]:
+        return (states, *args[1:])
+
+    def after(_: nn.Module, __: tuple, ___: Tensor) -> Tensor:
+        return states
+
+    if norm == "final":
+        stack.callback(module.register_forward_pre_hook(before).remove)
+    else:
+        stack.callback(module.register_forward_hook(after).remove)
 
 
 def naive_log_probs(
@@ -45,8 +126,7 @@ def naive_log_probs(
                 prompt = steering.intervention.prompt(prompt, steering.dose)
             scores = []
             for text in model.encoder.encode(prompt, request.answers):
-                logits = naive_logits(model, text.ids, text.n_prompt, steering)
-                log_dist = logits.float().log_softmax(-1)
+                log_dist = naive_log_dist(model, text.ids, text.n_prompt, steering)
                 scored = range(text.n_prompt, len(text.ids))
                 scores.append(torch.stack([log_dist[t - 1, text.ids[t]] for t in scored]))
             line.append(scores)
@@ -60,5 +140,5 @@ def naive_greedy(
     """Greedy continuation by running the whole sequence again for every token."""
     whole = list(ids)
     for _ in range(max_tokens):
-        whole.append(int(naive_logits(model, whole, len(ids), steering)[-1].argmax()))
+        whole.append(int(naive_log_dist(model, whole, len(ids), steering)[-1].argmax()))
     return whole[len(ids) :]

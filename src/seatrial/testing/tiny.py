@@ -97,9 +97,83 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "embedding_multiplier": 3.0,
         },
     ),
+    # Keys and values come out of 16 shared numbers; values are narrower than keys.
+    "deepseek_v3": (
+        "deepseek_v3",
+        {
+            **_COMMON,
+            "num_key_value_heads": 4,
+            "q_lora_rank": 12,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 4,
+            "v_head_dim": 10,
+            "first_k_dense_replace": 1,
+            "moe_intermediate_size": 24,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_group": 2,
+            "topk_group": 1,
+        },
+    ),
+    # Every head has a sink that takes a share of the attention and gives nothing.
+    "gpt_oss": (
+        "gpt_oss",
+        {
+            **_WIDE,
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+    ),
+    # Tokens see their own chunk only, and the third block has no rotary positions.
+    "llama4": (
+        "llama4_text",
+        {
+            **_WIDE,
+            "attention_chunk_size": 6,
+            "layer_types": ["chunked_attention", "chunked_attention", "full_attention"],
+            "no_rope_layers": [1, 1, 0],
+            "attn_temperature_tuning": False,
+            "intermediate_size_mlp": 48,
+            "interleave_moe_layer_step": 2,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 1,
+        },
+    ),
     "lfm2": (
         "lfm2",
         {**_GROUPED, "layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 3},
+    ),
+    "qwen3_next": (
+        "qwen3_next",
+        {
+            **_WIDE,
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 16,
+        },
+    ),
+    # A state space and attention side by side in every block, which are not told apart.
+    "falcon_h1": (
+        "falcon_h1",
+        {
+            **_GROUPED,
+            "mamba_d_ssm": 32,
+            "mamba_n_heads": 4,
+            "mamba_d_head": 8,
+            "mamba_n_groups": 1,
+            "mamba_d_state": 8,
+            "mamba_chunk_size": 4,
+        },
     ),
 }
 """Family -> (model type of transformers, configuration)."""

@@ -1,0 +1,129 @@
+"""The orthogonal control: same size and place, and nothing of the direction."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from seatrial.edits import Add, Project
+from seatrial.errors import BadOption
+from seatrial.intervention import Intervention
+from seatrial.methods import ACE, CAA, Ablate, Method, Orthogonal, Prompt, RepE
+from seatrial.testing import CHECKS
+from seatrial.types import Site
+
+REFERENCE = CAA(layer=1, read="completion")
+
+
+def vector_of(fitted):
+    [edit] = fitted.edits.values()
+    return edit.vector
+
+
+def cosine(a, b):
+    return float(torch.cosine_similarity(a.double(), b.double(), dim=0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_orthogonal_to_its_reference_and_as_long(planted, planted_data, seed):
+    model, direction = planted
+    goal = vector_of(REFERENCE.fit(model, planted_data, seed=seed))
+
+    vector = vector_of(Orthogonal(REFERENCE).fit(model, planted_data, seed=seed))
+
+    assert abs(cosine(vector, goal)) < 1e-6
+    assert abs(cosine(vector, direction)) < 0.05
+    torch.testing.assert_close(vector.norm(), goal.norm(), rtol=1e-6, atol=0)
+
+
+def test_seeds_give_different_directions_and_one_seed_one(planted, planted_data):
+    model, _ = planted
+
+    drawn = [
+        vector_of(Orthogonal(REFERENCE).fit(model, planted_data, seed=seed))
+        for seed in (0, 1, 2, 0)
+    ]
+
+    assert torch.equal(drawn[0], drawn[3])
+    assert max(abs(cosine(drawn[a], drawn[b])) for a, b in ((0, 1), (0, 2), (1, 2))) < 0.5
+
+
+def test_it_draws_each_added_vector_on_its_own(planted, planted_data):
+    model, _ = planted
+    reference = RepE(layer=0, blocks=2, read="completion", tokens="generated")
+
+    fitted = Orthogonal(reference).fit(model, planted_data, seed=0)
+
+    goal = reference.fit(model, planted_data, seed=0)
+    one, other = (edit.vector for edit in fitted.edits.values())
+    assert (list(fitted.edits), fitted.tokens) == ([Site(0), Site(1)], "generated")
+    assert abs(cosine(one, other)) < 0.5
+    for site, edit in fitted.edits.items():
+        assert abs(cosine(edit.vector, goal.edits[site].vector)) < 1e-6
+
+
+def test_a_projection_is_replaced_by_one_on_the_same_rank_everywhere(planted, planted_data):
+    model, _ = planted
+    reference = Ablate(layer=1, read="completion")
+
+    fitted = Orthogonal(reference).fit(model, planted_data, seed=0)
+
+    goal = reference.fit(model, planted_data, seed=0)
+    [edit] = set(fitted.edits.values())
+    [removed] = set(goal.edits.values())
+    assert list(fitted.edits) == list(goal.edits)
+    assert float((edit.basis.mT @ removed.basis).abs().max()) < 1e-6
+
+
+@dataclass(frozen=True)
+class Handmade(Method):
+    """Makes the edit it is given."""
+
+    name: ClassVar[str] = "handmade"
+    summary: ClassVar[str] = "for tests"
+
+    edit: Add | Project
+
+    def fit(self, model, data, *, seed):
+        return Intervention({Site(0): self.edit})
+
+
+def test_a_subspace_of_any_rank_gets_an_orthogonal_one(planted, planted_data):
+    basis = torch.linalg.qr(torch.randn(64, 5, generator=torch.manual_seed(0))).Q
+
+    fitted = Orthogonal(Handmade(Project(basis))).fit(planted[0], planted_data, seed=3)
+
+    [edit] = fitted.edits.values()
+    assert edit.basis.shape == (64, 5)
+    assert float((edit.basis.mT @ basis).abs().max()) < 1e-6
+
+
+def test_a_subspace_that_leaves_no_room_is_refused(planted, planted_data):
+    half_and_more = Project(torch.eye(64)[:, :33])
+
+    with pytest.raises(BadOption, match="no subspace of rank 33 orthogonal to one"):
+        Orthogonal(Handmade(half_and_more)).fit(planted[0], planted_data, seed=0)
+
+
+def test_it_refuses_a_reference_that_neither_adds_nor_removes(planted, planted_data):
+    with pytest.raises(BadOption, match=r"'ace' makes a Affine edit\. Use 'shuffled'"):
+        Orthogonal(ACE(layer=1)).fit(planted[0], planted_data, seed=0)
+
+
+def test_it_refuses_a_reference_without_edits(planted, planted_data):
+    with pytest.raises(BadOption, match="'prompt' edits no activation"):
+        Orthogonal(Prompt()).fit(planted[0], planted_data, seed=0)
+
+
+def test_it_says_what_it_controls_and_with_which_seed(planted, planted_data):
+    origin = Orthogonal(REFERENCE).fit(planted[0], planted_data, seed=11).origin
+
+    assert (origin.method, origin.seed) == ("orthogonal", 11)
+    assert origin.options["reference"]["name"] == "caa"
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("reference", [CAA(layer=1), Ablate(layer=1)])
+def test_it_keeps_every_promise_with_wide_heads(tiny, example, reference, check):
+    CHECKS[check](Orthogonal(reference), tiny("gemma3"), example)

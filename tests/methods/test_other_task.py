@@ -1,0 +1,234 @@
+"""The other-task control: the same method on another concept's texts, equally long."""
+
+import json
+from itertools import pairwise
+
+import pytest
+import torch
+
+from seatrial.data import CONCEPTS, load_concept
+from seatrial.edits import Add
+from seatrial.errors import BadData, BadOption, UnknownName
+from seatrial.intervention import Intervention, Steering
+from seatrial.methods import CAA, ICV, OtherTask, Prompt
+from seatrial.methods.other_task import rescaled
+from seatrial.tasks import TARGETS, fit_data
+from seatrial.testing import CHECKS, planted_concept
+from seatrial.types import FitData, Pair, Request, Site, Text
+
+REFERENCE = CAA(layer=1, read="completion")
+READS = "only the given pairs are read"
+"""The one promise that this control breaks by its nature; it has a test of its own."""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A concept about the weather, short enough for tiny models."""
+    path = tmp_path_factory.mktemp("other") / "weather.jsonl"
+    lines = [{"concept": {"encourage": "Be warm.", "discourage": "Be cold."}}]
+    for k in range(8):
+        words = {"prompt": f"Day {k}", "matching_text": f"was dry {k}", "other_text": "wet"}
+        asked = {"statement": f"I like day {k}.", "matching": "yes" if k % 2 else "no"}
+        lines.append({"id": f"w{k}", "group": f"g{k}", **words, **asked})
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", "utf-8")
+    return str(path)
+
+
+def vector_of(fitted):
+    [edit] = fitted.edits.values()
+    return edit.vector
+
+
+def cosine(a, b):
+    return float(torch.cosine_similarity(a, b, dim=0))
+
+
+def data_of(name, task="open"):
+    concept = load_concept(name)
+    return fit_data(concept, TARGETS[task]({"fit": concept.items}))
+
+
+@pytest.mark.parametrize("check", [name for name in CHECKS if name != READS])
+def test_it_keeps_every_promise_but_one(tiny, example, elsewhere, check):
+    CHECKS[check](OtherTask(CAA(layer=1), other=elsewhere), tiny("llama"), example)
+
+
+def test_it_reads_the_given_pairs_and_those_of_the_other_concept_only(
+    tiny, example, elsewhere, monkeypatch
+):
+    model, read = tiny("llama", seed=7), []
+    encode = model.encoder.encode
+
+    def watched(prompt, answers):
+        read.extend(Text(prompt, answer) for answer in answers)
+        return encode(prompt, answers)
+
+    monkeypatch.setattr(model.encoder, "encode", watched)
+    OtherTask(CAA(layer=1), other=elsewhere).fit(model, example, seed=0)
+
+    pairs = (*example.pairs, *data_of(elsewhere).pairs)
+    assert set(read) <= {text for pair in pairs for text in (pair.positive, pair.negative)}
+    assert set(read) & {pair.positive for pair in data_of(elsewhere).pairs}
+
+
+def test_its_vector_is_that_of_the_other_concept_at_the_norm_of_the_method(
+    tiny, example, elsewhere
+):
+    model = tiny("llama")
+    control = OtherTask(REFERENCE, other=elsewhere)
+
+    vector = vector_of(control.fit(model, example, seed=0))
+
+    other = control.other_data(example, seed=0)
+    alone = vector_of(REFERENCE.fit(model, other, seed=0))
+    goal = vector_of(REFERENCE.fit(model, example, seed=0))
+    assert cosine(vector, alone) == pytest.approx(1.0, abs=1e-6)
+    torch.testing.assert_close(vector.norm(), goal.norm(), rtol=1e-6, atol=0)
+    assert float(alone.norm()) != pytest.approx(float(goal.norm()), rel=1e-2)
+
+
+def test_unscaled_it_is_the_method_on_the_other_data(tiny, example, elsewhere):
+    model, control = tiny("llama"), OtherTask(REFERENCE, other=elsewhere, rescale=False)
+
+    fitted = control.fit(model, example, seed=0)
+
+    alone = REFERENCE.fit(model, control.other_data(example, seed=0), seed=0)
+    assert torch.equal(vector_of(fitted), vector_of(alone))
+
+
+def test_it_has_as_many_items_as_there_are_pairs(example, elsewhere):
+    control = OtherTask(REFERENCE, other=elsewhere)
+
+    draws = [control.other_data(example, seed=seed) for seed in range(8)]
+
+    assert {len(data.pairs) for data in draws} == {len(example.pairs)} == {4}
+    assert len({data.pairs for data in draws}) > 1
+    assert control.other_data(example, seed=3) == draws[3]
+
+
+@pytest.mark.parametrize("task", ["open", "propensity"])
+def test_its_pairs_are_those_of_the_task_asked_for(example, elsewhere, task):
+    found = OtherTask(REFERENCE, other=elsewhere, fit_on=task).other_data(example, seed=0)
+
+    assert set(found.pairs) < set(data_of(elsewhere, task).pairs)
+
+
+@pytest.mark.parametrize(
+    ("concept", "after"), [*pairwise((*CONCEPTS, CONCEPTS[0])), ("own", CONCEPTS[0])]
+)
+def test_by_default_the_other_concept_is_the_next_one(concept, after):
+    pairs = (Pair("p", "g", Text("a", " b"), Text("a", " c")),) * 4
+
+    found = OtherTask(REFERENCE).other_data(FitData(concept, pairs), seed=0)
+
+    assert found.concept == after
+
+
+def test_any_two_built_in_concepts_can_control_each_other():
+    for concept in CONCEPTS:
+        data = data_of(concept)
+        for other in set(CONCEPTS) - {concept}:
+            assert OtherTask(REFERENCE, other=other).other_data(data, seed=0).pairs
+
+
+def test_it_remembers_which_concept_was_taken(tiny, example, elsewhere):
+    origin = (
+        OtherTask(REFERENCE, other=elsewhere).fit(tiny("llama"), example, seed=9).origin
+    )
+
+    assert (origin.method, origin.data, origin.seed) == ("other-task", "made by hand", 9)
+    assert origin.options["other"] == "weather"
+    assert len(origin.options["other_data"]) == 12
+    assert origin.options["reference"]["name"] == "caa"
+    assert origin.options["fit_on"] == "open"
+
+
+def test_it_edits_where_the_method_edits(tiny, example, elsewhere):
+    reference = CAA(layer=0, tokens="generated")
+
+    fitted = OtherTask(reference, other=elsewhere).fit(tiny("llama"), example, seed=0)
+
+    assert (list(fitted.edits), fitted.tokens) == ([Site(0)], "generated")
+
+
+def test_it_controls_methods_that_do_not_add(tiny, example, elsewhere):
+    model, control = tiny("llama"), OtherTask(ICV(), other=elsewhere)
+
+    fitted = control.fit(model, example, seed=0)
+
+    alone = ICV().fit(model, control.other_data(example, seed=0), seed=0)
+    for site, edit in alone.edits.items():
+        assert torch.equal(fitted.edits[site].vector, edit.vector)
+
+
+def test_a_method_that_chooses_other_sites_keeps_its_total_length():
+    """As ITI does with its heads: site by site there would be nothing to compare with."""
+    found = Intervention({Site(0): Add(torch.ones(4)), Site(2): Add(torch.ones(4))})
+    goal = Intervention({Site(1): Add(torch.full((4,), 5.0))})
+
+    edits = rescaled(found, goal, "weather")
+
+    assert [edit.vector.norm() for edit in edits.values()] == pytest.approx([50**0.5] * 2)
+    assert list(edits) == [Site(0), Site(2)]
+
+
+def test_it_controls_a_prompt_by_the_other_instruction(tiny, example, elsewhere):
+    fitted = OtherTask(Prompt(), other=elsewhere).fit(tiny("llama"), example, seed=0)
+
+    assert (fitted.prompt.encourage, fitted.prompt.discourage) == ("Be warm.", "Be cold.")
+
+
+def test_it_does_not_move_the_planted_behaviour(planted, planted_data, tmp_path):
+    """The words of the other concept are noise to the model."""
+    model, truth = planted
+    path = tmp_path / "noise.jsonl"
+    lines = []
+    for k in range(8):
+        words = {"prompt": "kab lod", "matching_text": "mig nuk", "other_text": "rop sat"}
+        asked = {"statement": f"I like day {k}.", "matching": "yes" if k % 2 else "no"}
+        lines.append({"id": f"w{k}", "group": f"g{k}", **words, **asked})
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", "utf-8")
+
+    fitted = OtherTask(REFERENCE, other=str(path)).fit(model, planted_data, seed=0)
+
+    honest = REFERENCE.fit(model, planted_data, seed=0)
+    asked = [Request("r", "r", "kab lod mig", (" bright lovely", " dull ugly"))]
+    answers = model.log_probs(
+        asked, [Steering(Intervention(), 0), Steering(honest), Steering(fitted)]
+    )
+    plain, moved, other = (a.sums[0] - a.sums[1] for [a] in answers)
+    assert abs(cosine(vector_of(fitted), truth)) < 0.05
+    assert abs(other - plain) < 0.2 * (moved - plain)
+
+
+def test_the_same_concept_is_no_other_one(planted_data, tmp_path):
+    path = planted_concept(tmp_path / "concept.jsonl")
+
+    with pytest.raises(BadOption, match="needs another concept than 'concept', on which"):
+        OtherTask(REFERENCE, other=str(path)).other_data(planted_data, seed=0)
+
+
+def test_the_same_texts_under_another_name_are_refused(planted_data, tmp_path):
+    path = planted_concept(tmp_path / "copy.jsonl")
+
+    with pytest.raises(BadData, match="'copy' and 'concept' share the text"):
+        OtherTask(REFERENCE, other=str(path)).other_data(planted_data, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"other": "sea"}, "unknown concept 'sea'"),
+        ({"fit_on": "x"}, "unknown target task 'x'"),
+    ],
+)
+def test_what_does_not_exist_is_refused(example, options, message):
+    with pytest.raises(UnknownName, match=message):
+        OtherTask(REFERENCE, **options).other_data(example, seed=0)
+
+
+def test_a_vector_of_zeros_cannot_be_rescaled(tiny, example, elsewhere):
+    reference = CAA(layer=1, read="last_prompt")
+
+    with pytest.raises(BadData, match=r"'weather' gives a zero vector at site 1\.resid"):
+        OtherTask(reference, other=elsewhere).fit(tiny("llama"), example, seed=0)

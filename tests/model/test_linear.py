@@ -1,0 +1,195 @@
+"""The faster product gives the same numbers, and a network keeps its own layers."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from seatrial.model import linear as quick
+from seatrial.model.linear import linear, quick_linears
+from seatrial.types import Request
+
+REQUEST = Request("a", "a", "The answer is", (" yes", " no, and"))
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_near(found, expected):
+    """Equal to 1e-5 of the largest number."""
+    size = float(expected.abs().max()) if expected.numel() else 1.0
+    torch.testing.assert_close(found, expected, atol=1e-5 * max(size, 1e-30), rtol=0)
+
+
+@given(
+    batch=st.lists(st.integers(0, 4), max_size=3),
+    wide=st.integers(1, 40),
+    out=st.integers(1, 40),
+    has_bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_the_product_is_that_of_torch(batch, wide, out, has_bias, seed):
+    x, weight = normal(seed, *batch, wide), normal(seed + 1, out, wide)
+    bias = normal(seed + 2, out) if has_bias else None
+
+    found = linear(x, weight, bias)
+
+    assert_near(found, nn.functional.linear(x, weight, bias))
+    assert found.shape == (*batch, out)
+
+
+def test_the_product_of_large_matrices_is_that_of_torch():
+    x, weight = normal(0, 257, 576), normal(1, 1536, 576)
+
+    assert_near(linear(x, weight), nn.functional.linear(x, weight))
+
+
+@pytest.mark.parametrize(
+    ("x", "weight"),
+    [
+        (normal(0, 9, 12).T, normal(1, 7, 9)),
+        (normal(0, 4, 3, 9)[:, ::2], normal(1, 7, 9)),
+        (normal(0, 4, 9), normal(1, 9, 7).T),
+        (normal(0, 4, 9), normal(1, 20, 9)[5:12]),
+        (normal(0, 1, 9).expand(4, 9), normal(1, 7, 18)[:, ::2]),
+    ],
+    ids=["turned", "rows left out", "weight turned", "weight cut", "spread, strided"],
+)
+def test_numbers_may_lie_in_memory_in_any_order(x, weight):
+    before = x.clone(), weight.clone()
+
+    assert_near(linear(x, weight), nn.functional.linear(x, weight))
+    assert torch.equal(x, before[0]) and torch.equal(weight, before[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_precisions_are_left_to_torch(dtype):
+    x, weight = normal(0, 5, 9).to(dtype), normal(1, 7, 9).to(dtype)
+
+    assert torch.equal(linear(x, weight), nn.functional.linear(x, weight))
+
+
+class Doubled(nn.Linear):
+    """A linear layer that does something else."""
+
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+def layers():
+    """One layer of each kind: plain, subclass, its own forward, half precision."""
+    torch.manual_seed(0)
+    own = nn.Linear(4, 4)
+    own.forward = lambda input: input + 1
+    return nn.ModuleList(
+        [
+            nn.Linear(4, 4),
+            Doubled(4, 4),
+            own,
+            nn.Linear(4, 4).bfloat16(),
+            nn.Conv1d(4, 4, 1),
+        ]
+    )
+
+
+def changed(network):
+    return [k for k, layer in enumerate(network) if "forward" in vars(layer)]
+
+
+def test_only_plain_float32_layers_are_changed_and_only_while_inside():
+    network = layers()
+    own = network[2].forward
+    x = normal(3, 2, 4)
+    expected = [network[k](x) for k in range(3)]
+
+    with torch.inference_mode(), quick_linears(network):
+        inside = changed(network)
+        found = [network[k](x) for k in range(3)]
+
+    assert inside == ([0, 2] if quick._works() else [2])
+    assert changed(network) == [2]
+    assert network[2].forward is own
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_layers_are_left_as_they_were_when_something_breaks():
+    network = layers()
+    before = [dict(vars(layer)) for layer in network]
+
+    with pytest.raises(ZeroDivisionError), quick_linears(network):
+        raise ZeroDivisionError
+
+    assert [dict(vars(layer)) for layer in network] == before
+
+
+def test_one_inside_another_changes_nothing_more():
+    network = layers()
+
+    with quick_linears(network):
+        inside = changed(network)
+        with quick_linears(network):
+            assert changed(network) == inside
+        assert changed(network) == inside
+
+    assert changed(network) == [2]
+
+
+def test_hooks_of_a_layer_still_run():
+    layer = nn.Linear(4, 4)
+    seen = []
+    layer.register_forward_hook(lambda *call: seen.append(call[2]))
+
+    with torch.inference_mode(), quick_linears(layer):
+        output = layer(normal(0, 2, 4))
+
+    assert seen[0] is output
+
+
+def test_new_weights_are_used_at_once():
+    layer = nn.Linear(4, 4)
+    x = normal(0, 2, 4)
+
+    with torch.inference_mode(), quick_linears(layer):
+        layer(x)
+        layer.weight = nn.Parameter(2 * layer.weight.detach())
+        layer.bias = None
+        doubled = layer(x)
+
+    assert_near(doubled, x @ layer.weight.detach().T)
+
+
+@pytest.mark.parametrize("broken", ["raises", "computes something else"])
+def test_a_build_without_the_operation_is_left_to_torch(monkeypatch, broken):
+    def operation(x, weight, *_):
+        if broken == "raises":
+            raise NotImplementedError
+        return x @ weight.T
+
+    monkeypatch.setattr(quick, "_checked", [])
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", operation)
+    network = layers()
+    x, weight = normal(0, 5, 9), normal(1, 7, 9)
+
+    with quick_linears(network):
+        assert changed(network) == [2]
+    assert torch.equal(linear(x, weight), nn.functional.linear(x, weight))
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral", "gpt2", "deepseek_v3"])
+def test_a_network_keeps_no_trace(tiny, push, family):
+    model = tiny(family)
+    network = model.engine.network
+    before = {name: set(vars(part)) for name, part in network.named_modules()}
+    weights = copy.deepcopy(network.state_dict())
+
+    model.log_probs([REQUEST], [push(model, 1)])
+    model.generate(["The answer"], [push(model, 1)], max_tokens=2)
+
+    assert {name: set(vars(part)) for name, part in network.named_modules()} == before
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, weights[name])
