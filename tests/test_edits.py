@@ -12,6 +12,7 @@ from seatrial.edits import (
     Add,
     Affine,
     Ascend,
+    Patch,
     Project,
     Replace,
     Rotate,
@@ -48,6 +49,8 @@ def example(kind, seed=0):
         return slerp(normal(seed, WIDTH))
     if kind == "ascend":
         return Ascend(*network(seed), torch.tensor([0.3, 0.2]))
+    if kind == "patch":
+        return Patch(normal(seed, WIDTH), torch.arange(WIDTH) % 2 == 0)
     return EDITS[kind](normal(seed, WIDTH))
 
 
@@ -471,6 +474,21 @@ def score(edit, h):
     """The network of an `Ascend`, in plain words for autograd."""
     hidden = torch.relu(edit.first.double() @ h + edit.first_bias)
     return edit.goal.double() @ torch.relu(edit.second.double() @ hidden + edit.second_bias)
+
+
+@given(seed=SEEDS, dose=DOSES)
+def test_a_patch_leaves_other_coordinates_their_bits(seed, dose):
+    where, value, h = (
+        torch.arange(WIDTH) % 3 == 0,
+        normal(seed, WIDTH),
+        normal(seed + 9, 7, WIDTH),
+    )
+
+    edited = Patch(value, where)(h, dose)
+
+    assert torch.equal(edited[:, ~where], h[:, ~where])
+    assert torch.equal(edited[:, where], Replace(value)(h, dose)[:, where])
+    assert torch.equal(Patch(value, where)(h, 1.0)[:, where], value[where].expand(7, -1))
 
 
 @given(seed=SEEDS)

@@ -10,7 +10,7 @@
     ├── ForeignIntervention (ValueError)  a steering that belongs to another model
     ├── BadFile (ValueError)              a corrupt or foreign file, or another version's
     ├── SteeringFault (RuntimeError)      an edit that did not happen, or cannot matter
-    ├── OutOfMemory (MemoryError)         a single sequence that does not fit
+    ├── OutOfMemory (RuntimeError)        a single sequence that does not fit
     ├── StoreFault (OSError)              a results folder that cannot be used or written
     └── Unreachable (ConnectionError)     something that must be fetched and cannot be
 
@@ -54,7 +54,7 @@ class SteeringFault(SeatrialError, RuntimeError):
     """An edit that was expected and did not happen, or cannot reach a score."""
 
 
-class OutOfMemory(SeatrialError, MemoryError):
+class OutOfMemory(SeatrialError, RuntimeError):
     """Not even one sequence under one steering fits into memory."""
 
 

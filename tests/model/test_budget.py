@@ -173,13 +173,13 @@ def test_everything_is_done_once_whatever_fails(rows, columns, limit, bad_luck, 
             raise MemoryError
         done.extend(cells)
 
-    Meter(64).attempt(work, range(rows), range(columns))
+    Meter(64).attempt(work, range(rows), range(columns), rows * columns)
 
     assert sorted(done) == [(r, c) for r in range(rows) for c in range(columns)]
 
 
 @EVERY_ERROR
-def test_the_limit_is_halved_when_memory_runs_out(error):
+def test_half_of_what_failed_is_the_limit_when_memory_runs_out(error):
     meter, sizes = Meter(64), []
 
     def work(rows, columns):
@@ -187,9 +187,9 @@ def test_the_limit_is_halved_when_memory_runs_out(error):
         if sizes[-1] > 8:
             raise ERRORS[error]()
 
-    meter.attempt(work, range(8), range(2))
+    meter.attempt(work, range(8), range(2), size=48)
 
-    assert (sizes, meter.tokens) == ([16, 8, 8], 32)
+    assert (sizes, meter.tokens) == ([16, 8, 8], 24)
 
 
 def test_the_limit_never_falls_below_one_token():
@@ -199,9 +199,23 @@ def test_the_limit_never_falls_below_one_token():
         if len(rows) > 1:
             raise MemoryError
 
-    meter.attempt(work, range(64), [0])
+    meter.attempt(work, range(64), [0], size=64)
 
     assert meter.tokens == 1
+
+
+def test_a_limit_that_is_lower_already_is_kept():
+    """Work that was planned before memory ran out must not count as another shortage."""
+    meter = Meter(64)
+
+    def work(rows, _):
+        if len(rows) > 10:
+            raise MemoryError
+
+    for _ in range(9):
+        meter.attempt(work, range(16), [0], size=64)
+
+    assert meter.tokens == 32
 
 
 @EVERY_ERROR
@@ -210,7 +224,7 @@ def test_a_single_sequence_that_does_not_fit_is_one_sentence(error):
         raise ERRORS[error]()
 
     with pytest.raises(OutOfMemory, match=SINGLE) as caught:
-        Meter(64).attempt(work, range(4), range(3))
+        Meter(64).attempt(work, range(4), range(3), 12)
 
     assert is_out_of_memory(caught.value.__cause__)
 
@@ -224,14 +238,16 @@ def test_other_errors_pass_unchanged(error):
         raise error
 
     with pytest.raises(type(error)) as caught:
-        meter.attempt(work, range(4), range(3))
+        meter.attempt(work, range(4), range(3), 12)
 
     assert caught.value is error
     assert (len(calls), meter.tokens) == (1, 64)
 
 
-@KINDS
-@EVERY_ERROR
+@pytest.mark.parametrize(
+    ("family", "error"),
+    [("llama", "cuda"), ("gemma3", "cpu"), ("bloom", "python"), ("lfm2", "cpu")],
+)
 def test_answers_are_the_same_when_memory_runs_out(push, family, error):
     model, tight = tiny_model(family), tiny_model(family)
     under = steerings(push, model)
@@ -248,7 +264,7 @@ def test_answers_are_the_same_when_memory_runs_out(push, family, error):
 
 
 @pytest.mark.parametrize("family", ["llama", "bloom"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_answers_are_the_same_at_whatever_moment_memory_runs_out(push, family, seed):
     model, tight = tiny_model(family), tiny_model(family)
     requests = ALIKE if seed % 2 else REQUESTS
@@ -258,7 +274,7 @@ def test_answers_are_the_same_at_whatever_moment_memory_runs_out(push, family, s
 
     answers = tight.log_probs(requests, under)
 
-    assert machine.failures > 3
+    assert machine.failures > 0
     torch.testing.assert_close(numbers(answers), numbers(expected), atol=1e-5, rtol=0)
 
 
@@ -284,9 +300,9 @@ def test_no_call_is_larger_than_what_was_found_to_fit(push):
     machine = Machine(model, limit=80)
     under = [push(model, layer, dose=d) for layer in (0, 1) for d in (-1.0, 1.0, 2.0)]
 
-    model.log_probs(REQUESTS * 4, under)
+    model.log_probs(REQUESTS, under)
     before = machine.failures
-    model.log_probs(REQUESTS * 4, under)
+    model.log_probs(REQUESTS, under)
 
     assert before > 0
     assert machine.failures == before
@@ -295,17 +311,17 @@ def test_no_call_is_larger_than_what_was_found_to_fit(push):
 
 def test_the_limit_settles_near_what_fits(push):
     """One shortage must not be taken for many: work planned before it is planned anew."""
-    model = tiny_model("llama", budget=Budget(tokens=128))
-    machine = Machine(model, limit=100)
+    model = tiny_model("llama", budget=Budget(tokens=64))
+    machine = Machine(model, limit=50)
     requests = [
         Request(str(k), str(k), request.prompt, request.answers)
-        for k, request in enumerate(REQUESTS * 20)
+        for k, request in enumerate(REQUESTS * 6)
     ]
 
     model.log_probs(requests, [push(model, 1), push(model, 1, tokens="last")])
 
     assert machine.failures > 0
-    assert model.engine.meter.tokens >= 32
+    assert model.engine.meter.tokens >= 16
 
 
 def test_the_limit_settles_near_what_fits_in_decoding(push):
@@ -372,7 +388,7 @@ def test_texts_are_the_same_when_memory_runs_out(push, family, temperature):
     prompts = [request.prompt for request in REQUESTS]
     options = {"max_tokens": 6, "temperature": temperature, "seed": 3}
     expected = model.generate(prompts, under, **options)
-    machine = Machine(tight, limit=120, bad_luck=0.02)
+    machine = Machine(tight, limit=45, bad_luck=0.02)
 
     texts = tight.generate(prompts, under, **options)
 
@@ -442,15 +458,15 @@ def test_a_study_that_ran_out_of_memory_ends_with_equal_numbers(tmp_path):
             "model": "planted-0",
             "concepts": [str(tmp_path / "planted.jsonl")],
             "methods": [{"name": "caa", "read": "completion"}],
-            "layers": [0, 1],
-            "targets": ["open", "propensity"],
+            "layers": [0],
+            "targets": ["open"],
             "doses": [-1, 0, 1],
             "controls": {"random": 3, "shuffled": 2},
-            "limits": {"select": 8, "prose": 3, "test": {"open": 12}},
+            "limits": {"select": 4, "prose": 2, "test": {"open": 6}},
         }
     )
     model, tight = planted_model()[0], planted_model()[0]
-    machine = Machine(tight, limit=150, bad_luck=0.1)
+    machine = Machine(tight, limit=30, bad_luck=0.1)
 
     run(study, Store(tmp_path / "calm"), model=model)
     run(study, Store(tmp_path / "storm"), model=tight)

@@ -38,11 +38,12 @@ def read(
 
     def work(picked: Sequence[int], _: Sequence[int]) -> None:
         grove = Grove(tuple(trees[k] for k in picked), (0,) * len(picked))
+        seen: list[tuple[Site, int, Tensor]] = []
 
         def keep(site: Site, h: Tensor) -> None:
             for offset, k in zip(grove.offsets, picked, strict=True):
                 first, last = spans[order[k]]
-                take(site, order[k], h[0, offset + first : offset + last])
+                seen.append((site, order[k], h[0, offset + first : offset + last].clone()))
 
         engine.forward.run(
             grove,
@@ -51,10 +52,13 @@ def read(
             keep=keep,
             last_block=max(site.layer for site in sites),
         )
+        # Only now: a call that runs out of memory half-way is made again.
+        for site, text, h in seen:
+            take(site, text, h)
 
     with quick_linears(engine.network):
         for picked in slices(lengths, engine.meter.tokens, packs=engine.forward.packs):
-            engine.meter.attempt(work, picked, [0])
+            engine.meter.attempt(work, picked, [0], sum(lengths[k] for k in picked))
 
 
 @final

@@ -51,10 +51,17 @@ class Meter:
         work: Callable[[Sequence[int], Sequence[int]], None],
         rows: Sequence[int],
         columns: Sequence[int],
+        size: int,
     ) -> None:
         """Do some work over ``rows x columns``; where memory runs out, do it in halves.
 
         Whatever finished before stays finished: only the part that failed is done again.
+
+        Args:
+            work: must be repeatable: a failed attempt leaves nothing that counts.
+            rows: what it goes over.
+            columns: what else it goes over.
+            size: tokens in all of it; what failed bounds what is tried from now on.
 
         Raises:
             OutOfMemory: if not even one row and column fit.
@@ -73,12 +80,13 @@ class Meter:
         # Outside of the handler, so that the failed attempt's tensors are free already.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.tokens = max(1, self.tokens // 2)
-        if len(rows) >= len(columns) or len(columns) == 1:
+        size = max(1, size // 2)
+        self.tokens = min(self.tokens, size)
+        if len(rows) >= len(columns):
             half = (len(rows) + 1) // 2
             parts = [(rows[:half], columns), (rows[half:], columns)]
         else:
             half = (len(columns) + 1) // 2
             parts = [(rows, columns[:half]), (rows, columns[half:])]
         for part in parts:
-            self.attempt(work, *part)
+            self.attempt(work, *part, size)

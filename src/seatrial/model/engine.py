@@ -322,7 +322,7 @@ class Engine:
                 if base is not None and variant is None:
                     base.fill(grove, h[0])
                 if same:
-                    deliver(grove, same, h, early, base)
+                    deliver(grove, same, h, early, base, is_unsteered=variant is None)
                 report.advance(len(grove.trees) / len(trees))
 
             def later(
@@ -409,6 +409,8 @@ class Engine:
         h: Float[Tensor, "steering row d_model"],
         early: Early,
         base: "_Base | None",
+        *,
+        is_unsteered: bool = False,
     ) -> None:
         """Read scores off final states and put them where they belong."""
         rows, tokens, slots = grove.targets
@@ -424,13 +426,16 @@ class Engine:
                 raise overflow(h.dtype)
             where = np.ix_(np.asarray([numbers[k] for k in places]), slots.numpy())
             table.log_probs[where] = scores.expand(len(places), -1).numpy()
-            if table.kl is not None and kl is not None:
-                table.kl[where] = kl[:, rows].expand(len(places), -1).numpy()
+            if table.kl is not None:
+                drift = torch.zeros(1, len(rows)) if kl is None else kl[:, rows]
+                table.kl[where] = drift.expand(len(places), -1).numpy()
 
         if plain:
             # Without steering all rows are one, and scored once.
             one = h if len(h) == 1 else states[plain]
-            put(plain, *self.unembedding.score(one, rows, tokens, reference))
+            # The unsteered model's distance from itself is 0, not its rounding.
+            other = None if is_unsteered else reference
+            put(plain, *self.unembedding.score(one, rows, tokens, other))
         for places, group in self._by_states(h, readouts):
             asked = [(readout, under[numbers[k]].dose) for k, readout in group]
             part = {layer: states_[places] for layer, states_ in early.items()}

@@ -102,6 +102,7 @@ def generate(
                 ),
                 range(len(batch)),
                 [0],
+                sum(len(row.prompt) + sampling.max_tokens for row in batch) // 8,
             )
     return [
         [

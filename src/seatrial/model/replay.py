@@ -147,7 +147,7 @@ class Unsteered:
         n = len(self.trees)
         sites = [Site(f - 1) for f in sorted(self._entering)]
         total = sum(len(tree.ids) for tree in self.trees)
-        stem, stem_states = self._read_stem(sites) if self.stem else (None, {})
+        stem, stem_states = self._read_stem(sites, meter) if self.stem else (None, {})
         everything = Grove(self.trees, (self.stem,) * n)
         kept = self._kept(everything)
         finals: list[tuple[Grove, Tensor, Tensor]] = []
@@ -186,21 +186,28 @@ class Unsteered:
 
         packs = self.forward.packs
         for picked in slices(everything.lengths, meter.tokens, packs=packs):
-            meter.attempt(work, picked, [0])
+            size = sum(everything.lengths[k] for k in picked)
+            meter.attempt(work, picked, [0], size)
         self._finals = finals
 
-    def _read_stem(self, sites: Sequence[Site]) -> tuple[Prefix, dict[int, Tensor]]:
+    def _read_stem(
+        self, sites: Sequence[Site], meter: Meter
+    ) -> tuple[Prefix, dict[int, Tensor]]:
         """What all trees begin with: its keys and values, and its states by block."""
         stem = Prefix(torch.tensor([self.stem]))
         states: dict[int, Tensor] = {}
         grove = Grove((Tree.of_text(self.trees[0].ids[: self.stem]),), (0,))
-        self.forward.run(
-            grove,
-            targets=torch.zeros(1, dtype=torch.long),
-            sites=sites,
-            keep=lambda site, h: states.update({site.layer: h[0]}),
-            keep_prefix=lambda block, k, v: stem.keep(block, k, v, grove, 0),
-        )
+
+        def work(*_: Sequence[int]) -> None:
+            self.forward.run(
+                grove,
+                targets=torch.zeros(1, dtype=torch.long),
+                sites=sites,
+                keep=lambda site, h: states.update({site.layer: h[0]}),
+                keep_prefix=lambda block, k, v: stem.keep(block, k, v, grove, 0),
+            )
+
+        meter.attempt(work, [0], [0], self.stem)
         return stem, states
 
     def replay(self, meter: Meter, deliver: Deliver) -> None:
@@ -225,7 +232,7 @@ class Unsteered:
             for picked in slices(grove.lengths, limit, packs=self.forward.packs):
                 width = sum(grove.lengths[k] for k in picked)
                 for chosen in self._stacks(members, width, meter):
-                    meter.attempt(work, picked, chosen)
+                    meter.attempt(work, picked, chosen, width * len(chosen))
 
     def _kept(self, grove: Grove) -> Tensor:
         """Which of all nodes are laid out in a grove."""
