@@ -230,7 +230,7 @@ def test_every_kind_of_edit_is_loaded_exactly_as_saved(kind, dtype, tmp_path):
     (site,), (found,) = loaded.edits, loaded.edits.values()
     assert (site, type(found), loaded.tokens) == (Site(3, "attn"), type(edit), "first_5")
     for name, value in vars(edit).items():
-        assert getattr(found, name).dtype == dtype
+        assert getattr(found, name).dtype == value.dtype
         assert torch.equal(getattr(found, name), value)
 
 

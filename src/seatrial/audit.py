@@ -106,10 +106,11 @@ def _alone(
     limit = NOISE_LIMITS[model.dtype]
     under = [Steering(fitted, 1.0), Steering(fitted, -1.0)]
     together = model.log_probs(requests, under)
+    alone = [model.log_probs([request], under) for request in requests]
     worst = max(
-        _distance(model.log_probs([request], [steering])[0][0], line[k])
-        for steering, line in zip(under, together, strict=True)
-        for k, request in enumerate(requests)
+        _distance(alone[k][s][0], line[k])
+        for s, line in enumerate(together)
+        for k in range(len(requests))
     )
     return _check(
         "H5",

@@ -57,10 +57,12 @@ def run(
         out: Results folder; runs/NAME by default.
         changes: Replace top-level keys of the study, such as doses=[-1,0,1].
     """
+    from seatrial.model import keep_freed_memory
     from seatrial.run import run as run_study
     from seatrial.store import Store
     from seatrial.study import read_study
 
+    keep_freed_memory()
     plan = read_study(study, dict(map(_change, changes)))
     store = Store(out or Path("runs") / plan.name)
     with _progress() as bar:

@@ -50,8 +50,10 @@ def _read(model: Model, texts: tuple[Text, ...], site: Site, at: TokenSelector) 
     kept = _memory.setdefault(model, OrderedDict())
     found = kept.setdefault((distinct, at), {})
     if site not in found:
+        # Blocks in the last quarter are seldom asked for, and cost a quarter of the time.
+        ahead = model.n_layers - model.n_layers // 4
         wanted = (
-            [Site(layer) for layer in range(model.n_layers)]
+            [Site(layer) for layer in range(max(site.layer + 1, ahead))]
             if site.point == "resid"
             else [site]
         )

@@ -256,7 +256,7 @@ def test_answers_are_the_same_when_memory_runs_out(push, family, error):
 
     answers = tight.log_probs(REQUESTS, under, kl=True)
 
-    assert machine.failures > 3
+    assert machine.failures > 1
     for of in ("log_probs", "kl"):
         torch.testing.assert_close(
             numbers(answers, of), numbers(expected, of), atol=1e-5, rtol=0
@@ -290,7 +290,7 @@ def test_finished_work_is_not_done_again(push, family):
     tight.log_probs(REQUESTS, under)
 
     assert whole.failures == 0
-    assert machine.failures > 3
+    assert machine.failures > 1
     assert machine.nodes == whole.nodes
     assert len(machine.finished) > len(whole.finished)
 
@@ -462,16 +462,16 @@ def test_a_study_that_ran_out_of_memory_ends_with_equal_numbers(tmp_path):
             "targets": ["open"],
             "doses": [-1, 0, 1],
             "controls": {"random": 3, "shuffled": 2},
-            "limits": {"select": 4, "prose": 2, "test": {"open": 6}},
+            "limits": {"select": 8, "prose": 2, "test": {"open": 8}},
         }
     )
     model, tight = planted_model()[0], planted_model()[0]
-    machine = Machine(tight, limit=30, bad_luck=0.1)
+    machine = Machine(tight, limit=60, bad_luck=0.3)
 
     run(study, Store(tmp_path / "calm"), model=model)
     run(study, Store(tmp_path / "storm"), model=tight)
 
-    assert machine.failures > 10
+    assert machine.failures > 3
     calm, storm = (Store(tmp_path / name).frame() for name in ("calm", "storm"))
     keys = [name for name in calm.columns if calm[name].dtype != pl.Float64]
     keys += [name for name in ("dose",) if name in calm.columns and name not in keys]

@@ -2,7 +2,17 @@
 
 from seatrial.model.budget import Budget
 from seatrial.model.load import MODELS, ModelCard, pull
+from seatrial.model.memory import keep_freed_memory
 from seatrial.model.model import Model
 from seatrial.model.tokens import SELECTORS, TokenSelector
 
-__all__ = ["MODELS", "SELECTORS", "Budget", "Model", "ModelCard", "TokenSelector", "pull"]
+__all__ = [
+    "MODELS",
+    "SELECTORS",
+    "Budget",
+    "Model",
+    "ModelCard",
+    "TokenSelector",
+    "keep_freed_memory",
+    "pull",
+]
