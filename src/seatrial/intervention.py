@@ -279,11 +279,8 @@ def _parse(path: Path, header_text: str, tensors: dict[str, torch.Tensor]) -> In
         prompt = _parse_prompt(**header["prompt"]) if header["prompt"] else None
         readout = None
         if header["readout"]:
-            # JSON knows lists only.
-            options = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in header["readout"].items()
-            }
+            options = dict(header["readout"])
+            options["layers"] = tuple(options["layers"])  # JSON knows lists only
             readout = READOUTS[options.pop("kind")](**options)
         origin = Origin(**header["origin"]) if header["origin"] else None
         return Intervention(edits, header["tokens"], prompt, origin, readout)
