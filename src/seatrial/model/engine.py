@@ -437,7 +437,7 @@ class Engine:
             other = None if is_unsteered else reference
             put(plain, *self.unembedding.score(one, rows, tokens, other))
         for places, group in self._by_states(h, readouts):
-            asked = [(readout, under[numbers[k]].dose) for k, readout in group]
+            asked = [(readout, float(under[numbers[k]].dose)) for k, readout in group]
             part = {layer: states_[places] for layer, states_ in early.items()}
             found = self.reader.score(h[places], part, asked, rows, tokens, reference)
             put([k for k, _ in group], *found)
