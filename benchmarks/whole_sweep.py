@@ -22,7 +22,7 @@ from seatrial.model import Model
 from seatrial.types import Request, Site
 
 SETS = (
-    "persona/agreeableness",
+    "persona/conscientiousness",
     "persona/interest-in-music",
     "persona/openness",
     "persona/narcissism",

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seatrial.errors import UnsupportedModel
+from seatrial.model import packing
 from seatrial.model.packing import NAME, Packing, Prefix, _attention, _Visible, packed
 from seatrial.model.tokens import Encoded
 from seatrial.model.tree import Grove, Tree
@@ -107,18 +108,22 @@ def along_paths(grove, prefix, q, k, v, rule, scale, softcap, sinks):
     rule=RULES,
     softcap=st.sampled_from([None, 1.5]),
     has_sinks=st.booleans(),
+    short=st.sampled_from([0, packing.SHORT, 100]),
 )
 def test_packed_attention_is_attention_along_each_path(
-    questions, begin, steerings, heads, rule, softcap, has_sinks
+    questions, begin, steerings, heads, rule, softcap, has_sinks, short
 ):
     trees = tuple(tree(n, *answers) for n, answers in questions)
     grove = Grove(trees, starts_of(trees, begin))
     prefix = prefix_of(grove, heads[1]) if any(grove.starts) else None
     q, k, v = tokens_of(grove, steerings, *heads)
     sinks = normal(3, heads[0]) if has_sinks else None
-    packing = Packing(grove, prefix, CPU)
-
-    out = packing.attend(q, k, v, _Visible(rule), 0.7, softcap, sinks)
+    with pytest.MonkeyPatch.context() as patch:
+        # Short prefixes are copied, long ones are kept apart; both ways must do for all.
+        patch.setattr(packing, "SHORT", short)
+        out = Packing(grove, prefix, CPU).attend(
+            q, k, v, _Visible(rule), 0.7, softcap, sinks
+        )
 
     expected = along_paths(grove, prefix, q, k, v, rule, 0.7, softcap, sinks)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
@@ -129,7 +134,9 @@ FOREST = (tree(4, (1, 2, 3), (1, 4, 5)), tree(2, (6, 7), (8,)), tree(5, (1, 1, 1
 
 @pytest.mark.parametrize("begin", [0, 1])
 @pytest.mark.parametrize("softcap", [None, 2.0])
-def test_other_trees_and_other_steerings_do_not_matter(begin, softcap):
+@pytest.mark.parametrize("short", [0, 100])
+def test_other_trees_and_other_steerings_do_not_matter(monkeypatch, begin, softcap, short):
+    monkeypatch.setattr(packing, "SHORT", short)
     whole = Grove(FOREST, starts_of(FOREST, begin))
     prefix = prefix_of(whole, 2) if begin else None
     q, k, v = tokens_of(whole, 2, 4, 2)
@@ -155,8 +162,10 @@ def test_other_trees_and_other_steerings_do_not_matter(begin, softcap):
             torch.testing.assert_close(out, together[:, span], atol=1e-6, rtol=1e-5)
 
 
-def test_what_no_path_leads_through_can_be_anything():
+@pytest.mark.parametrize("short", [0, 100])
+def test_what_no_path_leads_through_can_be_anything(monkeypatch, short):
     """Neither padding, nor siblings, nor another prompt's keys reach a token."""
+    monkeypatch.setattr(packing, "SHORT", short)
     grove = Grove(FOREST, starts_of(FOREST, 1))
     prefix = prefix_of(grove, 2)
     q, k, v = tokens_of(grove, 1, 4, 2)
@@ -243,11 +252,11 @@ def test_a_prefix_keeps_every_prompt_and_hands_out_views():
 def test_keys_and_values_are_shown_to_whoever_keeps_them():
     grove = Grove(FOREST, (0, 0, 0))
     seen = []
-    packing = Packing(grove, None, CPU, lambda *kept: seen.append(kept))
+    call = Packing(grove, None, CPU, lambda *kept: seen.append(kept))
     q, k, v = tokens_of(grove, 1, 2, 2)
 
-    packing.block = 2
-    packing.attend(q, k, v, _Visible(causal), 1.0, None, None)
+    call.block = 2
+    call.attend(q, k, v, _Visible(causal), 1.0, None, None)
 
     (block, key, value) = seen[0]
     assert (block, len(seen)) == (2, 1)
@@ -265,9 +274,9 @@ def implementations(network):
 def test_a_network_gets_its_own_attention_back(tiny):
     network = tiny("llama").engine.network
     before = implementations(network)
-    packing = Packing(Grove((Tree.of_text([1, 2]),), (0,)), None, CPU)
+    call = Packing(Grove((Tree.of_text([1, 2]),), (0,)), None, CPU)
 
-    with pytest.raises(ZeroDivisionError), packed(network, packing):
+    with pytest.raises(ZeroDivisionError), packed(network, call):
         assert implementations(network) == {NAME}
         raise ZeroDivisionError
 
@@ -287,22 +296,22 @@ def attend(**changes):
 
 
 def test_attention_without_a_rule_is_refused(tiny):
-    packing = Packing(Grove((Tree.of_text([1, 2, 3]),), (0,)), None, CPU)
+    call = Packing(Grove((Tree.of_text([1, 2, 3]),), (0,)), None, CPU)
     message = "attention was not given a rule of what tokens see"
 
     with pytest.raises(UnsupportedModel, match=message):
         attend()  # outside of any packed call
     with (
-        packed(tiny("llama").engine.network, packing),
+        packed(tiny("llama").engine.network, call),
         pytest.raises(UnsupportedModel, match=message),
     ):
         attend(attention_mask=torch.zeros(1, 1, 3, 3))
 
 
 def test_a_window_that_the_rule_does_not_know_is_refused(tiny):
-    packing = Packing(Grove((Tree.of_text([1, 2, 3]),), (0,)), None, CPU)
+    call = Packing(Grove((Tree.of_text([1, 2, 3]),), (0,)), None, CPU)
 
-    with packed(tiny("llama").engine.network, packing):
+    with packed(tiny("llama").engine.network, call):
         attend(sliding_window=2, attention_mask=_Visible(window(2)))
         with pytest.raises(
             UnsupportedModel, match="a window is kept where the mask does not show it"
@@ -312,10 +321,10 @@ def test_a_window_that_the_rule_does_not_know_is_refused(tiny):
 
 def test_scores_are_scaled_by_the_width_unless_told_otherwise(tiny):
     grove = Grove((Tree.of_text([1, 2, 3]),), (0,))
-    packing = Packing(grove, None, CPU)
+    call = Packing(grove, None, CPU)
     q, k, v = tokens_of(grove, 1, 2, 2)
 
-    with packed(tiny("llama").engine.network, packing):
+    with packed(tiny("llama").engine.network, call):
         by_default = attend(query=q, key=k, value=v)[0]
         told = attend(query=q, key=k, value=v, scaling=1.0)[0]
 

@@ -17,11 +17,13 @@ from seatrial.types import Request
 # Plain, soft cap and windows, scaled logits, biased logits, padded, stateful.
 KINDS = ["llama", "gemma2", "granite", "gptj", "bloom", "lfm2"]
 EVERY_KIND = pytest.mark.parametrize("family", KINDS)
+FOUR = pytest.mark.parametrize("family", ["llama", "gemma2", "bloom", "lfm2"])
 REQUESTS = [
     Request("a", "a", "I would rather walk to", (" the station", " yes", " no")),
     Request("b", "b", "The answer is", (" yes", " yes, and the answer is no")),
     Request("c", "c", "", (" the", " the sea")),  # its prompt is BOS alone
 ]
+FEW = [Request("f", "f", "I would rather walk", (" to the", " yes"))]
 SEA = PromptEdit("Praise the sea.", "Never praise the sea.")
 # Nothing ruled out, so that no score is the floor and every error shows.
 FREE = {"plausibility": 0.0}
@@ -108,7 +110,7 @@ def test_every_option_equals_the_slow_obvious_way(tiny, family):
         UNSTEERED,
     ]
 
-    lines = assert_equals_naive(model, REQUESTS, under)
+    lines = assert_equals_naive(model, [*FEW, REQUESTS[2]], under)
 
     for line in lines[:-1]:
         gap = (numbers(line) - numbers(lines[-1])).abs().max()
@@ -128,10 +130,8 @@ def test_the_last_layer_is_the_model_so_its_contrast_is_even(tiny, family):
     )
 
 
-@EVERY_KIND
-@pytest.mark.parametrize(
-    "scope", ["all", "prompt", "last", "from_last_prompt", "first_2", "first_9"]
-)
+@FOUR
+@pytest.mark.parametrize("scope", ["all", "prompt", "from_last_prompt", "first_2"])
 def test_readouts_see_edits_that_came_before(tiny, push, family, scope):
     """Early states of an edited pass are those of the edited pass, at every layer."""
     model = tiny(family)
@@ -144,15 +144,14 @@ def test_readouts_see_edits_that_came_before(tiny, push, family, scope):
             norm=norm,
             **FREE,
         )
-        for site in (0, 1)
-        for layers, norm, dose in (
-            ((0,), "none", 1.0),
-            ((1,), "final", -0.5),
-            ((-1, 0, 1), "final", 2.0),
+        for site, layers, norm, dose in (
+            (0, (0,), "none", 1.0),
+            (1, (0,), "final", -0.5),
+            (1, (-1, 0, 1), "final", 2.0),
         )
     ]
 
-    assert_equals_naive(model, REQUESTS[:2], under)
+    assert_equals_naive(model, FEW, under)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "bloom"])
@@ -164,10 +163,10 @@ def test_readouts_see_edits_inside_of_blocks(tiny, push, family, point):
             *layers, edits=push(model, site, point).intervention.edits, tokens=scope, **FREE
         )
         for site, scope in ((0, "all"), (1, "from_last_prompt"), (2, "last"))
-        for layers in ((0,), (1,), (0, 1, 2))
+        for layers in ((1,), (0, 2))
     ]
 
-    assert_equals_naive(model, REQUESTS[:1], under)
+    assert_equals_naive(model, FEW, under)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "bloom"])
@@ -178,13 +177,13 @@ def test_edits_of_generated_tokens_and_readouts_work_together(tiny, push, family
     ]
     edits = push(model, 1).intervention.edits
     under = [
-        contrast(0, 1, edits=edits, tokens="generated", dose=d, **FREE) for d in (1, -1)
+        contrast(0, 1, edits=edits, tokens="generated", dose=d, **FREE) for d in (1.0, -1.0)
     ]
 
     assert_equals_naive(model, requests, under)
 
 
-@EVERY_KIND
+@FOUR
 def test_prompt_edits_and_readouts_work_together(tiny, push, family):
     model = tiny(family)
     edits = push(model, 1).intervention.edits
@@ -194,10 +193,10 @@ def test_prompt_edits_and_readouts_work_together(tiny, push, family):
         contrast(0, 1, prompt=SEA, edits=edits, tokens="last", dose=-1.0, **FREE),
     ]
 
-    assert_equals_naive(model, REQUESTS, under)
+    assert_equals_naive(model, [*FEW, REQUESTS[2]], under)
 
 
-@EVERY_KIND
+@FOUR
 def test_kl_under_a_readout_is_the_sum_written_out(tiny, push, family):
     model = tiny(family)
     edits = push(model, 1).intervention.edits
@@ -209,11 +208,12 @@ def test_kl_under_a_readout_is_the_sum_written_out(tiny, push, family):
         UNSTEERED,
     ]
 
-    lines = model.log_probs(REQUESTS, under, kl=True)
+    requests = [*FEW, REQUESTS[2]]
+    lines = model.log_probs(requests, under, kl=True)
 
     for steering, line in zip(under, lines, strict=True):
         expected = []
-        for request in REQUESTS:
+        for request in requests:
             prompt = request.prompt
             if steering.intervention.prompt is not None:
                 prompt = steering.intervention.prompt(prompt, steering.dose)
@@ -232,7 +232,7 @@ def test_kl_under_a_readout_is_the_sum_written_out(tiny, push, family):
     assert set(numbers(lines[-1], "kl").tolist()) == {0.0}
 
 
-@EVERY_KIND
+@FOUR
 def test_several_readouts_at_once_equal_one_at_a_time(tiny, push, family):
     model = tiny(family)
     edits = push(model, 1).intervention.edits
@@ -247,16 +247,16 @@ def test_several_readouts_at_once_equal_one_at_a_time(tiny, push, family):
         contrast(1, prompt=SEA),
     ]
 
-    together = model.log_probs(REQUESTS, under)
-    backwards = model.log_probs(REQUESTS, under[::-1])[::-1]
+    together = model.log_probs(FEW, under)
+    backwards = model.log_probs(FEW, under[::-1])[::-1]
 
     for steering, line, other in zip(under, together, backwards, strict=True):
-        alone = numbers(model.log_probs(REQUESTS, [steering])[0])
+        alone = numbers(model.log_probs(FEW, [steering])[0])
         torch.testing.assert_close(numbers(line), alone, atol=1e-5, rtol=0)
         torch.testing.assert_close(numbers(other), alone, atol=1e-5, rtol=0)
 
 
-@EVERY_KIND
+@FOUR
 def test_dose_zero_is_the_model_bit_for_bit(tiny, push, family):
     model = tiny(family)
     edits = push(model, 1).intervention.edits
@@ -334,10 +334,10 @@ def test_a_model_without_a_final_norm_is_refused_where_it_is_needed(tiny):
         reader.depths(h, {0: h}, "final")
 
 
-PROMPTS = ["I would rather walk to", "", "The answer is"]
+PROMPTS = ["I would rather walk to", ""]
 
 
-@EVERY_KIND
+@FOUR
 def test_text_under_a_readout_equals_recomputation(tiny, push, family):
     model = tiny(family)
     edits = push(model, 1).intervention.edits
@@ -351,10 +351,10 @@ def test_text_under_a_readout_equals_recomputation(tiny, push, family):
         push(model, 0, tokens="last"),
     ]
 
-    lines = model.generate(PROMPTS, under, max_tokens=5)
+    lines = model.generate(PROMPTS, under, max_tokens=4)
 
     texts = {tuple(c.token_ids for c in line) for line in lines}
-    assert len(texts) > 4
+    assert len(texts) > 3
     for steering, line in zip(under, lines, strict=True):
         for prompt, completion in zip(PROMPTS, line, strict=True):
             if steering.intervention.prompt is not None:
@@ -379,7 +379,7 @@ def test_an_implausible_token_is_never_drawn(tiny):
         model.generate(
             ["The answer is"], [steering], max_tokens=1, temperature=2.0, seed=seed
         )[0][0].token_ids[0]
-        for seed in range(40)
+        for seed in range(20)
     }
 
     assert len(drawn) > 1
