@@ -4,11 +4,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import DynamicCache, LlamaConfig
 
 from seatrial.edits import Add, Replace
 from seatrial.errors import BadOption, SteeringFault
 from seatrial.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.model import Budget
+from seatrial.model.cache import roomy_cache
 from seatrial.testing import FAMILIES, naive_greedy, naive_logits
 from seatrial.types import Message, Site
 
@@ -295,6 +299,142 @@ def test_half_precision_generates(tiny, push):
 
     assert all(len(c.token_ids) == 5 or c.finish == "end" for line in lines for c in line)
     assert all(math.isfinite(x) for line in lines for c in line for x in c.log_probs)
+
+
+UNEVEN = [
+    "",  # BOS alone
+    "The answer is",
+    "Question: what does the sea look like? Answer: it is calm, clear and blue (A) or",
+]
+SCOPES = ("all", "prompt", "last", "from_last_prompt", "generated", "first_1", "first_5")
+
+
+@KINDS
+def test_all_scopes_in_one_call_equal_the_slow_obvious_way(tiny, push, family):
+    """Late scopes share what is read of a prompt; early ones read it on their own."""
+    model = tiny(family)
+    under = [UNSTEERED, *(push(model, 0, tokens=scope, dose=2.0) for scope in SCOPES)]
+    under += [push(model, 2, "mlp", tokens="last"), push(model, 1, tokens="all", seed=3)]
+
+    assert_equals_naive(model, UNEVEN, under, max_tokens=4)
+
+
+@KINDS
+def test_log_probs_of_a_mixed_call_equal_the_slow_obvious_way(tiny, push, family):
+    model = tiny(family)
+    under = [UNSTEERED, *(push(model, 1, tokens=s) for s in ("all", "last", "generated"))]
+
+    lines = model.generate(UNEVEN, under, max_tokens=4)
+
+    for steering, line in zip(under, lines, strict=True):
+        for prompt, completion in zip(UNEVEN, line, strict=True):
+            ids = model.encoder.prompt_ids(prompt)
+            whole = [*ids, *completion.token_ids]
+            log_dist = naive_logits(model, whole, len(ids), steering).log_softmax(-1)
+            expected = [
+                float(log_dist[t - 1, whole[t]]) for t in range(len(ids), len(whole))
+            ]
+            assert completion.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def rows_of_calls(model, monkeypatch):
+    """Rows x columns of each decoding call from now on."""
+    shapes, call = [], model.engine.forward.logits
+
+    def count(ids, *rest):
+        shapes.append(tuple(ids.shape))
+        return call(ids, *rest)
+
+    monkeypatch.setattr(model.engine.forward, "logits", count)
+    return shapes
+
+
+def test_a_prompt_is_read_once_for_all_late_steerings(tiny, push, monkeypatch):
+    model = tiny("llama")
+    late = [push(model, 1, tokens=s, dose=d) for s in SCOPES[2:5] for d in (1.0, 2.0)]
+    shapes = rows_of_calls(model, monkeypatch)
+    longest = len(model.encoder.prompt_ids(UNEVEN[-1]))
+
+    model.generate(UNEVEN, [UNSTEERED, *late], max_tokens=3)
+
+    assert shapes[0] == (3, longest - 1)  # three prompts, without their last tokens
+    assert shapes[1:] == [(3 * 7, 1)] * 3
+
+
+def test_stop_strings_end_each_row_on_its_own(tiny, push):
+    model = tiny("llama")
+    under = [UNSTEERED, push(model, 1), push(model, 1, tokens="last", seed=2)]
+    whole = model.generate(UNEVEN, under, max_tokens=8)
+    stop = [whole[1][1].text[2:4], whole[0][2].text[3:5]]
+
+    cut = model.generate(UNEVEN, under, max_tokens=8, stop=stop)
+
+    finishes = set()
+    for line, uncut in zip(cut, whole, strict=True):
+        for one, other in zip(line, uncut, strict=True):
+            places = [other.text.index(s) for s in stop if s in other.text]
+            assert one.text == other.text[: min(places, default=None)]
+            assert (one.finish == "stop") == bool(places)
+            assert one.token_ids == other.token_ids[: len(one.token_ids)]
+            finishes.add(one.finish)
+    assert finishes == {"stop", "length"}
+
+
+@KINDS
+def test_sampled_texts_do_not_depend_on_the_batch(tiny, push, family):
+    model, frugal = tiny(family), tiny(family, budget=Budget(tokens=8))
+    under = [UNSTEERED, *(push(model, 1, tokens=s) for s in ("all", "last", "generated"))]
+    options = {"max_tokens": 5, "temperature": 1.3, "top_p": 0.9, "seed": 5}
+
+    together = model.generate(UNEVEN, under, **options)
+
+    narrow = frugal.generate(UNEVEN[::-1], under[::-1], **options)
+    for s, steering in enumerate(under):
+        for k, prompt in enumerate(UNEVEN):
+            alone = model.generate([prompt], [steering], **options)[0][0]
+            assert together[s][k].token_ids == alone.token_ids
+            assert narrow[-1 - s][-1 - k].token_ids == alone.token_ids
+
+
+def test_equal_prompts_of_different_steerings_draw_the_same_numbers(tiny, push):
+    """So that two steerings differ by what they do and not by luck."""
+    model = tiny("llama")
+    faint = [push(model, 1, tokens="last", dose=1e-6), push(model, 1, dose=1e-6)]
+
+    lines = model.generate(
+        UNEVEN, [UNSTEERED, *faint], max_tokens=6, temperature=1.0, seed=8
+    )
+
+    texts = [[completion.token_ids for completion in line] for line in lines]
+    assert texts[0] == texts[1] == texts[2]
+
+
+@given(
+    room=st.integers(1, 12),
+    portions=st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    picks=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), max_size=5),
+)
+def test_a_roomy_cache_holds_what_the_usual_one_holds(room, portions, picks):
+    """Also when rows are selected in between, and past its room."""
+    config = LlamaConfig(num_hidden_layers=2, hidden_size=8, num_attention_heads=2)
+    ours, usual = roomy_cache(config, room), DynamicCache(config=config)
+    generator = torch.Generator().manual_seed(room)
+    rows = 2
+
+    for number, size in enumerate(portions):
+        for block in (0, 1):
+            new = torch.randn(2, rows, 2, size, 4, generator=generator)
+            found = ours.update(new[0].clone(), new[1].clone(), block)
+            expected = usual.update(new[0].clone(), new[1].clone(), block)
+            assert all(map(torch.equal, found, expected))
+        assert (
+            ours.get_seq_length() == usual.get_seq_length() == sum(portions[: number + 1])
+        )
+        if number < len(picks):
+            index = torch.tensor([pick % rows for pick in picks[number]])
+            rows = len(index)
+            ours.batch_select_indices(index)
+            usual.batch_select_indices(index)
 
 
 def test_no_prompt_gives_no_text(tiny):
