@@ -133,6 +133,21 @@ def _as_paragraphs(text: Text) -> str:
 
 @final
 @dataclass(frozen=True, eq=False)
+class Part:
+    """Edits that share a token scope."""
+
+    edits: Mapping[Site, Edit]
+    tokens: str = "all"
+
+    def __post_init__(self) -> None:
+        check_scope(self.tokens)
+        object.__setattr__(
+            self, "edits", MappingProxyType(dict(sorted(self.edits.items())))
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Intervention:
     """What is done to a model while it runs; the model itself is never changed.
 
@@ -149,6 +164,8 @@ class Intervention:
     """Where it was fitted; ``None`` for one made by hand."""
     readout: Readout | None = None
     """What is done to the next-token distribution."""
+    also: tuple[Part, ...] = ()
+    """Further edits with token scopes of their own, made after the others, in order."""
 
     def __post_init__(self) -> None:
         check_scope(self.tokens)
@@ -157,9 +174,16 @@ class Intervention:
         )
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """All edits of activations, by token scope, in the order in which they are made."""
+        return tuple(
+            part for part in (Part(self.edits, self.tokens), *self.also) if part.edits
+        )
+
+    @property
     def is_empty(self) -> bool:
         """Whether it changes nothing at any dose."""
-        return not (self.edits or self.prompt or self.readout)
+        return not (self.parts or self.prompt or self.readout)
 
     def norms(self) -> dict[Site, float]:
         """Length of every added vector, by site (other kinds of edits have none)."""

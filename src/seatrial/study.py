@@ -19,6 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from seatrial.data import (
     CONCEPTS,
+    DEFAULT_SHARES,
     Concept,
     Item,
     load_concept,
@@ -35,9 +36,6 @@ from seatrial.types import SPLITS, Split
 
 STUDIES: tuple[str, ...] = ("quickstart",)
 """Names of the plans that ship with the package."""
-
-DEFAULT_SHARES: Mapping[Split, float] = {"fit": 0.4, "select": 0.2, "test": 0.4}
-"""How a study deals the groups of a concept, unless it says otherwise."""
 
 _STRICT = ConfigDict(extra="forbid")
 

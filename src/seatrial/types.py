@@ -60,9 +60,16 @@ class Pair:
     negative: Text
 
 
+class Example(NamedTuple):
+    """One input of a map and its right output, without the spaces that prompts add."""
+
+    input: str
+    output: str
+
+
 @dataclass(frozen=True)
 class FitData:
-    """What a method may look at: the fit split of one concept."""
+    """What a method may look at: the fit split of one concept or map."""
 
     concept: str
     pairs: tuple[Pair, ...]
@@ -71,7 +78,9 @@ class FitData:
     discourage: str = ""
     """Its opposite."""
     fingerprint: str = ""
-    """Content hash of everything above; empty means: computed by the maker of the data."""
+    """Content hash of everything else; empty means: computed by the maker of the data."""
+    examples: tuple[Example, ...] = ()
+    """Of a map: what in-context prompts are made of; empty for a concept."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,10 @@ class Answer:
     kl: tuple[tuple[float, ...], ...] | None = None
     """KL(this || unsteered) of the next-token distribution at each of those tokens, in
     nats."""
+
+    is_top: tuple[tuple[bool, ...], ...] | None = None
+    """Whether each of those tokens is the most likely one there; all of an answer's tokens
+    are if and only if greedy decoding begins with the answer."""
 
     @property
     def sums(self) -> tuple[float, ...]:

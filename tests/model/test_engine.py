@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from seatrial.edits import Add, Affine, Edit, Project, Replace
 from seatrial.errors import BadData, SteeringFault
-from seatrial.intervention import UNSTEERED, Intervention, PromptEdit, Steering
+from seatrial.intervention import UNSTEERED, Intervention, Part, PromptEdit, Steering
 from seatrial.model import Budget, Model
 from seatrial.model.blocks import Sublayer
 from seatrial.model.hooks import Segment
@@ -109,7 +109,9 @@ def test_prompts_that_begin_alike_equal_the_slow_obvious_way(tiny, push, family)
     under += [Steering(Intervention(push(model, 1).intervention.edits, "last", SEA), 1.0)]
 
     assert_equals_naive(model, requests, under)
-    stem = model.engine._stem([model.encoder.encode(r.prompt, r.answers) for r in requests])
+    stem = model.engine.cutter.stem(
+        [model.encoder.encode(r.prompt, r.answers) for r in requests]
+    )
     assert (stem > 8) == model.engine.forward.packs
 
 
@@ -696,3 +698,67 @@ def test_engine_says_what_it_reuses(tiny):
     assert "packed, prompts and starts of answers" in tiny("llama").engine.describe()
     assert "padded, for its attention" in tiny("bloom").engine.describe()
     assert "padded, for its state is not kept" in tiny("lfm2").engine.describe()
+
+
+PARTS = [("all", "generated"), ("last", "from_last_prompt"), ("first_2", "last")]
+
+
+@KINDS
+@pytest.mark.parametrize("scopes", PARTS)
+def test_parts_with_scopes_of_their_own_edit_one_after_the_other(
+    tiny, push, family, scopes
+):
+    model = tiny(family)
+    first, second = (
+        push(model, layer, tokens=scope, seed=layer).intervention
+        for layer, scope in zip((1, 0), scopes, strict=True)
+    )
+    replaced = {
+        site: Replace(torch.full((edit.width,), 0.3)) for site, edit in first.edits.items()
+    }
+    both = Intervention(
+        first.edits, first.tokens, also=(Part(second.edits, second.tokens),)
+    )
+    # Adding before replacing is not replacing before adding.
+    one = Intervention(first.edits, "last", also=(Part(replaced, "last"),))
+    other = Intervention(replaced, "last", also=(Part(first.edits, "last"),))
+    under = [UNSTEERED, Steering(both, 0.7), Steering(one, 0.5), Steering(other, 0.5)]
+
+    assert_equals_naive(model, LONG_ANSWERS, under)
+    lines = model.log_probs(LONG_ANSWERS, under[2:])
+    assert (numbers(lines[0]) - numbers(lines[1])).abs().max() > 1e-3
+
+
+@KINDS
+def test_the_most_likely_tokens_are_those_that_greedy_decoding_takes(tiny, push, family):
+    model = tiny(family)
+    under = [UNSTEERED, push(model, 1, dose=3.0)]
+    flags = {True: 0, False: 0}
+    for request in REQUESTS:
+        encoded = model.encoder.encode(request.prompt, request.answers)
+        for steering in under:
+            for text in encoded:
+                logits = naive_logits(model, text.ids, text.n_prompt, steering)
+                best = model.encoder.decode([int(logits[text.n_prompt - 1].argmax())])
+                if not best.strip():
+                    continue
+                asked = Request("r", "r", request.prompt, (*request.answers, best))
+                [[answer]] = model.log_probs([asked], [steering], top=True)
+                for one, tops in zip(
+                    model.encoder.encode(request.prompt, asked.answers),
+                    answer.is_top,
+                    strict=True,
+                ):
+                    logits = naive_logits(model, one.ids, one.n_prompt, steering)
+                    greedy = logits.argmax(-1)[one.n_prompt - 1 : -1].tolist()
+                    wanted = [a == b for a, b in zip(greedy, one.scored, strict=True)]
+                    assert list(tops) == wanted
+                    for flag in tops:
+                        flags[flag] += 1
+    assert min(flags.values()) > 3
+
+
+def test_nobody_is_told_the_most_likely_tokens_unasked(tiny):
+    [[answer, *_]] = tiny("llama").log_probs(REQUESTS)
+
+    assert answer.is_top is None

@@ -72,7 +72,7 @@ def test_tiles_of_any_size_give_the_scores_of_full_logits(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unembed, "TILE", tile)
         patch.setattr(unembed, "ROWS", per_call)
-        scores, kl = unembedding.score(h, rows, tokens, base if has_base else None)
+        scores, kl, _ = unembedding.score(h, rows, tokens, base if has_base else None)
 
     expected, divergence = definition(unembedding, h, rows, tokens, base)
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
@@ -89,7 +89,7 @@ def test_half_precision_gives_the_scores_of_half_precision_logits(dtype, cap, mo
     h, base = normal(2, 2, 4, WIDTH).to(dtype), normal(3, 4, WIDTH).to(dtype)
     rows, tokens = torch.tensor([0, 3, 3]), torch.tensor([5, 699, 64])
 
-    scores, kl = unembedding.score(h, rows, tokens, base)
+    scores, kl, _ = unembedding.score(h, rows, tokens, base)
 
     expected, divergence = definition(unembedding, h, rows, tokens, base)
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
@@ -101,7 +101,7 @@ def test_large_logits_neither_overflow_nor_lose_the_small_ones():
     h, base = normal(2, 1, 3, WIDTH), normal(3, 3, WIDTH)
     rows, tokens = torch.arange(3).repeat_interleave(4), torch.arange(12) * 40
 
-    scores, kl = unembedding.score(h, rows, tokens, base)
+    scores, kl, _ = unembedding.score(h, rows, tokens, base)
 
     wide = Unembedding(unembedding.weight.double(), None, 200.0, None)
     p = wide.weight @ h[0].double().T * 200
@@ -118,7 +118,7 @@ def test_a_certain_token_is_not_more_than_certain_and_kl_is_not_negative():
     h = normal(2, 1, 40, WIDTH)
     best = full_logits(unembedding, h)[0].argmax(-1)
 
-    scores, kl = unembedding.score(h, torch.arange(40), best, h[0])
+    scores, kl, _ = unembedding.score(h, torch.arange(40), best, h[0])
 
     assert float(scores.max()) <= 0.0
     assert kl.abs().max() == 0.0  # from itself, to the last bit

@@ -4,11 +4,18 @@ from seatrial.data.core import CONCEPTS, Concept, Item, load_concept, load_prose
 from seatrial.data.dialogues import Contexts, Dialogue, load_contexts, load_dialogues
 from seatrial.data.facts import Fact, load_facts
 from seatrial.data.maps import MAPS, MapData, MapPair, load_map
-from seatrial.data.split import check_disjoint, sample, sample_balanced, split
+from seatrial.data.split import (
+    DEFAULT_SHARES,
+    check_disjoint,
+    sample,
+    sample_balanced,
+    split,
+)
 from seatrial.data.values import ValuePair, load_values
 
 __all__ = [
     "CONCEPTS",
+    "DEFAULT_SHARES",
     "MAPS",
     "Concept",
     "Contexts",

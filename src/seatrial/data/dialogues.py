@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import final
 
 from seatrial.data.core import FOLDER
-from seatrial.data.facts import check_fields, check_ids, check_texts, read_entries
+from seatrial.data.jsonl import check_fields, check_ids, check_texts, read_entries
 from seatrial.errors import BadData, BadOption
 from seatrial.types import Message
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from itertools import combinations
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -11,16 +12,36 @@ from seatrial.data.core import Item
 from seatrial.errors import BadData, BadOption
 from seatrial.types import SPLITS, Split
 
+DEFAULT_SHARES: Mapping[Split, float] = {"fit": 0.4, "select": 0.2, "test": 0.4}
+"""How groups are dealt unless something else is asked for."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A frozen dataclass of texts, with what splitting needs."""
+
+    @property
+    def id(self) -> str:
+        """Names it in messages."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """Items of one group never straddle two splits."""
+        ...
+
+
 T = TypeVar("T")
+G = TypeVar("G", bound=Grouped)
 
 
 def split(
-    items: Sequence[Item], shares: Mapping[Split, float], *, seed: int
-) -> dict[Split, tuple[Item, ...]]:
+    items: Sequence[G], shares: Mapping[Split, float] = DEFAULT_SHARES, *, seed: int
+) -> dict[Split, tuple[G, ...]]:
     """Deal whole groups to fit, select and test.
 
     Args:
-        items: of one concept.
+        items: of one concept, map or dataset.
         shares: of the groups, by split; they sum to 1.
         seed: of the shuffle.
 
@@ -48,7 +69,7 @@ def split(
     first = min(max(2, round(shares["fit"] * len(groups))), len(groups) - 4)
     second = min(first + max(2, round(shares["select"] * len(groups))), len(groups) - 2)
     dealt = dict(zip(SPLITS, np.split(shuffled, [first, second]), strict=True))
-    parts: dict[Split, tuple[Item, ...]] = {
+    parts: dict[Split, tuple[G, ...]] = {
         name: tuple(item for item in items if item.group in set(chosen.tolist()))
         for name, chosen in dealt.items()
     }
@@ -56,7 +77,7 @@ def split(
     return parts
 
 
-def check_disjoint(parts: Mapping[Split, Sequence[Item]]) -> None:
+def check_disjoint(parts: Mapping[Split, Sequence[Grouped]]) -> None:
     """Refuse splits that share a group or a text, whatever the ids say (traps T38, T39).
 
     Raises:
@@ -77,12 +98,17 @@ def check_disjoint(parts: Mapping[Split, Sequence[Item]]) -> None:
             )
 
 
-def _keys(item: Item) -> list[str]:
-    texts = [
-        item.statement,
-        f"{item.prompt} {item.matching_text}",
-        f"{item.prompt} {item.other_text}",
-    ]
+def _keys(item: Grouped) -> list[str]:
+    if isinstance(item, Item):
+        texts = [
+            item.statement,
+            f"{item.prompt} {item.matching_text}",
+            f"{item.prompt} {item.other_text}",
+        ]
+    else:
+        assert is_dataclass(item)
+        names = [f.name for f in fields(item) if f.name not in ("id", "group", "row")]
+        texts = [" ".join(str(getattr(item, name)) for name in names)]
     return [
         f"group {item.group}",
         *(re.sub(r"\W+", " ", text.lower()).strip() for text in texts),

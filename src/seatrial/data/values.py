@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, final
 
 from seatrial.data.core import FOLDER
-from seatrial.data.facts import check_texts, read_entries
+from seatrial.data.jsonl import check_texts, read_entries
 from seatrial.errors import BadData
 
 Side = Literal["a", "b"]

@@ -14,15 +14,12 @@ exact; ``Engine.describe`` says which of the two a model gets, and a run records
 hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs``).
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import accumulate
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,6 +29,7 @@ from seatrial.errors import BadData, SteeringFault
 from seatrial.intervention import PromptEdit, Steering, scope_span
 from seatrial.model.blocks import Anatomy
 from seatrial.model.budget import Budget, Meter
+from seatrial.model.chunks import Cutter
 from seatrial.model.forward import Forward
 from seatrial.model.linear import quick_linears
 from seatrial.model.read_out import Reader
@@ -39,19 +37,15 @@ from seatrial.model.replay import (
     Early,
     Member,
     Unsteered,
-    common_start,
     first_node,
     frontier_of,
-    slices,
 )
+from seatrial.model.scores import Base, Progress, Table
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.model.tree import Grove, Tree
-from seatrial.model.unembed import find_unembedding
+from seatrial.model.unembed import Found, find_unembedding
 from seatrial.readouts import Readout
 from seatrial.types import Answer, Request
-
-WORTHWHILE = 8
-"""How many tokens the prompts must share for a forward call of its own to pay."""
 
 Variant = tuple[PromptEdit, float] | None
 """A change of the prompt, or none."""
@@ -83,6 +77,7 @@ class Engine:
         self.reader = Reader(self.unembedding, anatomy.final_norm)
         self._memory: list[Unsteered] | None = None
         self.meter = Meter(budget.tokens_on(self.device))
+        self.cutter = Cutter(self.forward, budget, self.meter)
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +117,7 @@ class Engine:
         under: Sequence[Steering],
         *,
         kl: bool,
+        top: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> list[list[Answer]]:
         """Score every answer of every request under every steering.
@@ -134,7 +130,7 @@ class Engine:
         ]
         self.check_context(max(len(text.ids) for answers in plain for text in answers))
         self._check_reach(requests, plain, under)
-        table = _Table(plain, len(under), kl=kl)
+        table = Table(plain, len(under), kl=kl, top=top)
         groups: dict[Variant, list[int]] = defaultdict(list)
         for s, (intervention, dose) in enumerate(under):
             if dose != 0 and not intervention.is_empty:
@@ -143,11 +139,13 @@ class Engine:
                 )
         active = {s for members in groups.values() for s in members}
         rest = [s for s in range(len(under)) if s not in active]
-        report = _Progress(progress, len(requests))
+        report = Progress(progress, len(requests))
         with quick_linears(self.network):
             # Over all requests, so that it does not depend on what they are asked under.
-            stem = self._stem(plain)
-            for chunk in self._chunks(plain, groups, under, stem, kl=kl):
+            stem = self.cutter.stem(plain)
+            blocks = len(self.anatomy.blocks)
+            frontiers = {frontier_of(under[s], blocks) for s in active}
+            for chunk in self.cutter.chunks(plain, frontiers, stem, kl=kl):
                 report.begin(len(chunk))
                 self._answer_chunk(
                     chunk, requests, plain, under, groups, rest, table, report, stem
@@ -179,9 +177,10 @@ class Engine:
         end = len(self.anatomy.blocks) - 1
         # After the last attention nothing carries an edit on to later positions.
         asked = dict.fromkeys(
-            (i.tokens, all(site.layer == end for site in i.edits))
-            for i, dose in under
-            if dose != 0 and i.edits
+            (part.tokens, all(site.layer == end for site in part.edits))
+            for intervention, dose in under
+            if dose != 0
+            for part in intervention.parts
         )
         for scope, is_local in asked:
             for request, answers in zip(requests, encoded, strict=True):
@@ -198,62 +197,6 @@ class Engine:
                             "layer is edited, an earlier layer"
                         )
 
-    def _chunks(
-        self,
-        encoded: Sequence[tuple[Encoded, ...]],
-        groups: dict[Variant, list[int]],
-        under: Sequence[Steering],
-        stem: int,
-        *,
-        kl: bool,
-    ) -> Iterator[list[int]]:
-        """Requests of similar length whose kept keys, values and states fit the budget.
-
-        A chunk ends only where a forward call of the unsteered pass does, whatever the
-        steerings: so the unsteered answers keep their last bits beside any steering.
-        """
-        order = sorted(range(len(encoded)), key=lambda k: (encoded[k][0].n_prompt, k))
-        lines = [
-            [len(t.ids) - stem for t in self._trees(encoded[k], [0] * len(encoded[k]))]
-            for k in order
-        ]
-        calls = slices(
-            [n for line in lines for n in line], self.meter.tokens, packs=self.forward.packs
-        )
-        ends = set(accumulate(map(len, calls)))
-        limit = self.budget.cache_bytes // self._bytes_per_node(groups, under, kl=kl)
-        chunk: list[int] = []
-        trees = size = 0
-        for place, index in enumerate(order):
-            chunk.append(index)
-            trees += len(lines[place])
-            size += sum(lines[place]) + stem
-            if trees not in ends or place + 1 == len(order):
-                continue
-            shortest = encoded[chunk[0]][0].n_prompt
-            coming = encoded[order[place + 1]][0].n_prompt
-            # Prompts are kept padded to the longest of the chunk.
-            if size + self.meter.tokens > limit or coming > 1.5 * shortest + 32:
-                yield chunk
-                chunk, size = [], 0
-        yield chunk
-
-    def _bytes_per_node(
-        self, groups: dict[Variant, list[int]], under: Sequence[Steering], *, kl: bool
-    ) -> int:
-        """What is kept of the unsteered model for one token."""
-        blocks = len(self.anatomy.blocks)
-        config = self.network.config.get_text_config(decoder=True)
-        n_heads = config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
-        d_head = getattr(config, "head_dim", None) or self.anatomy.d_model // n_heads
-        frontiers = {
-            frontier_of(under[s], blocks) for members in groups.values() for s in members
-        }
-        width = self.anatomy.d_model * (1 + len(frontiers) + kl)
-        width += 2 * kv_heads * d_head * (blocks - min(frontiers, default=blocks))
-        return width * self.network.dtype.itemsize
-
     def _answer_chunk(
         self,
         chunk: list[int],
@@ -262,13 +205,13 @@ class Engine:
         under: Sequence[Steering],
         groups: dict[Variant, list[int]],
         rest: Sequence[int],
-        table: "_Table",
-        report: "_Progress",
+        table: "Table",
+        report: "Progress",
         stem: int,
     ) -> None:
         blocks = len(self.anatomy.blocks)
         deliver = partial(self._deliver, under, table)
-        base: _Base | None = None
+        base: Base | None = None
         variants: list[Variant] = [v for v in groups if v is not None]
         if rest or None in groups or table.kl is not None:
             variants.insert(0, None)
@@ -280,13 +223,13 @@ class Engine:
             trees = [
                 tree
                 for index in chunk
-                for tree in self._trees(texts[index], table.firsts[index])
+                for tree in self.cutter.trees(texts[index], table.firsts[index])
             ]
             asked = groups.get(variant, [])
             members = [
                 Member(s, under[s], frontier_of(under[s], blocks))
                 for s in asked
-                if under[s].intervention.edits
+                if under[s].intervention.parts
             ]
             layers = {
                 layer
@@ -295,19 +238,19 @@ class Engine:
                 for layer in readout.layers
             }
             if variant is not None:
-                stem = self._stem([texts[index] for index in chunk])
+                stem = self.cutter.stem([texts[index] for index in chunk])
             pass_ = Unsteered(self.forward, trees, members, tuple(layers), stem)
             if self._memory is not None and variant is None:
                 if not any(pass_.adopt(other) for other in self._memory):
                     self._memory.append(pass_)
                 while sum(old.size for old in self._memory[:-1]) > self.budget.cache_bytes:
                     del self._memory[0]
-            same = [s for s in asked if not under[s].intervention.edits]
+            same = [s for s in asked if not under[s].intervention.parts]
             same += rest if variant is None else []
             # Scopes that begin after the prompt leave its last distribution alone.
             same += [m.number for m in members if self._is_partial(m, trees)]
             if variant is None and table.kl is not None:
-                base = _Base(table.slots)
+                base = Base(table.slots)
 
             def first(
                 grove: Grove,
@@ -316,7 +259,7 @@ class Engine:
                 early: Early,
                 same: list[int] = same,
                 variant: Variant = variant,
-                base: _Base | None = base,
+                base: Base | None = base,
                 trees: list[Tree] = trees,
             ) -> None:
                 if base is not None and variant is None:
@@ -330,7 +273,7 @@ class Engine:
                 numbers: Sequence[int],
                 h: Tensor,
                 early: Early,
-                base: _Base | None = base,
+                base: Base | None = base,
                 trees: list[Tree] = trees,
             ) -> None:
                 deliver(grove, numbers, h, early, base)
@@ -340,11 +283,8 @@ class Engine:
             pass_.replay(self.meter, later)
 
     def _is_partial(self, member: Member, trees: Sequence[Tree]) -> bool:
-        scope = member.steering.intervention.tokens
-        return any(
-            first_node(scope, tree, packs=self.forward.packs) >= tree.n_prompt
-            for tree in trees
-        )
+        packs = self.forward.packs
+        return any(first_node(member, tree, packs=packs) >= tree.n_prompt for tree in trees)
 
     def _edited(
         self,
@@ -377,38 +317,15 @@ class Engine:
                     )
         return texts
 
-    def _stem(self, encoded: Sequence[tuple[Encoded, ...]]) -> int:
-        """How many first tokens of all prompts are the same (an instruction, a template).
-
-        At least the last token of every prompt is left to itself; a start too short to be
-        worth a call of its own does not count.
-        """
-        if not self.forward.packs or len(encoded) < 2:
-            return 0
-        shared = common_start([texts[0].ids[: texts[0].n_prompt - 1] for texts in encoded])
-        return shared if shared >= WORTHWHILE else 0
-
-    def _trees(self, answers: Sequence[Encoded], firsts: Sequence[int]) -> list[Tree]:
-        """One tree of all answers if they can be packed, else a path for each pass."""
-        if self.forward.packs:
-            return [Tree.of_answers(answers, firsts)]
-        passes: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for number, text in enumerate(answers):
-            passes[text.ids[:-1]].append(number)
-        return [
-            Tree.of_answers([answers[k] for k in same], [firsts[k] for k in same])
-            for same in passes.values()
-        ]
-
     def _deliver(
         self,
         under: Sequence[Steering],
-        table: "_Table",
+        table: "Table",
         grove: Grove,
         numbers: Sequence[int],
         h: Float[Tensor, "steering row d_model"],
         early: Early,
-        base: "_Base | None",
+        base: "Base | None",
         *,
         is_unsteered: bool = False,
     ) -> None:
@@ -421,26 +338,26 @@ class Engine:
         plain = [k for k, readout in enumerate(readouts) if readout is None]
         states = h.expand(len(numbers), -1, -1)
 
-        def put(places: Sequence[int], scores: Tensor, kl: Tensor | None) -> None:
-            if not bool(scores.isfinite().all()):
-                raise overflow(h.dtype)
-            where = np.ix_(np.asarray([numbers[k] for k in places]), slots.numpy())
-            table.log_probs[where] = scores.expand(len(places), -1).numpy()
+        def put(places: Sequence[int], found: Found) -> None:
             if table.kl is not None:
-                drift = torch.zeros(1, len(rows)) if kl is None else kl[:, rows]
-                table.kl[where] = drift.expand(len(places), -1).numpy()
+                drift = torch.zeros(1, len(rows)) if found.kl is None else found.kl[:, rows]
+                found = found._replace(kl=drift)
+            table.put([numbers[k] for k in places], slots, found, h.dtype)
 
+        top = table.is_top is not None
         if plain:
             # Without steering all rows are one, and scored once.
             one = h if len(h) == 1 else states[plain]
             # The unsteered model's distance from itself is 0, not its rounding.
             other = None if is_unsteered else reference
-            put(plain, *self.unembedding.score(one, rows, tokens, other))
+            put(plain, self.unembedding.score(one, rows, tokens, other, top=top))
         for places, group in self._by_states(h, readouts):
             asked = [(readout, float(under[numbers[k]].dose)) for k, readout in group]
             part = {layer: states_[places] for layer, states_ in early.items()}
-            found = self.reader.score(h[places], part, asked, rows, tokens, reference)
-            put([k for k, _ in group], *found)
+            found = self.reader.score(
+                h[places], part, asked, rows, tokens, reference, top=top
+            )
+            put([k for k, _ in group], found)
 
     def _by_states(
         self, h: Tensor, readouts: Sequence[Readout | None]
@@ -450,110 +367,3 @@ class Engine:
         if len(h) == 1:
             return [(0, mine)] if mine else []
         return [(k, [(k, readout)]) for k, readout in mine]
-
-
-@final
-class _Table:
-    """Scores of all steerings and scored tokens as they come in."""
-
-    def __init__(
-        self, encoded: Sequence[tuple[Encoded, ...]], steerings: int, *, kl: bool
-    ) -> None:
-        self.lengths = [[len(text.scored) for text in answers] for answers in encoded]
-        self.firsts: list[list[int]] = []
-        total = 0
-        for line in self.lengths:
-            self.firsts.append([])
-            for n in line:
-                self.firsts[-1].append(total)
-                total += n
-        self.slots = total
-        self.log_probs = np.full((steerings, total), math.nan)
-        self.kl = np.full((steerings, total), math.nan) if kl else None
-
-    def answers(self) -> list[list[Answer]]:
-        """All answers, complete."""
-        assert not np.isnan(self.log_probs).any()
-        return [
-            [
-                Answer(
-                    self._cut(self.log_probs[s], request),
-                    None if self.kl is None else self._cut(self.kl[s], request),
-                )
-                for request in range(len(self.lengths))
-            ]
-            for s in range(len(self.log_probs))
-        ]
-
-    def _cut(self, line: np.ndarray, request: int) -> tuple[tuple[float, ...], ...]:
-        return tuple(
-            tuple(line[first : first + n].tolist())
-            for first, n in zip(self.firsts[request], self.lengths[request], strict=True)
-        )
-
-
-@final
-class _Progress:
-    """Which share of the work is done, in units of one steering of one request."""
-
-    def __init__(self, tell: Callable[[float], None] | None, requests: int) -> None:
-        self._tell = tell
-        self._requests = requests
-        self._before = self._share = self._inside = 0.0
-        self._expected = 1
-
-    def begin(self, requests: int) -> None:
-        """A chunk begins."""
-        self._share, self._inside = requests / self._requests, 0.0
-
-    def expect(self, passes: int) -> None:
-        """How many passes over the chunk there will be."""
-        self._expected = passes
-
-    def advance(self, passes: float) -> None:
-        """Some passes, or a part of one, are done."""
-        self._inside += passes / self._expected
-        self._say(self._before + self._share * min(1.0, self._inside))
-
-    def end(self) -> None:
-        """A chunk is done."""
-        self._before += self._share
-        self._say(self._before)
-
-    def _say(self, share: float) -> None:
-        if self._tell is not None:
-            self._tell(min(1.0, share))
-
-
-@final
-class _Base:
-    """Unsteered final states by scored token, to which steered ones are compared."""
-
-    def __init__(self, slots: int) -> None:
-        self._row = torch.full((slots,), -1)
-        self._states: list[Tensor] = []
-        self._count = 0
-
-    def fill(self, grove: Grove, h: Float[Tensor, "row d_model"]) -> None:
-        """Keep the unsteered states of a grove's target rows."""
-        rows, _, slots = grove.targets
-        self._row[slots] = rows + self._count
-        self._states.append(h)
-        self._count += len(h)
-
-    def states(self, grove: Grove) -> Float[Tensor, "row d_model"]:
-        """The unsteered states that belong to a grove's target rows."""
-        if len(self._states) > 1:
-            self._states = [torch.cat(self._states)]
-        rows, _, slots = grove.targets
-        wanted = torch.zeros(len(grove.target_rows), dtype=torch.long)
-        wanted[rows] = self._row[slots]
-        return self._states[0][wanted.to(self._states[0].device)]
-
-
-def overflow(dtype: torch.dtype) -> SteeringFault:
-    """The one sentence for activations that an edit drove out of range."""
-    return SteeringFault(
-        f"a score is not finite: the edited activations overflowed {dtype}; use a smaller "
-        "dose or load the model in float32"
-    )

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import final
 
 import torch
@@ -12,10 +13,11 @@ from transformers import DynamicCache
 from seatrial.errors import BadOption
 from seatrial.intervention import UNSTEERED, Steering, scope_span
 from seatrial.model.cache import roomy_cache
-from seatrial.model.engine import Engine, overflow
+from seatrial.model.engine import Engine
 from seatrial.model.hooks import Segment, final_states, reading, steering
 from seatrial.model.linear import quick_linears
 from seatrial.model.replay import LATE
+from seatrial.model.scores import overflow
 from seatrial.types import Completion, Prompt, Site
 
 
@@ -84,7 +86,7 @@ def generate(
                 prompt = intervention.prompt(prompt, dose)
             ids = engine.encoder.prompt_ids(prompt)
             engine.check_context(len(ids) + sampling.max_tokens)
-            steered = dose != 0 and bool(intervention.edits or intervention.readout)
+            steered = dose != 0 and bool(intervention.parts or intervention.readout)
             # Dose 0 is the unsteered model itself, so it shares the unsteered sequence.
             kind = (id(intervention), dose) if steered else None
             group = groups.setdefault(kind, len(groups))
@@ -146,7 +148,7 @@ def _batches(
 def _is_late(engine: Engine, row: _Sequence) -> bool:
     """Whether its steering leaves all prompt tokens but the last alone."""
     intervention, dose = row.steering
-    late = intervention.tokens in LATE or not intervention.edits or dose == 0
+    late = dose == 0 or all(part.tokens in LATE for part in intervention.parts)
     return engine.anatomy.shares_prefix and late
 
 
@@ -205,14 +207,6 @@ def _step(
     cache: DynamicCache,
 ) -> Tensor:
     """Logits (or a readout's log-probabilities) of the next token of every row."""
-    total = mask.sum(1)
-    edited = torch.zeros_like(ids, dtype=torch.bool)
-    for k, row in enumerate(batch):
-        start, stop = scope_span(
-            row.steering.intervention.tokens, len(row.prompt), int(total[k])
-        )
-        first = int(total[k]) - ids.shape[1]
-        edited[k, max(0, start - first) : max(0, stop - first)] = row.steering.dose != 0
     readouts = [
         row.steering.intervention.readout if row.steering.dose else None for row in batch
     ]
@@ -223,7 +217,7 @@ def _step(
         early[site.layer] = h[:, -1]
 
     with (
-        steering(engine.anatomy, _segments(batch, edited)),
+        steering(engine.anatomy, _segments(batch, ids, mask)),
         reading(engine.anatomy, [Site(layer) for layer in layers], keep),
         final_states(engine.anatomy.unembedding) as found,
     ):
@@ -238,23 +232,21 @@ def _step(
     return logits
 
 
-def _segments(batch: list[_Sequence], edited: Tensor) -> list[Segment]:
+def _segments(batch: list[_Sequence], ids: Tensor, mask: Tensor) -> list[Segment]:
+    """What is edited in a step: rows of one steering and the parts of it."""
     segments: list[Segment] = []
-    start = 0
-    for k in range(1, len(batch) + 1):
-        if k == len(batch) or batch[k].group != batch[start].group:
-            intervention, dose = batch[start].steering
-            if intervention.edits:
-                segments.append(
-                    Segment(
-                        start,
-                        k,
-                        intervention.edits,
-                        torch.full((k - start,), float(dose)),
-                        edited[start:k],
-                    )
-                )
-            start = k
+    for _, same in groupby(range(len(batch)), lambda k: batch[k].group):
+        rows = list(same)
+        intervention, dose = batch[rows[0]].steering
+        for part in intervention.parts if dose else ():
+            edited = torch.zeros(len(rows), ids.shape[1], dtype=torch.bool)
+            for k, row in enumerate(rows):
+                total = int(mask[row].sum())
+                first = total - ids.shape[1]
+                start, stop = scope_span(part.tokens, len(batch[row].prompt), total)
+                edited[k, max(0, start - first) : max(0, stop - first)] = True
+            doses = torch.full((len(rows),), float(dose))
+            segments.append(Segment(rows[0], rows[-1] + 1, part.edits, doses, edited))
     return segments
 
 

@@ -122,6 +122,7 @@ class Model:
         under: Sequence[Steering] = (UNSTEERED,),
         *,
         kl: bool = False,
+        top: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> list[list[Answer]]:
         """How likely each answer is, under each steering: ``[steering][request]``.
@@ -130,6 +131,7 @@ class Model:
             requests: prompts with candidate answers.
             under: interventions with doses; dose 0 is the unsteered model bit for bit.
             kl: also give KL(steered || unsteered) of the next token at each token.
+            top: also say which tokens are the most likely ones.
             progress: told which share of the work is done, now and then.
 
         Raises:
@@ -141,7 +143,7 @@ class Model:
             self.check(intervention)
         if not requests:
             return [[] for _ in under]
-        return self.engine.answer(requests, under, kl=kl, progress=progress)
+        return self.engine.answer(requests, under, kl=kl, top=top, progress=progress)
 
     def generate(
         self,
@@ -231,7 +233,8 @@ class Model:
             BadOption: a layer that this model does not have.
             UnsupportedModel: a site that this model does not have.
         """
-        for site, edit in intervention.edits.items():
+        pairs = [pair for part in intervention.parts for pair in part.edits.items()]
+        for site, edit in pairs:
             width = self.width(self.site(site.layer, site.point))
             if edit.width != width:
                 raise ForeignIntervention(

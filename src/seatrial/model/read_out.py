@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model.unembed import Unembedding
+from seatrial.model.unembed import Found, Unembedding
 from seatrial.readouts import Depths, Norm, Readout
 
 NUMBERS = 2**25
@@ -55,13 +55,16 @@ class Reader:
         rows: Int[Tensor, " target"],
         tokens: Int[Tensor, " target"],
         base: Float[Tensor, "row d_model"] | None = None,
-    ) -> tuple[Float[Tensor, "readout target"], Float[Tensor, "readout row"] | None]:
+        *,
+        top: bool = False,
+    ) -> Found:
         """Log-probability of each target under each readout, and KL from a base state's.
 
         The arguments are those of ``Unembedding.score``, for one steering.
         """
         scores = torch.zeros(len(readouts), len(tokens))
         kl = None if base is None else torch.zeros(len(readouts), len(h))
+        tops = torch.zeros(scores.shape, dtype=torch.bool) if top else None
         step = max(1, NUMBERS // (self.unembedding.vocabulary * (len(early) + 2)))
         for first in range(0, len(h), step):
             span = slice(first, first + step)
@@ -76,7 +79,10 @@ class Reader:
                     log_probs = readout(depths, dose)
                     where = (rows[mine] - first).to(h.device), tokens[mine].to(h.device)
                     scores[k, mine] = log_probs[where].float().cpu()
+                    if tops is not None:
+                        best = log_probs.amax(-1)[where[0]]
+                        tops[k, mine] = (log_probs[where] >= best).cpu()
                     if kl is not None and plain is not None:
                         drift = log_probs.exp() * (log_probs - plain)
                         kl[k, span] = drift.sum(-1).float().cpu()
-        return scores, kl
+        return Found(scores, kl, tops)

@@ -21,17 +21,14 @@ LATE = {"last": -1, "from_last_prompt": -1, "generated": 0}
 """Scopes that leave a prefix alone: where they begin, from the end of the prompt on."""
 
 
-def first_node(scope: str, tree: Tree, *, packs: bool) -> int:
-    """The first node of a tree that a scope can change; all before it are shared."""
-    if not packs or scope not in LATE:
-        return 0
-    return tree.n_prompt + LATE[scope]
-
-
 def frontier_of(steering: Steering, n_blocks: int) -> int:
     """The first block that must run again; the number of blocks if none must."""
     return min(
-        (site.layer + (site.point == "resid") for site in steering.intervention.edits),
+        (
+            site.layer + (site.point == "resid")
+            for part in steering.intervention.parts
+            for site in part.edits
+        ),
         default=n_blocks,
     )
 
@@ -45,6 +42,14 @@ class Member:
     """Its place among all steerings asked for."""
     steering: Steering
     frontier: int
+
+
+def first_node(member: Member, tree: Tree, *, packs: bool) -> int:
+    """The first node of a tree that a steering can change; all before it are shared."""
+    scopes = {part.tokens for part in member.steering.intervention.parts}
+    if not packs or not scopes <= set(LATE):
+        return 0
+    return tree.n_prompt + min(LATE[scope] for scope in scopes)
 
 
 SIDE_BY_SIDE = 16
@@ -132,8 +137,7 @@ class Unsteered:
         return True
 
     def _start(self, member: Member, tree: Tree) -> int:
-        scope = member.steering.intervention.tokens
-        return first_node(scope, tree, packs=self.forward.packs)
+        return first_node(member, tree, packs=self.forward.packs)
 
     def run(self, meter: Meter, deliver: Deliver) -> None:
         """Read all trees, keeping what is needed, unless another pass did so."""
@@ -283,9 +287,9 @@ class Unsteered:
             prefix = self.prefix.part(first, last, torch.tensor(grove.starts))
         start = Start(hidden, tuple(m.frontier for m in members), prefix)
         segments = [
-            _segment(grove, members, span)
+            segment
             for span in _same_edits(members)
-            if members[span.start].steering.intervention.edits
+            for segment in _segments(grove, members, span)
         ]
         seen: dict[int, Tensor] = {}
         h = self.forward.run(
@@ -375,12 +379,16 @@ def _same_edits(members: Sequence[Member]) -> list[range]:
     return spans
 
 
-def _segment(grove: Grove, members: Sequence[Member], span: range) -> Segment:
-    intervention = members[span.start].steering.intervention
-    return Segment(
-        span.start,
-        span.stop,
-        intervention.edits,
-        torch.tensor([float(members[k].steering.dose) for k in span]),
-        grove.edited(intervention.tokens).expand(len(span), -1),
-    )
+def _segments(grove: Grove, members: Sequence[Member], span: range) -> list[Segment]:
+    """One for each part, in the order in which they edit."""
+    doses = torch.tensor([float(members[k].steering.dose) for k in span])
+    return [
+        Segment(
+            span.start,
+            span.stop,
+            part.edits,
+            doses,
+            grove.edited(part.tokens).expand(len(span), -1),
+        )
+        for part in members[span.start].steering.intervention.parts
+    ]

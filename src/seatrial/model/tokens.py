@@ -218,8 +218,11 @@ class Encoder:
         """The position audit: every real token that the intervention's edits change."""
         edited = []
         for number, text in enumerate(self.encode(request.prompt, request.answers)):
-            start, stop = scope_span(intervention.tokens, text.n_prompt, len(text.ids))
-            for position in range(start, stop if intervention.edits else start):
+            spans = [
+                scope_span(part.tokens, text.n_prompt, len(text.ids))
+                for part in intervention.parts
+            ]
+            for position in sorted({p for span in spans for p in range(*span)}):
                 edited.append(
                     EditedToken(
                         position,

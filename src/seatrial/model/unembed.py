@@ -6,10 +6,10 @@ is found from its configuration and verified on real logits when the model is lo
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -20,6 +20,17 @@ TILE = 2**20
 """Numbers in one tile of logits on a processor with caches of a few megabytes."""
 ROWS = 1024
 """Most states that go through the vocabulary together."""
+
+
+class Found(NamedTuple):
+    """What a walk through the vocabulary gives."""
+
+    log_probs: Float[Tensor, "steering target"]
+    """Of each target, in nats."""
+    kl: Float[Tensor, "steering row"] | None
+    """KL(steered || unsteered) of each row, in nats, if it was asked for."""
+    is_top: Bool[Tensor, "steering target"] | None
+    """Whether each target is the most likely token, if that was asked for."""
 
 
 @final
@@ -55,7 +66,9 @@ class Unembedding:
         rows: Int[Tensor, " target"],
         tokens: Int[Tensor, " target"],
         base: Float[Tensor, "row d_model"] | None = None,
-    ) -> tuple[Float[Tensor, "steering target"], Float[Tensor, "steering row"] | None]:
+        *,
+        top: bool = False,
+    ) -> Found:
         """Log-probability of each target, and each state's KL from a base state's.
 
         Args:
@@ -64,8 +77,10 @@ class Unembedding:
             tokens: the target tokens.
             base: the unsteered final states of the rows, if KL(steered || unsteered) of
                 the next-token distribution is wanted, in nats.
+            top: whether to say which targets are the most likely tokens.
         """
         scores = torch.zeros(len(h), len(tokens))
+        tops = torch.zeros(len(h), len(tokens), dtype=torch.bool) if top else None
         kl = None if base is None else torch.zeros(h.shape[:2])
         order = rows.argsort(stable=True)
         step = max(1, ROWS // len(h))
@@ -73,30 +88,34 @@ class Unembedding:
             span = slice(first, first + step)
             mine = order[(rows[order] >= first) & (rows[order] < first + step)]
             part = None if base is None else base[span]
-            found, drift = self._score(h[:, span], rows[mine] - first, tokens[mine], part)
-            scores[:, mine] = found
-            if kl is not None and drift is not None:
-                kl[:, span] = drift
-        return scores, kl
+            found = self._score(h[:, span], rows[mine] - first, tokens[mine], part, top)
+            scores[:, mine] = found.log_probs
+            if kl is not None and found.kl is not None:
+                kl[:, span] = found.kl
+            if tops is not None and found.is_top is not None:
+                tops[:, mine] = found.is_top
+        return Found(scores, kl, tops)
 
     def _score(
-        self, h: Tensor, rows: Tensor, tokens: Tensor, base: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+        self, h: Tensor, rows: Tensor, tokens: Tensor, base: Tensor | None, top: bool
+    ) -> Found:
         """One walk through the vocabulary; three where exponentials would overflow."""
         shift = torch.zeros(h.shape[:2], device=self.weight.device)
-        picked, total, moved, base_lse = self._walk(h, rows, tokens, base, None)
+        best = torch.full_like(shift, -torch.inf) if top else None
+        picked, total, moved, base_lse = self._walk(h, rows, tokens, base, None, best)
         # Logits are seldom so large that their exponentials leave float32; only then must
         # the largest one be known beforehand.
         if not bool(((total > 1e-30) & (total < 1e36)).all()):
             for first, last in self._tiles(h):
                 shift = torch.maximum(shift, self(h, first, last).amax(-1))
-            picked, total, moved, base_lse = self._walk(h, rows, tokens, base, shift)
+            picked, total, moved, base_lse = self._walk(h, rows, tokens, base, shift, None)
         lse = shift + total.log()
         # Rounding can leave a certain token a few ulps above probability 1.
         scores = (picked - lse.cpu()[:, rows]).clamp_(max=0.0)
-        if base is None:
-            return scores, None
-        return scores, (moved / total - lse + base_lse).cpu().clamp_(min=0.0)
+        kl = None
+        if base is not None:
+            kl = (moved / total - lse + base_lse).cpu().clamp_(min=0.0)
+        return Found(scores, kl, None if best is None else picked >= best.cpu()[:, rows])
 
     def _tiles(self, h: Tensor) -> list[tuple[int, int]]:
         rows = h.shape[0] * h.shape[1]
@@ -111,8 +130,12 @@ class Unembedding:
         tokens: Tensor,
         base: Tensor | None,
         shift: Tensor | None,
+        best: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits of the targets; sums of all exponentials, and of them times the change."""
+        """Logits of the targets; sums of all exponentials, and of them times the change.
+
+        The largest logit of each row goes to ``best``, in place.
+        """
         device = self.weight.device
         picked = torch.zeros(len(h), len(tokens))
         total = torch.zeros(h.shape[:2], device=device)
@@ -124,6 +147,8 @@ class Unembedding:
             if len(inside):
                 where = rows[inside].to(device), (tokens[inside] - first).to(device)
                 picked[:, inside] = logits[:, where[0], where[1]].cpu()
+            if best is not None:
+                torch.maximum(best, logits.amax(-1), out=best)
             difference = None
             if base is not None:
                 other = self(base, first, last)

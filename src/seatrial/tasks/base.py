@@ -4,15 +4,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from seatrial.data import Concept, Item
+from seatrial.data import CONCEPTS, Concept, Item, load_concept, sample_balanced, split
 from seatrial.data.core import fingerprint
-from seatrial.types import Answer, FitData, Pair, Request, Role, Score, Split
+from seatrial.types import (
+    Answer,
+    Completion,
+    FitData,
+    Pair,
+    Request,
+    Role,
+    Score,
+    Split,
+)
 
 Splits = Mapping[Split, Sequence[Item]]
 
 
-class Task(ABC):
-    """A protocol on given items: a frozen dataclass with the items of each split."""
+class Protocol(ABC):
+    """What all tasks have: a frozen dataclass with the items of each split."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -23,14 +32,38 @@ class Task(ABC):
     """The metric that verdicts are about; larger means more of the behaviour (or more
     damage)."""
     unit: ClassVar[str]
-    needs_kl: ClassVar[bool] = False
-    """Whether answers must carry the KL divergence to the unsteered model."""
     version: ClassVar[int] = 1
     """Raised whenever a change could move a number; part of every cell's id."""
+    sources: ClassVar[tuple[str, ...]]
+    """Names of the items that it can be asked on; the first is the default of `measure`."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Protocol":
+        """The task on the items of a source, split by group and seed.
+
+        Args:
+            source: one of ``sources``, or a file of the user's own where the task says so.
+            seed: of the split and of the sample.
+            limit: at most so many test items, as a seeded sample.
+
+        Raises:
+            UnknownName: for a source that is not there.
+            BadData: for items that cannot be split or used.
+        """
 
     @abstractmethod
     def requests(self, split: Split) -> Sequence[Request]:
         """What is asked, item by item."""
+
+
+class Task(Protocol):
+    """A protocol that scores how likely given answers are."""
+
+    needs_kl: ClassVar[bool] = False
+    """Whether answers must carry the KL divergence to the unsteered model."""
+    needs_top: ClassVar[bool] = False
+    """Whether answers must say which of their tokens are the most likely ones."""
 
     @abstractmethod
     def score(
@@ -39,10 +72,34 @@ class Task(ABC):
         """What the answers are worth, item by item."""
 
 
+class Writing(Protocol):
+    """A protocol that scores what the model writes; its requests have no answers."""
+
+    max_tokens: int
+    """How many tokens the model may write; a field of the task."""
+    temperature: float
+    """0 takes the most likely token; a field of the task."""
+
+    @abstractmethod
+    def score(
+        self, requests: Sequence[Request], completions: Sequence[Completion]
+    ) -> Sequence[Score]:
+        """What the texts are worth, item by item; an unscorable text has no metrics."""
+
+
 class Target(Task):
     """A task that is about a concept, and that can also supply pairs to fit on."""
 
     role: ClassVar[Role] = "target"
+    sources: ClassVar[tuple[str, ...]] = CONCEPTS
+    splits: Splits
+
+    @classmethod
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Target":
+        """The task on a concept: a built-in one, or a ``.jsonl`` file."""
+        parts = split(load_concept(source).items, seed=seed)
+        parts["test"] = sample_balanced(parts["test"], limit, seed=seed)
+        return cls(parts)  # pyright: ignore[reportCallIssue]
 
     @abstractmethod
     def pairs(self, split: Split) -> tuple[Pair, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from seatrial.data import load_prose, sample
+from seatrial.errors import unknown
 from seatrial.tasks.base import Task
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -26,9 +28,17 @@ class Prose(Task):
     metric: ClassVar[str] = "loss"
     unit: ClassVar[str] = "nats per token"
     needs_kl: ClassVar[bool] = True
+    sources: ClassVar[tuple[str, ...]] = ("prose",)
 
     passages: tuple[tuple[str, str], ...]
     """(id, text)."""
+
+    @classmethod
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Prose":
+        """The guard on the neutral prose that ships."""
+        if source not in cls.sources:
+            raise unknown("prose", source, cls.sources)
+        return cls(sample(load_prose(), limit, seed=seed))
 
     def requests(self, split: Split) -> Sequence[Request]:
         requests = []

@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seatrial.edits import Edit
 from seatrial.intervention import Steering, scope_span
 from seatrial.model.blocks import first_tensor
 from seatrial.model.hooks import hook_site
 from seatrial.model.model import Model
 from seatrial.readouts import Depths
-from seatrial.types import Request, Site
+from seatrial.types import Request
 
 
 @torch.inference_mode()
@@ -59,16 +60,18 @@ def _logits(
 ) -> Tensor:
     """Logits of one forward call with the edits hooked in, beside what the stack holds."""
     intervention, dose = steering
-    start, stop = scope_span(intervention.tokens, n_prompt, len(ids))
     with stack:
-        for site in intervention.edits:
+        for part in intervention.parts:
+            start, stop = scope_span(part.tokens, n_prompt, len(ids))
+            for site, edit in part.edits.items():
 
-            def transform(h: Tensor, site: Site = site) -> Tensor:
-                parts = [h[:, :start], h[:, start:stop], h[:, stop:]]
-                parts[1] = intervention.edits[site](parts[1], dose)
-                return torch.cat(parts, dim=1)
+                def transform(
+                    h: Tensor, edit: Edit = edit, start: int = start, stop: int = stop
+                ) -> Tensor:
+                    edited = edit(h[:, start:stop], dose)
+                    return torch.cat([h[:, :start], edited, h[:, stop:]], dim=1)
 
-            hook_site(model.anatomy, site, transform, stack)
+                hook_site(model.anatomy, site, transform, stack)
         tokens = torch.tensor([list(ids)], device=model.engine.device)
         return model.engine.network(input_ids=tokens, use_cache=False).logits[0]
 

@@ -1,0 +1,77 @@
+"""Reads our own JSONL files strictly: one object a line, known fields, ids used once."""
+
+import json
+from collections.abc import Sequence
+
+from seatrial.errors import BadData
+
+
+def read_entries(
+    lines: Sequence[str], name: str, wanted: Sequence[str]
+) -> list[tuple[str, dict]]:
+    """JSON objects that have the wanted fields and no other, each with its place in words.
+
+    Raises:
+        BadData: for a line that is no such object, a repeated id, or no lines at all.
+    """
+    records: list[tuple[str, dict]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadData(
+                f"{place} is no JSON ({error}); write one object a line"
+            ) from error
+        check_fields(place, entry, wanted)
+        records.append((place, entry))
+    if not records:
+        raise BadData(f"{name} holds no items; write one JSON object a line")
+    check_ids(name, [entry["id"] for _, entry in records])
+    return records
+
+
+def check_fields(place: str, entry: object, wanted: Sequence[str]) -> None:
+    """Refuse what is no object with exactly the wanted fields.
+
+    Raises:
+        BadData: naming the fields that are there and those that are wanted.
+    """
+    if not isinstance(entry, dict):
+        raise BadData(
+            f"{place} is {type(entry).__name__}; write an object with the fields "
+            f"{', '.join(wanted)}"
+        )
+    if set(entry) != set(wanted):
+        raise BadData(
+            f"{place} has the fields {', '.join(sorted(entry)) or 'none'}; wanted: "
+            f"{', '.join(wanted)}"
+        )
+
+
+def check_texts(place: str, entry: dict, keys: Sequence[str]) -> None:
+    """Refuse fields that are no text or an empty one.
+
+    Raises:
+        BadData: naming the first such field.
+    """
+    for key in keys:
+        if not isinstance(entry[key], str):
+            raise BadData(f"{place}: {key} is {entry[key]!r}; write a text in quotes")
+        if not entry[key].strip():
+            raise BadData(f"{place}: {key} is empty; fill it in")
+
+
+def check_ids(name: str, ids: Sequence[object]) -> None:
+    """Refuse an id that is used twice.
+
+    Raises:
+        BadData: naming that id.
+    """
+    seen: set[str] = set()
+    for identity in map(repr, ids):
+        if identity in seen:
+            raise BadData(f"{name} uses the id {identity} twice; give every item its own")
+        seen.add(identity)
