@@ -69,6 +69,8 @@ class Anatomy:
     d_model: int
     shares_prefix: bool
     """Whether every block keeps keys and values per position: a prefix can be reused."""
+    counts_columns: bool = False
+    """Whether a token's place in the call enters its attention, whatever its position."""
 
 
 @dataclass
@@ -250,6 +252,7 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
         shares_prefix=len(plain) == len(chain)
         and all(kind in (DynamicLayer, DynamicSlidingWindowLayer) for kind in plain)
         and all(attends),
+        counts_columns=bool(getattr(config, "attn_temperature_tuning", False)),
     )
 
 
@@ -267,7 +270,8 @@ def _longest_chain(
         shapes = {(tuple(c.input.shape), tuple(c.output.shape)) for c in calls}  # pyright: ignore
         if len(shapes) != 1 or len({shape for pair in shapes for shape in pair}) != 1:
             return False
-        if min(shapes)[0][:2] != (1, PROBE_TOKENS):  # rows first, then tokens
+        # Rows, tokens, width; a stream of several strands (hyper-connections) has more.
+        if len(min(shapes)[0]) != 3 or min(shapes)[0][:2] != (1, PROBE_TOKENS):
             return False
         return all(
             torch.equal(earlier.output, later.input)  # pyright: ignore

@@ -71,15 +71,10 @@ class Cutter:
 
     def _bytes_per_node(self, frontiers: Collection[int], *, kl: bool) -> int:
         """What is kept of the unsteered model for one token."""
-        anatomy, network = self.forward.anatomy, self.forward.network
-        blocks = len(anatomy.blocks)
-        config = network.config.get_text_config(decoder=True)
-        n_heads = config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or n_heads
-        d_head = getattr(config, "head_dim", None) or anatomy.d_model // n_heads
-        width = anatomy.d_model * (1 + len(frontiers) + kl)
-        width += 2 * kv_heads * d_head * (blocks - min(frontiers, default=blocks))
-        return width * network.dtype.itemsize
+        first = min(frontiers, default=len(self.forward.anatomy.blocks))
+        width = self.forward.anatomy.d_model * (1 + len(frontiers) + kl)
+        width += sum(w for b, w in self.forward.kept_widths.items() if b >= first)
+        return width * self.forward.network.dtype.itemsize
 
     def stem(self, encoded: Sequence[tuple[Encoded, ...]]) -> int:
         """How many first tokens of all prompts are the same (an instruction, a template).

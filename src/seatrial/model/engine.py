@@ -23,7 +23,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from seatrial.errors import BadData, SteeringFault
 from seatrial.intervention import PromptEdit, Steering, scope_span
@@ -91,11 +91,14 @@ class Engine:
                 "replays the blocks and the tokens after the first edit; packed, prompts "
                 "and starts of answers shared"
             )
-        why = (
-            "its attention cannot be handed over"
-            if self.anatomy.shares_prefix
-            else "its state is not kept per position"
-        )
+        if not self.forward.replays:
+            return "replays all blocks over all tokens; padded, for blocks share keys"
+        if self.anatomy.counts_columns:
+            why = "its attention counts the tokens of a call"
+        elif self.anatomy.shares_prefix:
+            why = "its attention cannot be handed over"
+        else:
+            why = "its state is not kept per position"
         return f"replays the blocks after the first edit over all tokens; padded, for {why}"
 
     @contextmanager
@@ -143,8 +146,7 @@ class Engine:
         with quick_linears(self.network):
             # Over all requests, so that it does not depend on what they are asked under.
             stem = self.cutter.stem(plain)
-            blocks = len(self.anatomy.blocks)
-            frontiers = {frontier_of(under[s], blocks) for s in active}
+            frontiers = {self._frontier(under[s]) for s in active}
             for chunk in self.cutter.chunks(plain, frontiers, stem, kl=kl):
                 report.begin(len(chunk))
                 self._answer_chunk(
@@ -159,12 +161,11 @@ class Engine:
         Raises:
             BadData: if it is.
         """
-        config = self.network.config.get_text_config(decoder=True)
-        limit = getattr(config, "max_position_embeddings", None)
+        limit, why = context_limit(self.network.config.get_text_config(decoder=True))
         if limit is not None and tokens > limit:
             raise BadData(
-                f"a text needs {tokens} tokens, but this model reads {limit} at most; give "
-                "shorter prompts, shorter answers or fewer tokens to generate"
+                f"a text needs {tokens} tokens, but {why}; give shorter prompts, shorter "
+                "answers or fewer tokens to generate"
             )
 
     def _check_reach(
@@ -209,7 +210,6 @@ class Engine:
         report: "Progress",
         stem: int,
     ) -> None:
-        blocks = len(self.anatomy.blocks)
         deliver = partial(self._deliver, under, table)
         base: Base | None = None
         variants: list[Variant] = [v for v in groups if v is not None]
@@ -227,7 +227,7 @@ class Engine:
             ]
             asked = groups.get(variant, [])
             members = [
-                Member(s, under[s], frontier_of(under[s], blocks))
+                Member(s, under[s], self._frontier(under[s]))
                 for s in asked
                 if under[s].intervention.parts
             ]
@@ -281,6 +281,11 @@ class Engine:
 
             pass_.run(self.meter, first)
             pass_.replay(self.meter, later)
+
+    def _frontier(self, steering: Steering) -> int:
+        """The first block that runs again."""
+        first = frontier_of(steering, len(self.anatomy.blocks))
+        return first if self.forward.replays else 0
 
     def _is_partial(self, member: Member, trees: Sequence[Tree]) -> bool:
         packs = self.forward.packs
@@ -367,3 +372,24 @@ class Engine:
         if len(h) == 1:
             return [(0, mine)] if mine else []
         return [(k, [(k, readout)]) for k, readout in mine]
+
+
+def context_limit(config: PretrainedConfig) -> tuple[int | None, str]:
+    """How many tokens a model reads at most, and why.
+
+    Families with "longrope" turn all positions of a call by other frequencies as soon as
+    one row is long, so that short rows beside it would come out otherwise than alone.
+    """
+    limit = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    tables = [rope, *(table for table in rope.values() if isinstance(table, dict))]
+    starts = [
+        table["original_max_position_embeddings"]
+        for table in tables
+        if table.get("rope_type") == "longrope"
+        and "original_max_position_embeddings" in table
+    ]
+    if starts and (limit is None or min(starts) < limit):
+        limit = min(starts)
+        return limit, f"beyond {limit} this model changes how it turns all positions"
+    return limit, f"this model reads {limit} at most"

@@ -32,6 +32,17 @@ class Start:
     prefix: Prefix | None
 
 
+_FAILURES = (
+    SeatrialError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+)
+"""What a family's own code may raise when it is called in a way that it does not know."""
+
+
 @final
 class Forward:
     """Calls the network in the way that its structure allows."""
@@ -43,7 +54,16 @@ class Forward:
         accepted = inspect.signature(type(network).forward).parameters
         self._accepts_positions = "position_ids" in accepted
         self._accepts_keep = "logits_to_keep" in accepted
-        self.packs = anatomy.shares_prefix and self._accepts_positions and self._packs()
+        self.kept_widths: dict[int, int] = {}
+        """Numbers in one token's key and value, by block, where prefixes are kept."""
+        self.packs = (
+            anatomy.shares_prefix
+            and not anatomy.counts_columns
+            and self._accepts_positions
+            and self._packs()
+        )
+        self.replays = self.packs or self._replays()
+        """Whether blocks can run without those before them; some share keys and values."""
 
     @torch.inference_mode()
     def _packs(self) -> bool:
@@ -58,27 +78,24 @@ class Forward:
         def keep(_: Site, h: Tensor) -> None:
             states.append(h[0])
 
+        def keep_prefix(block: int, key: Tensor, value: Tensor) -> None:
+            self.kept_widths[block] = (key.numel() + value.numel()) // grove.width
+            prefix.keep(block, key, value, grove, 0)
+
         try:
             whole = self.run(
                 grove,
                 targets=torch.arange(grove.width),
                 sites=[Site(middle)],
                 keep=keep,
-                keep_prefix=lambda block, k, v: prefix.keep(block, k, v, grove, 0),
+                keep_prefix=keep_prefix,
                 is_packed=True,
             )[0]
             late = Grove(grove.trees, (4, 4))
             rows = torch.tensor([4, 5, 10])
             start = Start(states[0][rows][None], (middle + 1,), prefix)
             again = self.run(late, start, targets=torch.arange(3), is_packed=True)[0]
-        except (
-            SeatrialError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-            LookupError,
-            AttributeError,
-        ):
+        except _FAILURES:
             return False
         first = 0
         for text in texts:
@@ -87,6 +104,26 @@ class Forward:
                 return False
             first += len(text)
         return _alike(again, whole[rows])
+
+    @torch.inference_mode()
+    def _replays(self) -> bool:
+        """Whether the last block can run alone: tried on one short text."""
+        vocabulary = embedding_of(self.network).shape[0]
+        text = [(3 + 7 * k) % vocabulary for k in range(6)]
+        grove = Grove((Tree.of_text(text),), (0,))
+        last = len(self.anatomy.blocks) - 1
+        states: list[Tensor] = []
+
+        def keep(_: Site, h: Tensor) -> None:
+            states.append(h)
+
+        rows = torch.arange(grove.width)
+        try:
+            whole = self.run(grove, targets=rows, sites=[Site(last - 1)], keep=keep)
+            again = self.run(grove, Start(states[0], (last,), None), targets=rows)
+        except _FAILURES:
+            return False
+        return _alike(again, whole)
 
     def plain_states(self, ids: Tensor) -> Float[Tensor, "row token d_model"]:
         """Final states of some sequences of one length, by an ordinary forward call."""

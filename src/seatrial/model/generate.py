@@ -136,7 +136,7 @@ def _batches(
         alike = not last or (
             _is_late(engine, last[0]) == _is_late(engine, row)
             # Padding would enter the state of models that keep one.
-            and (engine.anatomy.shares_prefix or len(last[0].prompt) == len(row.prompt))
+            and (_pads(engine) or len(last[0].prompt) == len(row.prompt))
         )
         if last and fits and alike:
             last.append(row)
@@ -145,11 +145,16 @@ def _batches(
     return [sorted(batch, key=lambda row: row.group) for batch in batches]
 
 
+def _pads(engine: Engine) -> bool:
+    """Whether prompts of several lengths may stand in one batch."""
+    return engine.anatomy.shares_prefix and not engine.anatomy.counts_columns
+
+
 def _is_late(engine: Engine, row: _Sequence) -> bool:
     """Whether its steering leaves all prompt tokens but the last alone."""
     intervention, dose = row.steering
     late = dose == 0 or all(part.tokens in LATE for part in intervention.parts)
-    return engine.anatomy.shares_prefix and late
+    return _pads(engine) and late
 
 
 def _decode(engine: Engine, batch: list[_Sequence], sampling: Sampling) -> None:
