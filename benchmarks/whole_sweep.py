@@ -1,6 +1,10 @@
 """All layers x 7 doses x 200 items x 4 concepts on one model, with time and peak memory.
 
-    SEATRIAL_MIRROR=../shared/data python -m benchmarks.whole_sweep [--out-of-memory]
+    SEATRIAL_MIRROR=../shared/data python -m benchmarks.whole_sweep [--letters]
+        [--out-of-memory]
+
+The items are yes/no statements of published persona sets. With ``--letters`` they are asked
+as lettered options, whose answers such as "(A)" are three tokens.
 
 With ``--out-of-memory`` it is done twice: undisturbed, and with one forward call in ten
 running out of memory, whatever its size; the largest difference between both is printed.
@@ -31,14 +35,19 @@ ITEMS = 200
 DOSES = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 
-def requests_of(name: str) -> list[Request]:
-    """A sample of a published persona set, as questions with lettered options."""
+def requests_of(name: str, *, letters: bool) -> list[Request]:
+    """A sample of a published persona set, as questions for yes or no or for a letter."""
     items = [item for item in load_dataset(name) if isinstance(item, ChoiceItem)]
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))
     found = []
     for item in (items[k] for k in order[:ITEMS].tolist()):
-        prompt = clean_prompt(item)
-        found.append(Request(item.id, item.group, prompt.prompt, prompt.answers))
+        lettered = clean_prompt(item)
+        if letters:
+            found.append(Request(item.id, item.group, lettered.prompt, lettered.answers))
+            continue
+        prompt = f"{item.question}\nAnswer with yes or no:"
+        answers = tuple(f" {item.options[k]}" for k in (item.correct, item.other))
+        found.append(Request(item.id, item.group, prompt, answers))
     return found
 
 
@@ -80,7 +89,7 @@ def fail_sometimes(model: Model) -> list[int]:
 def main() -> None:
     """Sweep, and print what it took."""
     model = Model.load("smollm2-135m")
-    concepts = [requests_of(name) for name in SETS]
+    concepts = [requests_of(name, letters="--letters" in sys.argv) for name in SETS]
     lengths = [
         len(model.encoder.prompt_ids(request.prompt))
         for line in concepts

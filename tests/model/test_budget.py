@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seatrial.errors import OutOfMemory
 from seatrial.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.model import Budget
-from seatrial.model.budget import Meter, is_out_of_memory
+from seatrial.model.budget import CALM, Meter, is_out_of_memory
 from seatrial.model.tokens import Encoded
 from seatrial.run import run
 from seatrial.store import Store
@@ -487,3 +487,37 @@ def test_the_tokens_of_a_request_are_what_the_limit_counts():
 
     assert len(text.ids) > model.engine.meter.tokens
     assert numbers([model.log_probs(REQUESTS)[0]]).isfinite().all()
+
+
+def test_a_limit_that_was_lowered_by_bad_luck_rises_again():
+    meter, failures = Meter(1024), iter([True, True])
+
+    def work(rows, columns):
+        if next(failures, False):
+            raise MemoryError
+
+    meter.attempt(work, range(8), [0], 1024)
+    assert meter.tokens == 256
+    for _ in range(3 * CALM):
+        meter.attempt(work, range(8), [0], meter.tokens // 4)
+    assert meter.tokens == 256  # small calls prove nothing
+    for _ in range(CALM):
+        meter.attempt(work, range(8), [0], meter.tokens)
+    assert meter.tokens == 512
+    for _ in range(3 * CALM):
+        meter.attempt(work, range(8), [0], meter.tokens)
+    assert meter.tokens == 1024
+
+
+def test_a_limit_that_is_right_is_tried_seldom():
+    meter, tried = Meter(128), []
+
+    def work(rows, columns):
+        tried.append(len(rows))
+        if len(rows) > 100:
+            raise MemoryError
+
+    for _ in range(10 * CALM):
+        meter.attempt(work, range(meter.tokens), [0], meter.tokens)
+    assert sum(n > 100 for n in tried) / len(tried) < 1 / 32
+    assert meter.tokens in (64, 128)

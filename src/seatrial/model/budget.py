@@ -39,12 +39,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+CALM = 64
+"""How many full calls in a row must fit before a lowered limit is doubled again."""
+
+
 @final
 class Meter:
-    """The token limit in force: the budget's at first, halved on every out-of-memory."""
+    """The token limit in force: the budget's at first, halved on every out-of-memory.
+
+    Memory may have run out because of something else on the machine, so after a while the
+    limit rises again; where it was right, one call in many fails and is done in halves.
+    """
 
     def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+        self.tokens = self._most = tokens
+        self._calm = 0
 
     def attempt(
         self,
@@ -68,6 +77,7 @@ class Meter:
         """
         try:
             work(rows, columns)
+            self._rise(size)
             return
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -82,6 +92,7 @@ class Meter:
             torch.cuda.empty_cache()
         size = max(1, size // 2)
         self.tokens = min(self.tokens, size)
+        self._calm = 0
         if len(rows) >= len(columns):
             half = (len(rows) + 1) // 2
             parts = [(rows[:half], columns), (rows[half:], columns)]
@@ -90,3 +101,11 @@ class Meter:
             parts = [(rows, columns[:half]), (rows, columns[half:])]
         for part in parts:
             self.attempt(work, *part, size)
+
+    def _rise(self, size: int) -> None:
+        """Count a call that fitted, if it was large enough to prove something."""
+        if self.tokens == self._most or 2 * size < self.tokens:
+            return
+        self._calm += 1
+        if self._calm == CALM:
+            self.tokens, self._calm = min(self._most, 2 * self.tokens), 0
