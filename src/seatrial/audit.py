@@ -72,40 +72,46 @@ def audit_model(
     """What the model does with one fitted intervention, on the select split."""
     requests = task.requests("select")[:4]
     label = f"{concept}, {task.name}"
+    before = model.log_probs(requests)[0]
+    beside, *steered, zero = model.log_probs(
+        requests, [UNSTEERED, *(Steering(fitted, dose) for dose in (1.0, -1.0, 0.0))]
+    )
+    after = model.log_probs(requests)[0]
     return [
-        _dose_zero(model, requests, fitted, label),
-        _alone(model, requests, fitted, label),
+        _dose_zero(before, [*beside, *zero, *after], steered[0], label),
+        _alone(model, requests, fitted, steered, label),
         _positions(model, requests, fitted, label),
         _reads(model, task, read, label),
     ]
 
 
 def _dose_zero(
-    model: Model, requests: Sequence[Request], fitted: Intervention, label: str
+    before: Sequence[Answer],
+    others: Sequence[Answer],
+    steered: Sequence[Answer],
+    label: str,
 ) -> Check:
-    before = model.log_probs(requests)[0]
-    under = [UNSTEERED, Steering(fitted, 1.0), Steering(fitted, 0.0)]
-    beside, steered, zero = model.log_probs(requests, under)
-    after = model.log_probs(requests)[0]
-    differ = sum(
-        line[k] != before[k] for line in (beside, zero, after) for k in range(len(before))
-    )
+    """Compare unsteered answers; there are some lines of others, one after the other."""
+    differ = sum(answer != before[k % len(before)] for k, answer in enumerate(others))
     moved = max(_distance(a, b) for a, b in zip(before, steered, strict=True))
     return _check(
         "H1",
         f"{label}: is dose 0 the unsteered model, before, beside and after steered ones?",
         differ == 0 and moved > 0,
-        f"{differ} of {3 * len(before)} answers differ, while dose 1 moves a token "
+        f"{differ} of {len(others)} answers differ, while dose 1 moves a token "
         f"by up to {moved:.3g} nats",
     )
 
 
 def _alone(
-    model: Model, requests: Sequence[Request], fitted: Intervention, label: str
+    model: Model,
+    requests: Sequence[Request],
+    fitted: Intervention,
+    together: Sequence[Sequence[Answer]],
+    label: str,
 ) -> Check:
     limit = NOISE_LIMITS[model.dtype]
     under = [Steering(fitted, 1.0), Steering(fitted, -1.0)]
-    together = model.log_probs(requests, under)
     alone = [model.log_probs([request], under) for request in requests]
     worst = max(
         _distance(alone[k][s][0], line[k])

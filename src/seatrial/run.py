@@ -117,8 +117,10 @@ def run(
     for ground in grounds:
         plan = Plan(study, model, ground)
         _record(checks, audit_ground(ground), store)
-        planned |= _measure(plan.select_batches(), model, store, meter)
+        with model.engine.remembering():
+            planned |= _measure(plan.select_batches(), model, store, meter)
         chosen = plan.choose(store)
+        # The audit compares passes that must be made anew.
         _record(checks, _audit(plan, chosen, store), store)
         with model.engine.remembering():
             planned |= _measure(plan.test_batches(chosen), model, store, meter)

@@ -278,3 +278,32 @@ def test_a_site_or_text_that_cannot_be_read_is_refused(tiny):
         tiny("lfm2").activations(TEXTS, [Site(0, "attn")], "last")
     with pytest.raises(BadData, match="but this model reads 256 at most"):
         tiny("llama").activations([Text(" the" * 300, " sea")], [Site(0)], "last")
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "bloom", "lfm2"])
+def test_texts_that_begin_alike_are_read_as_one_tree_and_alike(tiny, family):
+    model = tiny(family)
+    opening = "Question: what does the sea look like today?"
+    endings = (" It is calm.", " It is rough and grey.", " It", "", " No", " It is calm.")
+    texts = [Text(opening, ending) for ending in endings]
+    sites = [Site(0), Site(1, "mlp"), Site(2)]
+
+    together = model.activations(texts, sites, "mean")
+
+    for k, text in enumerate(texts):
+        alone = model.activations([text], sites, "mean")
+        for site in sites:
+            torch.testing.assert_close(together[site][k : k + 1], alone[site])
+    if model.engine.forward.packs:
+        encoded = [model.encoder.encode_text(text).ids for text in texts]
+        calls = []
+        run = model.engine.forward.run
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                model.engine.forward,
+                "run",
+                lambda grove, *a, **k: calls.append(grove.width) or run(grove, *a, **k),
+            )
+            model.activations(texts, sites, "mean")
+        starts = {ids[: n + 1] for ids in encoded for n in range(len(ids))}
+        assert sum(calls) == len(starts) < sum(map(len, encoded)) / 2

@@ -239,3 +239,20 @@ def test_a_layout_replaces_real_tokens_and_leaves_padding_alone(
     assert torch.equal(replaced[~is_real], before[~is_real])
     if not is_packed:
         assert torch.equal(h, before)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5)
+)
+def test_the_tree_of_texts_holds_each_text_as_a_path(texts):
+    tree, paths = Tree.of_texts(texts)
+
+    for text, path in zip(texts, paths, strict=True):
+        assert [tree.ids[node] for node in path] == text
+        assert [tree.positions[node] for node in path] == list(range(len(text)))
+        assert [tree.parents[node] for node in path] == [-1, *path[:-1]]
+    assert len(tree.ids) == len({tuple(t[: k + 1]) for t in texts for k in range(len(t))})
+    shared = [
+        len({tuple(t[: k + 1]) for t in texts}) == 1 for k in range(min(map(len, texts)))
+    ]
+    assert tree.n_prompt == sum(shared)

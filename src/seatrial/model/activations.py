@@ -10,12 +10,15 @@ from torch import Tensor
 
 from seatrial.model.engine import Engine
 from seatrial.model.linear import quick_linears
-from seatrial.model.replay import slices
+from seatrial.model.stacks import common_start, slices
 from seatrial.model.tree import Grove, Tree
 from seatrial.types import Site
 
 Span = tuple[int, int]
 """Half-open range of real tokens."""
+
+TOGETHER = 8
+"""Most texts in one tree: each token is compared with all others of its tree."""
 
 Take = Callable[[Site, int, Tensor], None]
 """Sees the tokens of one text's span at one site: (site, text, token x width)."""
@@ -32,18 +35,23 @@ def read(
     """Show every text's span at every site to ``take``; later blocks do not run."""
     if not texts or not sites:
         return
-    order = sorted(range(len(texts)), key=lambda k: len(texts[k]))
-    trees = [Tree.of_text(texts[k]) for k in order]
-    lengths = [len(tree.ids) for tree in trees]
+    families = (
+        _families(texts) if engine.forward.packs else [[k] for k in range(len(texts))]
+    )
+    grown = [(same, *Tree.of_texts([texts[k] for k in same])) for same in families]
+    grown.sort(key=lambda found: len(found[1].ids))
+    lengths = [len(tree.ids) for _, tree, _ in grown]
 
     def work(picked: Sequence[int], _: Sequence[int]) -> None:
-        grove = Grove(tuple(trees[k] for k in picked), (0,) * len(picked))
+        grove = Grove(tuple(grown[k][1] for k in picked), (0,) * len(picked))
         seen: list[tuple[Site, int, Tensor]] = []
 
         def keep(site: Site, h: Tensor) -> None:
             for offset, k in zip(grove.offsets, picked, strict=True):
-                first, last = spans[order[k]]
-                seen.append((site, order[k], h[0, offset + first : offset + last].clone()))
+                same, _, paths = grown[k]
+                for text, path in zip(same, paths, strict=True):
+                    nodes = [offset + node for node in path[slice(*spans[text])]]
+                    seen.append((site, text, h[0, nodes]))
 
         engine.forward.run(
             grove,
@@ -59,6 +67,20 @@ def read(
     with quick_linears(engine.network):
         for picked in slices(lengths, engine.meter.tokens, packs=engine.forward.packs):
             engine.meter.attempt(work, picked, [0], sum(lengths[k] for k in picked))
+
+
+def _families(texts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Which texts are read as one tree: neighbours that share much of their beginning."""
+    order = sorted(range(len(texts)), key=lambda k: tuple(texts[k]))
+    families: list[list[int]] = []
+    for k in order:
+        first = texts[families[-1][0]] if families else ()
+        shared = common_start([tuple(first), tuple(texts[k])])
+        if shared * 3 >= max(len(first), len(texts[k])) and len(families[-1]) < TOGETHER:
+            families[-1].append(k)
+        else:
+            families.append([k])
+    return families
 
 
 @final

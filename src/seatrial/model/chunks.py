@@ -7,7 +7,7 @@ from typing import final
 
 from seatrial.model.budget import Budget, Meter
 from seatrial.model.forward import Forward
-from seatrial.model.replay import common_start, slices
+from seatrial.model.stacks import common_start, slices
 from seatrial.model.tokens import Encoded
 from seatrial.model.tree import Tree
 

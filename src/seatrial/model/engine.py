@@ -23,24 +23,20 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from seatrial.errors import BadData, SteeringFault
-from seatrial.intervention import PromptEdit, Steering, scope_span
+from seatrial.errors import BadData
+from seatrial.intervention import PromptEdit, Steering
 from seatrial.model.blocks import Anatomy
 from seatrial.model.budget import Budget, Meter
 from seatrial.model.chunks import Cutter
+from seatrial.model.context import check_reach, context_limit
 from seatrial.model.forward import Forward
 from seatrial.model.linear import quick_linears
 from seatrial.model.read_out import Reader
-from seatrial.model.replay import (
-    Early,
-    Member,
-    Unsteered,
-    first_node,
-    frontier_of,
-)
+from seatrial.model.replay import Early, Unsteered
 from seatrial.model.scores import Base, Progress, Table
+from seatrial.model.stacks import Member, first_node, frontier_of
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.model.tree import Grove, Tree
 from seatrial.model.unembed import Found, find_unembedding
@@ -132,7 +128,7 @@ class Engine:
             self.encoder.encode(request.prompt, request.answers) for request in requests
         ]
         self.check_context(max(len(text.ids) for answers in plain for text in answers))
-        self._check_reach(requests, plain, under)
+        check_reach(requests, plain, under, len(self.anatomy.blocks))
         table = Table(plain, len(under), kl=kl, top=top)
         groups: dict[Variant, list[int]] = defaultdict(list)
         for s, (intervention, dose) in enumerate(under):
@@ -167,36 +163,6 @@ class Engine:
                 f"a text needs {tokens} tokens, but {why}; give shorter prompts, shorter "
                 "answers or fewer tokens to generate"
             )
-
-    def _check_reach(
-        self,
-        requests: Sequence[Request],
-        encoded: Sequence[tuple[Encoded, ...]],
-        under: Sequence[Steering],
-    ) -> None:
-        """Refuse edits that cannot reach a scored token (trap T3)."""
-        end = len(self.anatomy.blocks) - 1
-        # After the last attention nothing carries an edit on to later positions.
-        asked = dict.fromkeys(
-            (part.tokens, all(site.layer == end for site in part.edits))
-            for intervention, dose in under
-            if dose != 0
-            for part in intervention.parts
-        )
-        for scope, is_local in asked:
-            for request, answers in zip(requests, encoded, strict=True):
-                for answer, text in zip(request.answers, answers, strict=True):
-                    start, stop = scope_span(scope, text.n_prompt, len(text.ids))
-                    if is_local:
-                        start = max(start, text.n_prompt - 1)
-                    if not start < min(stop, len(text.ids) - 1):
-                        raise SteeringFault(
-                            f"scope {scope!r} edits nothing that a score of answer "
-                            f"{answer!r} of request {request.id!r} depends on, so it "
-                            "cannot differ from the unsteered one; use scope "
-                            "'from_last_prompt', longer answers or, if only the last "
-                            "layer is edited, an earlier layer"
-                        )
 
     def _answer_chunk(
         self,
@@ -372,24 +338,3 @@ class Engine:
         if len(h) == 1:
             return [(0, mine)] if mine else []
         return [(k, [(k, readout)]) for k, readout in mine]
-
-
-def context_limit(config: PretrainedConfig) -> tuple[int | None, str]:
-    """How many tokens a model reads at most, and why.
-
-    Families with "longrope" turn all positions of a call by other frequencies as soon as
-    one row is long, so that short rows beside it would come out otherwise than alone.
-    """
-    limit = getattr(config, "max_position_embeddings", None)
-    rope = getattr(config, "rope_parameters", None) or {}
-    tables = [rope, *(table for table in rope.values() if isinstance(table, dict))]
-    starts = [
-        table["original_max_position_embeddings"]
-        for table in tables
-        if table.get("rope_type") == "longrope"
-        and "original_max_position_embeddings" in table
-    ]
-    if starts and (limit is None or min(starts) < limit):
-        limit = min(starts)
-        return limit, f"beyond {limit} this model changes how it turns all positions"
-    return limit, f"this model reads {limit} at most"

@@ -15,7 +15,8 @@ from seatrial.errors import SeatrialError
 from seatrial.model.blocks import Anatomy, embedding_of
 from seatrial.model.hooks import Segment, final_states, reading, replaying, steering
 from seatrial.model.layout import Layout
-from seatrial.model.packing import Packing, Prefix, packed
+from seatrial.model.packing import Packing, packed
+from seatrial.model.prefix import Prefix
 from seatrial.model.tree import Grove, Tree
 from seatrial.types import Site
 

@@ -16,7 +16,7 @@ from seatrial.model.cache import roomy_cache
 from seatrial.model.engine import Engine
 from seatrial.model.hooks import Segment, final_states, reading, steering
 from seatrial.model.linear import quick_linears
-from seatrial.model.replay import LATE
+from seatrial.model.stacks import LATE
 from seatrial.model.scores import overflow
 from seatrial.types import Completion, Prompt, Site
 

@@ -85,8 +85,34 @@ class Tree:
     @staticmethod
     def of_text(ids: Sequence[int]) -> "Tree":
         """The tree of a text that is only read: a path without targets."""
-        n = len(ids)
-        return Tree(tuple(ids), tuple(range(-1, n - 1)), tuple(range(n)), n, ())
+        return Tree.of_texts([ids])[0]
+
+    @staticmethod
+    def of_texts(texts: Sequence[Sequence[int]]) -> tuple["Tree", list[list[int]]]:
+        """The tree of texts that are only read, and the nodes on the path of each.
+
+        Tokens count as prompt as far as all texts have them in common.
+        """
+        ids: list[int] = []
+        parents: list[int] = []
+        positions: list[int] = []
+        children: dict[tuple[int, int], int] = {}
+        paths = []
+        for text in texts:
+            node, path = -1, []
+            for place, token in enumerate(text):
+                if (node, token) not in children:
+                    children[node, token] = len(ids)
+                    ids.append(token)
+                    parents.append(node)
+                    positions.append(place)
+                node = children[node, token]
+                path.append(node)
+            paths.append(path)
+        shared = min(len(path) for path in paths)
+        while shared and len({path[shared - 1] for path in paths}) > 1:
+            shared -= 1
+        return Tree(tuple(ids), tuple(parents), tuple(positions), shared, ()), paths
 
 
 @final
