@@ -136,11 +136,12 @@ class StereotypePair:
     group: str
     category: str
     more: str
-    """About the disadvantaged group."""
+    """The more stereotypical sentence of the two."""
     less: str
-    """The same about another group."""
+    """The less stereotypical one."""
     is_stereotype: bool
-    """Whether ``more`` tells a stereotype; else it breaks one."""
+    """Whether ``more`` is about the disadvantaged group; else it is about the advantaged
+    one, and ``less`` says the stereotype's opposite of the disadvantaged one."""
 
 
 @final

@@ -1,0 +1,210 @@
+"""Multiple choice: does a steered model still know what the unsteered one knew?"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import ClassVar, Literal, final
+
+import numpy as np
+
+from seatrial.data import load_facts
+from seatrial.data.records import ChoiceItem
+from seatrial.data.sources import clean_prompt, find_datasets
+from seatrial.errors import unknown
+from seatrial.tasks.base import Task
+from seatrial.tasks.items import deal, load_as
+from seatrial.types import Answer, Message, Request, Role, Score, Split
+
+
+@dataclass(frozen=True)
+class Choice(Task):
+    """Share of questions whose right option is not the likeliest.
+
+    Two forms: ``letters`` shows the options and scores their letters, ``texts`` shows the
+    question alone and scores each option as its answer. Metrics of an item:
+
+    - ``accuracy``: 1 if the right option is the likeliest, 1/k if it is one of k that tie,
+      else 0; of texts by the mean log-probability per token. ``error`` is 1 minus it, and
+      the metric, because a guard's metric grows with the damage.
+    - ``margin``: log-probability of the right option minus that of the likeliest other one,
+      in nats (of texts: per token). It moves before the accuracy does.
+    - ``mass`` (letters): the probability of all letters together. Where it is low, the
+      model was about to say something else and the accuracy means little.
+    - ``accuracy_of_sums`` (texts): accuracy by the total log-probability, which favours
+      short options.
+
+    Letters are dealt so that the right option stands at each of its n positions equally
+    often (within one) in what is asked of a split; who likes one letter is right in 1 of n.
+    """
+
+    role: ClassVar[Role] = "guard"
+    metric: ClassVar[str] = "error"
+    unit: ClassVar[str] = "share of questions"
+
+    splits: Mapping[Split, Sequence[ChoiceItem]]
+    form: Literal["letters", "texts"] = "letters"
+    order: Literal["balanced", "published"] = "balanced"
+    """Whether positions are dealt anew by the seed, or are those of the source."""
+    seed: int = 0
+    """Of the positions."""
+
+    @classmethod
+    @abstractmethod
+    def items(cls, source: str) -> tuple[ChoiceItem, ...]:
+        """All items of one of ``sources``."""
+
+    @classmethod
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Choice":
+        """The task on a source, or on the items that your own ``.toml`` file describes.
+
+        Raises:
+            UnknownName: for a source that is not there.
+            BadData: for items of another kind, or too few groups to split.
+            SeatrialError: whatever ``load_dataset`` raises where the source is published.
+        """
+        if source.endswith(".toml"):
+            items = load_as(ChoiceItem, source)
+        elif source in cls.sources:
+            items = cls.items(source)
+        else:
+            known = [*cls.sources, "or a path to your own .toml file"]
+            raise unknown(f"source of {cls.name}", source, known)
+        return cls(deal(items, limit, seed=seed), seed=seed)
+
+    def requests(self, split: Split) -> Sequence[Request]:
+        """The right option is the first answer."""
+        items = self.splits[split]
+        if self.form == "texts":
+            return [_as_texts(item) for item in items]
+        if self.order == "published":
+            return [_as_letters(item, tuple(range(len(item.options)))) for item in items]
+        orders = balanced_orders(items, self.seed)
+        return [_as_letters(*asked) for asked in zip(items, orders, strict=True)]
+
+    def score(
+        self, requests: Sequence[Request], answers: Sequence[Answer]
+    ) -> Sequence[Score]:
+        metrics = _of_letters if self.form == "letters" else _of_texts
+        return [
+            Score(request.id, request.group, metrics(answer))
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+def balanced_orders(items: Sequence[ChoiceItem], seed: int) -> list[tuple[int, ...]]:
+    """Options as shown, by item: the right one at each position equally often, within one.
+
+    Items with different numbers of options are balanced apart.
+    """
+    orders: dict[int, tuple[int, ...]] = {}
+    for n in sorted({len(item.options) for item in items}):
+        places = [k for k, item in enumerate(items) if len(item.options) == n]
+        generator = np.random.default_rng([seed, n, len(places)])
+        # Which positions are there once more is chance too, else (A) would always be.
+        cycle = np.resize(generator.permutation(n), len(places))
+        for k, position in zip(places, generator.permutation(cycle), strict=True):
+            right = items[k].correct
+            order = [other for other in generator.permutation(n).tolist() if other != right]
+            order.insert(int(position), right)
+            orders[k] = tuple(order)
+    return [orders[k] for k in range(len(items))]
+
+
+def credit(scores: Sequence[float]) -> float:
+    """What the first of several options earns: 1 if it is the largest; ties share."""
+    best = max(scores)
+    return (scores[0] == best) / sum(score == best for score in scores)
+
+
+def _as_letters(item: ChoiceItem, order: tuple[int, ...]) -> Request:
+    shown = clean_prompt(item, order)
+    return Request(item.id, item.group, (Message("user", shown.prompt),), shown.answers)
+
+
+def _as_texts(item: ChoiceItem) -> Request:
+    others = [text for k, text in enumerate(item.options) if k != item.correct]
+    prompt = (Message("user", item.question),)
+    return Request(item.id, item.group, prompt, (item.options[item.correct], *others))
+
+
+def _of_letters(answer: Answer) -> dict[str, float]:
+    return {**_of(answer.sums), "mass": sum(map(exp, answer.sums))}
+
+
+def _of_texts(answer: Answer) -> dict[str, float]:
+    return {**_of(answer.means), "accuracy_of_sums": credit(answer.sums)}
+
+
+def _of(scores: Sequence[float]) -> dict[str, float]:
+    accuracy = credit(scores)
+    return {
+        "error": 1 - accuracy,
+        "accuracy": accuracy,
+        "margin": scores[0] - max(scores[1:]),
+    }
+
+
+@final
+@dataclass(frozen=True)
+class Facts(Choice):
+    """``Choice`` on the facts that ship: four options, 1 in 4 is right by chance."""
+
+    name: ClassVar[str] = "facts"
+    summary: ClassVar[str] = "guard: errors in plain facts, four options each"
+    sources: ClassVar[tuple[str, ...]] = ("facts",)
+
+    @classmethod
+    def items(cls, source: str) -> tuple[ChoiceItem, ...]:
+        return tuple(
+            ChoiceItem(
+                fact.id,
+                fact.group,
+                fact.question,
+                fact.options,
+                fact.correct,
+                category=fact.domain,
+            )
+            for fact in load_facts()
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Mmlu(Choice):
+    """``Choice`` on exam questions (Hendrycks et al. 2021), cut to two options for CAA.
+
+    Ten questions in each of 57 subjects; one in two is right by chance. CAA's own numbers
+    come from ``order="published"``.
+    """
+
+    name: ClassVar[str] = "mmlu"
+    summary: ClassVar[str] = "guard: errors in exam questions of 57 subjects, two options"
+    sources: ClassVar[tuple[str, ...]] = ("mmlu-two-option",)
+
+    @classmethod
+    def items(cls, source: str) -> tuple[ChoiceItem, ...]:
+        return load_as(ChoiceItem, source)
+
+
+@final
+@dataclass(frozen=True)
+class Bbh(Choice):
+    """``Choice`` on the letter tasks of BIG-Bench Hard (Suzgun et al. 2022), zero-shot.
+
+    ``bbh`` is all eight tasks together. Options are 2 to 6 by question, so the error by
+    chance is the mean of 1 - 1/n over the questions asked. Published numbers are of three
+    worked examples and generated answers, and not comparable.
+    """
+
+    name: ClassVar[str] = "bbh"
+    summary: ClassVar[str] = "guard: errors in reasoning tasks that a letter answers"
+    sources: ClassVar[tuple[str, ...]] = (
+        "bbh",
+        *(entry.name for entry in find_datasets("bbh")),
+    )
+
+    @classmethod
+    def items(cls, source: str) -> tuple[ChoiceItem, ...]:
+        names = cls.sources[1:] if source == "bbh" else (source,)
+        return tuple(item for name in names for item in load_as(ChoiceItem, name))
