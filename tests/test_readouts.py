@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
@@ -128,6 +129,20 @@ def test_released_form_can_be_positive_so_it_is_no_log_probability():
     normalised = ContrastLayers((0,))(seen, 1.0)
     assert float(normalised.max()) <= 0
     assert torch.equal(released.argmax(-1), normalised.argmax(-1))
+
+
+@given(seed=SEEDS, dose=DOSES, alpha=st.sampled_from([0.05, 0.1, 0.5, 0.9]))
+def test_ruled_out_after_normalising_leaves_the_others_what_they_had(seed, dose, alpha):
+    """The released form: a plain log-softmax with a mask laid over it."""
+    seen = depths(seed, layers=(0,))
+
+    changed = ContrastLayers((0,), alpha, mask="after")(seen, dose)
+
+    whole = ContrastLayers((0,), 0.0)(seen, dose)
+    implausible = seen.final.exp() < alpha * seen.final.exp().amax(-1, keepdim=True)
+    torch.testing.assert_close(changed[~implausible], whole[~implausible])
+    assert set(changed[implausible].tolist()) <= {FLOOR}
+    assert bool((changed.exp().sum(-1) < 1)[implausible.any(-1)].all())
 
 
 @given(seed=SEEDS)
@@ -272,7 +287,28 @@ def test_a_plausibility_out_of_range_is_refused(alpha):
         ContrastLayers((0,), alpha)
 
 
-EVERY_FIELD = ContrastLayers((5, -1, 2), 0.3, "none", "published", False)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"norm": "last"}, "norm must be one of none, final, not 'last'"),
+        (
+            {"divergence": "kl"},
+            "divergence must be one of textbook, published, not 'kl'",
+        ),
+        ({"mask": "never"}, "mask must be one of before, after, not 'never'"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused(option, message):
+    readout = ContrastLayers((0,))
+    for name, value in option.items():
+        # Tests check types as well, and would refuse these sooner than users' files do.
+        object.__setattr__(readout, name, value)
+
+    with pytest.raises(BadOption, match=message):
+        readout.__post_init__()
+
+
+EVERY_FIELD = ContrastLayers((5, -1, 2), 0.3, "none", "published", False, "after")
 
 
 @pytest.mark.parametrize("readout", [ContrastLayers((0,)), EVERY_FIELD])
@@ -324,22 +360,17 @@ def test_a_readout_of_an_unknown_kind_cannot_be_saved(tmp_path):
     ("change", "message"),
     [
         ({"kind": "flat"}, "lacks or misnames a part .*'flat'"),
-        ({"colour": "blue"}, "lacks or misnames a part .*'colour'"),
+        ({"colour": "blue"}, "lacks or misnames a part .*colour"),
         ({"plausibility": 3.0}, "holds a value out of range .*not 3"),
         ({"layers": []}, "holds a value out of range .*at least one block"),
     ],
 )
 def test_a_file_with_another_readout_is_refused(tmp_path, change, message):
     path = tmp_path / "odd.safetensors"
-    header = {
-        "format": 2,
-        "library": "seatrial 0",
-        "tokens": "all",
-        "edits": [],
-        "prompt": None,
-        "readout": {"kind": "contrast-layers", **dataclasses.asdict(EVERY_FIELD), **change},
-        "origin": None,
-    }
+    Intervention(readout=EVERY_FIELD).save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["seatrial"])
+    header["readout"].update(change)
     save_file({"empty": torch.zeros(1)}, path, {"seatrial": json.dumps(header)})
 
     with pytest.raises(BadFile, match=message):

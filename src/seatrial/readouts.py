@@ -7,7 +7,7 @@ of the same forward pass would give. Dose 0 is the model's own distribution bit 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,10 @@ from seatrial.errors import BadOption
 
 Norm = Literal["none", "final"]
 Divergence = Literal["textbook", "published"]
+Mask = Literal["before", "after"]
+_CHOICES = {
+    "norm": get_args(Norm), "divergence": get_args(Divergence), "mask": get_args(Mask),
+}  # fmt: skip
 
 FLOOR = -1000.0
 """Log-probability of a token that a readout rules out: finite, so that sums compare."""
@@ -72,7 +76,7 @@ class ContrastLayers(Readout):
         F = log q_N - dose * log q_M        log-probabilities: log_softmax(F)
 
     Tokens less likely than ``plausibility`` times the most likely one are ruled out: they
-    get ``FLOOR``, and the others are normalised among themselves.
+    get ``FLOOR``, and the others are normalised among themselves (``mask`` says otherwise).
     """
 
     layers: tuple[int, ...]
@@ -87,6 +91,9 @@ class ContrastLayers(Readout):
     normalise: bool = True
     """``False`` is the released form: ``F`` itself, which is no log-probability and can be
     positive (trap T14); only for comparison with published numbers."""
+    mask: Mask = "before"
+    """When implausible tokens are ruled out: before the others are normalised, or, as in
+    the released code, after, so that probabilities sum to less than 1."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -99,6 +106,11 @@ class ContrastLayers(Readout):
                 "plausibility must be at least 0 (rules nothing out) and below 1, not "
                 f"{self.plausibility}"
             )
+        for option, choices in _CHOICES.items():
+            if (value := getattr(self, option)) not in choices:
+                raise BadOption(
+                    f"{option} must be one of {', '.join(choices)}, not {value!r}"
+                )
 
     def __call__(self, depths: Depths, dose: float) -> Float[Tensor, "row vocabulary"]:
         """Contrast every row with the layer that is farthest away there."""
@@ -110,14 +122,16 @@ class ContrastLayers(Readout):
             rows = far == number
             premature[rows] = depths.early[layer][rows]
         contrast = depths.final - dose * premature
-        if self.plausibility:
-            top = depths.final.amax(-1, keepdim=True)
-            bound = top + torch.log(torch.tensor(self.plausibility))
-            implausible = depths.final < bound
-            if self.normalise:
-                contrast = contrast.masked_fill(implausible, -torch.inf).log_softmax(-1)
-            return contrast.masked_fill(implausible, FLOOR)
-        return contrast.log_softmax(-1) if self.normalise else contrast
+        if not self.plausibility:
+            return contrast.log_softmax(-1) if self.normalise else contrast
+        top = depths.final.amax(-1, keepdim=True)
+        bound = top + torch.log(torch.tensor(self.plausibility))
+        implausible = depths.final < bound
+        if self.normalise:
+            if self.mask == "before":
+                contrast = contrast.masked_fill(implausible, -torch.inf)
+            contrast = contrast.log_softmax(-1)
+        return contrast.masked_fill(implausible, FLOOR)
 
     def chosen(self, depths: Depths) -> Tensor:
         """Which of the layers is contrasted, by row; the first of equals."""
