@@ -11,6 +11,7 @@
     ├── BadFile (ValueError)              a corrupt or foreign file, or another version's
     ├── SteeringFault (RuntimeError)      an edit that did not happen, or cannot matter
     ├── OutOfMemory (RuntimeError)        a single sequence that does not fit
+    ├── JudgeFault (RuntimeError)         a judge that cannot be read, or asked any more
     ├── StoreFault (OSError)              a results folder that cannot be used or written
     └── Unreachable (ConnectionError)     something that must be fetched and cannot be
 
@@ -56,6 +57,10 @@ class SteeringFault(SeatrialError, RuntimeError):
 
 class OutOfMemory(SeatrialError, RuntimeError):
     """Not even one sequence under one steering fits into memory."""
+
+
+class JudgeFault(SeatrialError, RuntimeError):
+    """A judge whose replies cannot be used, or that may not be asked any more."""
 
 
 class StoreFault(SeatrialError, OSError):

@@ -16,6 +16,7 @@ from seatrial.stats.bootstrap import (
     partition,
     resample,
 )
+from seatrial.stats.continuations import SHARES, Behaviour, Cut, behaviour, on_one_scale
 from seatrial.stats.controls import beats, control_band, holm, paired_sign_flip_p
 from seatrial.stats.dose_response import (
     RANGES,
@@ -30,13 +31,17 @@ from seatrial.stats.dose_response import (
 
 __all__ = [
     "RANGES",
+    "SHARES",
+    "Behaviour",
     "Curvature",
+    "Cut",
     "DoseFit",
     "DoseResponse",
     "Partition",
     "Statistic",
     "Values",
     "beats",
+    "behaviour",
     "cluster_difference",
     "cluster_mean",
     "cluster_share",
@@ -45,6 +50,7 @@ __all__ = [
     "describe",
     "fit_quality",
     "holm",
+    "on_one_scale",
     "paired_sign_flip_p",
     "partition",
     "resample",

@@ -1,12 +1,13 @@
 """How likely free continuations are that show the behaviour (after Pres et al.)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from seatrial.data import Item
+from seatrial.errors import BadData
 from seatrial.tasks.base import Splits, Target
-from seatrial.types import Answer, Pair, Request, Score, Split, Text
+from seatrial.types import Answer, Completion, Pair, Request, Score, Split, Text
 
 
 @final
@@ -15,7 +16,11 @@ class Open(Target):
     """Mean log-probability per token of the matching continuation minus the other one.
 
     Both parts are kept, because promoting the behaviour and suppressing its opposite are
-    different successes.
+    different successes; ``stats.behaviour`` takes them apart, by how likely a continuation
+    was before steering, and ``stats.on_one_scale`` puts several behaviours side by side.
+
+    Somebody else's continuations may be unlike anything that a model would write;
+    ``with_texts`` takes the model's own in their place.
     """
 
     name: ClassVar[str] = "open"
@@ -67,3 +72,34 @@ class Open(Target):
 
     def describe(self, item: Item) -> str:
         return f"{item.prompt} … {item.matching_text} / … {item.other_text}"
+
+
+def with_texts(
+    items: Sequence[Item], matching: Sequence[Completion], other: Sequence[Completion]
+) -> tuple[Item, ...]:
+    """The items with continuations that a model wrote in place of their own.
+
+    Such texts come of ``Model.generate`` on the items' prompts, under an instruction for
+    the behaviour and against it (the method ``prompt`` at doses 1 and -1). Items whose two
+    texts are alike, or of which one is blank, are left out: they show no difference.
+
+    Args:
+        items: in the order of the texts.
+        matching: what was written for the behaviour.
+        other: what was written against it.
+
+    Raises:
+        BadData: if no item is left.
+    """
+    kept = []
+    for item, for_it, against in zip(items, matching, other, strict=True):
+        # The task puts a space between the prompt and its continuation.
+        texts = for_it.text.strip(), against.text.strip()
+        if all(texts) and texts[0] != texts[1]:
+            kept.append(replace(item, matching_text=texts[0], other_text=texts[1]))
+    if not kept:
+        raise BadData(
+            f"none of {len(items)} items has two different texts; write them under "
+            "stronger instructions, at a temperature above 0, or with more tokens"
+        )
+    return tuple(kept)

@@ -1,0 +1,152 @@
+"""What the model writes by itself after open prompts, scored by a judge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, final
+
+from seatrial.data import Item, load_concept, sample, split
+from seatrial.data.records import Question
+from seatrial.errors import BadData, BadOption
+from seatrial.judges import Classifier, Judge, Judged, Lexicon, agreement, labelled_items
+from seatrial.judges.base import check_bound, check_readable
+from seatrial.tasks.base import Writing
+from seatrial.types import Completion, Message, Prompt, Request, Role, Score, Split
+
+Opening = Item | Question
+"""What a model is given to write on from: the beginning of a passage, or a question."""
+
+
+@final
+@dataclass(frozen=True)
+class Generation(Writing):
+    """How much of a concept a judge sees in what the model writes.
+
+    A passage is continued; a question is asked as a conversation. The metric ``score`` is
+    on the judge's scale; its parts, where the judge has some, stand beside it, and
+    ``tokens`` says how much was written. A text about which the judge's reply cannot be
+    read has no metrics at all, never a 0, and too many of them are refused (trap T49);
+    ``judges.tally`` counts them and says what they could make of the mean.
+    """
+
+    name: ClassVar[str] = "generation"
+    summary: ClassVar[str] = "free text: what the model writes by itself, scored by a judge"
+    role: ClassVar[Role] = "target"
+    metric: ClassVar[str] = "score"
+    unit: ClassVar[str] = "the judge's points"
+    sources: ClassVar[tuple[str, ...]] = (
+        "positive-sentiment",
+        "formality",
+        "confidence",
+        "interest-in-music",
+    )
+
+    splits: Mapping[Split, Sequence[Opening]]
+    about: str
+    """The concept in words, for judges that read them."""
+    judge: Judge = field(default_factory=Lexicon)
+    max_tokens: int = 64
+    temperature: float = 0.0
+    form: Literal["text", "chat"] = "text"
+    """Whether a passage is given as it is, or as a request to continue it."""
+    max_unreadable: float = 0.1
+    """The largest share of replies without a readable score that is tolerated."""
+
+    def __post_init__(self) -> None:
+        check_bound(self.max_unreadable)
+        if self.form not in ("text", "chat"):
+            raise BadOption(f"the form of prompts is text or chat, not {self.form!r}")
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        *,
+        seed: int,
+        limit: int | None = None,
+        judge: Judge | None = None,
+    ) -> "Generation":
+        """The task on a concept: a built-in one, or a ``.jsonl`` file.
+
+        Without a judge it is ``Lexicon`` for positive sentiment, and for other concepts a
+        ``Classifier`` trained on the select split, so that it has not learnt from what
+        methods are fitted on. It must agree with the texts of the fit split beyond chance.
+        That holds for ``sources``; other concepts can be asked on with a judge.
+
+        Raises:
+            UnknownName: for a concept that is not there.
+            BadData: if there is no judge and none that comes with the package will do.
+        """
+        concept = load_concept(source)
+        parts = split(concept.items, seed=seed)
+        if judge is None:
+            judge = _own_judge(source, parts, concept.about)
+        parts["test"] = sample(parts["test"], limit, seed=seed)
+        return cls(parts, concept.about, judge)
+
+    def requests(self, split: Split) -> Sequence[Request]:
+        """One for each opening, with nothing to choose from.
+
+        Raises:
+            BadData: for a question of more than one turn.
+        """
+        return [
+            Request(item.id, item.group, self._prompt(item), ())
+            for item in self.splits[split]
+        ]
+
+    def score(
+        self, requests: Sequence[Request], completions: Sequence[Completion]
+    ) -> Sequence[Score]:
+        """The judge's scores.
+
+        Raises:
+            JudgeFault: if too many replies hold no score; says where they can be read.
+            SeatrialError: whatever the judge raises.
+        """
+        asked = [
+            Judged(request.prompt, completion.text, self.about)
+            for request, completion in zip(requests, completions, strict=True)
+        ]
+        found = self.judge.judge(asked)
+        lost = [judgement.reply for judgement in found if judgement.score is None]
+        check_readable(
+            lost, total=len(asked), bound=self.max_unreadable, kept=self.judge.kept
+        )
+        scores = []
+        for request, completion, judgement in zip(
+            requests, completions, found, strict=True
+        ):
+            metrics: dict[str, float] = {}
+            if judgement.score is not None:
+                tokens = float(len(completion.token_ids))
+                metrics = {**judgement.parts, "score": judgement.score, "tokens": tokens}
+            scores.append(Score(request.id, request.group, metrics))
+        return scores
+
+    def _prompt(self, item: Opening) -> Prompt:
+        if isinstance(item, Question):
+            if len(item.turns) != 1:
+                raise BadData(
+                    f"{item.id} has {len(item.turns)} turns, of which the later ones "
+                    "depend on what the model replied; give questions of one turn"
+                )
+            return (Message("user", item.turns[0]),)
+        if self.form == "text":
+            return item.prompt
+        asked = f"Go on with this passage, in one to three sentences:\n\n{item.prompt}"
+        return (Message("user", asked),)
+
+
+def _own_judge(source: str, parts: Mapping[Split, Sequence[Item]], about: str) -> Judge:
+    """What the package has to judge a concept with, if it can tell its texts apart."""
+    if source == "positive-sentiment":
+        return Lexicon()
+    judge = Classifier.of(parts["select"])
+    found = agreement(judge, labelled_items(parts["fit"], about, judge.scale))
+    if not found.kappa.low > 0:
+        raise BadData(
+            f"no judge that comes with the package can tell texts that show {source!r} "
+            f"from others (kappa {found.kappa} on {found.n} texts it has not seen); give "
+            "a judge, such as an Endpoint"
+        )
+    return judge
