@@ -500,6 +500,34 @@ def test_the_order_of_methods_and_concepts_changes_no_trial(
         assert [e.item for e in trial.effects][:1] == [e.item for e in other.effects][:1]
 
 
+def test_methods_of_every_form_end_in_one_report(model, plan, tmp_path):
+    """One layer, all layers and none; vectors, maps, heads and words; controls of each."""
+    methods = [
+        {"name": "caa", "read": "completion"},
+        {"name": "leace", "read": "completion"},
+        {"name": "few-shot", "shots": 2},
+        {"name": "icv", "read": "completion"},
+        {"name": "iti", "heads": 2, "read": "completion"},
+    ]
+    study, store = plan(methods=methods), Store(tmp_path / "out")
+
+    run(study, store, model=model)
+
+    trials = {trial.method: trial for trial in summarise(store).trials}
+    assert list(trials) == [method["name"] for method in methods]
+    layers = {name: trial.layer for name, trial in trials.items()}
+    assert {name: layers[name] for name in ("few-shot", "icv", "iti")} == {
+        "few-shot": -1, "icv": -1, "iti": -1,
+    }  # fmt: skip
+    assert {layers["caa"], layers["leace"]} <= {0, 1}
+    kinds = {name: set(trial.control_verdicts) for name, trial in trials.items()}
+    assert kinds.pop("few-shot") == {"shuffled"}
+    assert set(map(frozenset, kinds.values())) == {frozenset({"random", "shuffled"})}
+    assert {check["status"] for check in store.read_json("audit.json")} == {"passed"}
+    made = report(store)
+    assert all(name in made.html and name in made.markdown for name in trials)
+
+
 def test_a_failed_check_stops_the_study_and_keeps_what_was_measured(
     model, plan, tmp_path, monkeypatch
 ):

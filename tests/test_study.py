@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.methods import Random, Shuffled
+from seatrial.methods import CAA, ICV, LEACE, FewShot, Random, Shuffled
 from seatrial.plan import Plan
 from seatrial.store import Store
 from seatrial.study import (
@@ -289,6 +289,40 @@ def test_controls_stand_beside_every_method(plan):
     ]
 
 
+ALL = [{"name": name} for name in ("caa", "few-shot", "icv", "iti", "leace")]
+
+
+def test_only_methods_with_a_single_layer_have_layers_to_choose_from(plan):
+    study = plan(methods=ALL)
+
+    assert [study.layers_of(k) for k in range(5)] == [(0, 1), (-1,), (-1,), (-1,), (0, 1)]
+    assert study.candidate(0, 1) == CAA(layer=1)
+    assert study.candidate(1, -1) == FewShot()
+    assert study.candidate(2, -1) == ICV(layer="all")
+    assert study.candidate(4, 0) == LEACE(layer=0)
+
+
+def test_a_method_for_all_layers_can_be_held_to_one(plan):
+    study = plan(methods=[{"name": "icv", "layer": 1}])
+
+    assert study.layers_of(0) == (-1,)
+    assert study.candidate(0, -1) == ICV(layer=1)
+
+
+def test_demonstrations_have_no_random_control_but_shuffled_ones(plan):
+    study = plan(methods=ALL)
+
+    [few, caa] = [study.controls_of(study.candidate(k, x)) for k, x in ((1, -1), (0, 0))]
+
+    assert few == [(Shuffled(FewShot()), seed) for seed in (1, 2, 3)]
+    assert len(caa) == 8
+
+
+def test_a_method_that_learns_nothing_is_refused(plan):
+    with pytest.raises(BadOption, match="'dola' learns nothing from pairs, so none of a"):
+        plan(methods=[{"name": "dola"}])
+
+
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
     concept = planted_concept(tmp_path_factory.mktemp("study") / "planted.jsonl", groups=12)
@@ -335,6 +369,58 @@ def test_test_cells_use_only_the_chosen_layers(trial):
     }
 
     assert layers == {("open", 1), ("propensity", 0), ("prose", 0), ("prose", 1)}
+
+
+@pytest.fixture(scope="module")
+def mixed(trial):
+    """A plan of methods with one layer, all layers and none, at seven doses."""
+    doses = [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]
+    changes = {"concepts": trial.study.concepts, "limits": {"select": 8, "prose": 3}}
+    study = make_study(
+        {**PLAN, **changes, "methods": ALL, "doses": doses, "select_doses": [0.5, 1]}
+    )
+    return Plan(study, trial.model, trial.ground)
+
+
+def test_methods_are_asked_at_the_doses_that_they_have(mixed):
+    chosen = {
+        (target, number): layers[0]
+        for target in mixed.study.targets
+        for number, layers in enumerate(map(mixed.study.layers_of, range(5)))
+    }
+
+    cells = [
+        cell
+        for batch in (*mixed.select_batches(), *mixed.test_batches(chosen))
+        for cell in batch.cells
+    ]
+
+    found = {}
+    for cell in cells:
+        place = cell.reference, cell.method == "shuffled", cell.task == "prose", cell.split
+        found.setdefault(place, set()).add(cell.dose)
+    both, every = {-1.0, 1.0}, set(mixed.study.doses) - {0.0}
+    for name in ("caa", "icv", "iti", "leace"):
+        assert found[name, False, False, "select"] == {0.5, 1.0}
+        assert found[name, True, False, "test"] == every
+        assert found[name, True, True, "test"] == both
+    assert found["few-shot", False, False, "select"] == {1.0}
+    for place in ((False, False), (True, False), (False, True), (True, True)):
+        assert found["few-shot", *place, "test"] == both
+    assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_cells_of_methods_without_one_layer_name_none(mixed):
+    layers = {
+        (cell.reference, cell.layer)
+        for batch in mixed.select_batches()
+        for cell in batch.cells
+    }
+
+    assert layers == {
+        *((name, layer) for name in ("caa", "leace") for layer in (0, 1)),
+        *((name, -1) for name in ("unsteered", "few-shot", "icv", "iti")),
+    }
 
 
 def test_the_name_of_a_cell_changes_with_every_field():

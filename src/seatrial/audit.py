@@ -138,6 +138,11 @@ def _distance(one: Answer, other: Answer) -> float:
 def _positions(
     model: Model, requests: Sequence[Request], fitted: Intervention, label: str
 ) -> Check:
+    question = (
+        f"{label}: do the edits, scope {fitted.tokens!r}, reach the score of every answer?"
+    )
+    if fitted.prompt and not fitted.parts:  # words stand before everything that is scored
+        return _check("H4", question, True, "no activation is edited")
     missed, answers, words = [], 0, ""
     for request in requests:
         edited = model.where(request, fitted)
@@ -148,7 +153,7 @@ def _positions(
     at = f" ({', '.join(dict.fromkeys(missed))})" if missed else ""
     return _check(
         "H4",
-        f"{label}: do the edits, scope {fitted.tokens!r}, reach the score of every answer?",
+        question,
         not missed,
         f"{len(missed)} of {answers} answers missed{at}; edited: {words or 'nothing'} ...",
     )

@@ -93,3 +93,62 @@ def eraser(
     d = direction.double()
     weighted = power(spread, -1.0) @ d
     return torch.eye(len(d)).to(d) - torch.outer(d, weighted) / (d @ weighted)
+
+
+def random_turn(
+    columns: Float[Tensor, "width column"], generator: torch.Generator, *, parts: int = 1
+) -> Float[Tensor, "width column"]:
+    """Columns turned at random: ``Q C``, in float64, with their lengths and angles kept.
+
+    ``Q`` is a random orthogonal matrix, uniform over all of them; the identity gives it
+    whole. It is drawn only as far as the columns need it.
+
+    Args:
+        columns: ``C``.
+        generator: is drawn from.
+        parts: so many equal slices of the width (attention heads) are turned apart, each
+            within itself.
+    """
+    turned = []
+    for part in columns.double().chunk(parts):
+        frame, shape = _triangular(part)
+        drawn = torch.randn(frame.shape, generator=generator, dtype=torch.float64)
+        turned.append(_triangular(drawn)[0] @ shape)
+    return torch.cat(turned)
+
+
+def random_beside(
+    columns: Float[Tensor, "width column"], generator: torch.Generator, *, parts: int = 1
+) -> Float[Tensor, "width column"]:
+    """As ``random_turn``, but at right angles to all that the columns span.
+
+    Raises:
+        BadOption: if that leaves no room, because the columns span more than half.
+    """
+    turned = []
+    for part in columns.double().chunk(parts):
+        taken, shape = _triangular(part)
+        width, rank = taken.shape
+        if width < 2 * rank:
+            raise BadOption(
+                f"there is no subspace of rank {rank} orthogonal to one of that rank in "
+                f"{width} dimensions; use 'random' or 'shuffled' as control"
+            )
+        drawn = torch.randn(width, rank, generator=generator, dtype=torch.float64)
+        # Twice, because once leaves what rounding brings back.
+        for _ in range(2):
+            drawn = drawn - taken @ (taken.mT @ drawn)
+        turned.append(_triangular(drawn)[0] @ shape)
+    return torch.cat(turned)
+
+
+def _triangular(
+    matrix: Float[Tensor, "width column"],
+) -> tuple[Float[Tensor, "width rank"], Float[Tensor, "rank column"]]:
+    """The QR decomposition whose diagonal is positive, which is unique.
+
+    Of a normal matrix its first part is uniform; LAPACK's own signs would not be.
+    """
+    frame, shape = torch.linalg.qr(matrix)
+    signs = torch.where(shape.diagonal() < 0, -1.0, 1.0).to(matrix)
+    return frame * signs, signs[:, None] * shape

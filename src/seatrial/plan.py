@@ -15,6 +15,7 @@ import polars as pl
 
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import Method, Prompt, options_of
+from seatrial.methods.base import doses_of
 from seatrial.model import Model
 from seatrial.stats import slopes
 from seatrial.store import Store
@@ -24,6 +25,9 @@ from seatrial.types import FitData, Split
 
 CONTROL_GUARD_DOSES = (-1.0, 1.0)
 """Doses at which controls meet the guard: enough to compare prices, a third of the time."""
+
+Asked = tuple[Method | None, int, float]
+"""A method, or none, with its seed and dose."""
 
 
 @final
@@ -69,6 +73,7 @@ class Plan:
         """Name one steering on one task."""
         options = options_of(method) if method else {}
         inner = options.get("reference", options)
+        layer = inner.get("layer")
         asked = [repr(request) for request in task.requests(split)]
         content = hashlib.sha256(
             "".join([self.data.fingerprint, *asked]).encode()
@@ -83,7 +88,7 @@ class Plan:
             method=method.name if method else "unsteered",
             options=json.dumps(options, sort_keys=True),
             reference=str(inner.get("name", "unsteered")),
-            layer=int(inner.get("layer", -1)),
+            layer=layer if isinstance(layer, int) else -1,
             seed=seed,
             dose=dose,
         )
@@ -93,7 +98,7 @@ class Plan:
         name: str,
         task: Task,
         split: Split,
-        asked: Sequence[tuple[Method | None, int, float]],
+        asked: Sequence[Asked],
     ) -> Batch:
         """Put steerings on a task."""
         return Batch(
@@ -110,83 +115,90 @@ class Plan:
     def select_batches(self) -> Iterator[Batch]:
         """Every method at every candidate layer, on the select split of each target."""
         study = self.study
+        asked: list[Asked] = [(None, 0, 0.0)]
+        for number in range(len(study.methods)):
+            for layer in study.layers_of(number):
+                method = study.candidate(number, layer)
+                asked += at_doses(method, study.seed, study.select_doses)
         for target in study.targets:
-            asked: list[tuple[Method | None, int, float]] = [(None, 0, 0.0)]
-            for number in range(len(study.methods)):
-                for layer in study.layers:
-                    method = study.candidate(number, layer)
-                    asked += [(method, study.seed, dose) for dose in study.select_doses]
             yield self.batch(
                 f"{target}.select", self.ground.targets[target], "select", asked
             )
 
     def choose(self, store: Store) -> dict[tuple[str, int], int]:
-        """The layer with the largest mean slope on the select split, by task and method."""
+        """The layer with the largest mean slope on the select split, by task and method.
+
+        It is -1 for a method without candidates.
+        """
         chosen = {}
-        batches = list(self.select_batches())
-        for target, batch in zip(self.study.targets, batches, strict=True):
-            ids = [cell.id for cell in batch.cells]
+        for target, batch in zip(self.study.targets, self.select_batches(), strict=True):
             rows = store.frame().filter(
-                pl.col("cell").is_in(ids) & (pl.col("metric") == TASKS[target].metric)
+                pl.col("cell").is_in([cell.id for cell in batch.cells])
+                & (pl.col("metric") == TASKS[target].metric)
             )
-            doses = sorted({*self.study.select_doses, 0.0})
-            for number, options in enumerate(self.study.methods):
-                effects = {}
-                for layer in self.study.layers:
-                    columns = [
-                        rows.filter(
-                            (pl.col("dose") == dose)
-                            & (
-                                pl.col("method") == "unsteered"
-                                if dose == 0
-                                else (pl.col("method") == options["name"])
-                                & (pl.col("layer") == layer)
-                            )
-                        ).sort("item")["value"]
-                        for dose in doses
-                    ]
-                    curve = np.array([column.to_numpy() for column in columns]).T
-                    effects[layer] = float(slopes(doses, curve).mean())
+            for number in range(len(self.study.methods)):
+                layers = self.study.layers_of(number)
+                effects = {layers[0]: 0.0}
+                if len(layers) > 1:
+                    effects = {x: self._effect(rows, number, x) for x in layers}
                 chosen[target, number] = max(
                     effects, key=lambda layer: (effects[layer], -layer)
                 )
         return chosen
 
+    def _effect(self, rows: pl.DataFrame, number: int, layer: int) -> float:
+        """Mean slope of a method at a layer, from the rows of the select split."""
+        method = self.study.candidate(number, layer)
+        own = rows.filter((pl.col("method") == method.name) & (pl.col("layer") == layer))
+        plain = rows.filter(pl.col("method") == "unsteered")
+        wanted = at_doses(method, 0, self.study.select_doses)
+        doses = sorted({*(dose for _, _, dose in wanted), 0.0})
+        curve = [
+            (own.filter(pl.col("dose") == dose) if dose else plain).sort("item")["value"]
+            for dose in doses
+        ]
+        return float(slopes(doses, np.array([x.to_numpy() for x in curve]).T).mean())
+
     def test_batches(self, chosen: dict[tuple[str, int], int]) -> Iterator[Batch]:
         """Methods and controls at the chosen layers, on the test split and the guards."""
         study = self.study
-        doses = [dose for dose in study.doses if dose != 0]
-        prompted: list[tuple[Method | None, int, float]] = [
-            (Prompt(), study.seed, dose) for dose in (-1.0, 1.0)
-        ]
+        prompted = at_doses(Prompt(), study.seed, (-1.0, 1.0))
         for target in study.targets:
             methods = [
                 study.candidate(number, chosen[target, number])
                 for number in range(len(study.methods))
             ]
             task = self.ground.targets[target]
-            own = [(method, study.seed, dose) for method in methods for dose in doses]
+            own = [one for m in methods for one in at_doses(m, study.seed, study.doses)]
             yield self.batch(
                 f"{target}.test", task, "test", [(None, 0, 0.0), *own, *prompted]
             )
             for method in methods:
-                controls = [
-                    (control, seed, dose)
-                    for control, seed in study.controls_of(method)
-                    for dose in doses
-                ]
                 name = f"{target}.test.controls-of-{method.name}"
-                yield self.batch(name, task, "test", controls)
+                yield self.batch(name, task, "test", self._controls(method, study.doses))
         distinct = dict.fromkeys(
             study.candidate(number, layer) for (_, number), layer in sorted(chosen.items())
         )
         for name, guard in self.ground.guards.items():
-            asked: list[tuple[Method | None, int, float]] = [(None, 0, 0.0)]
+            asked: list[Asked] = [(None, 0, 0.0)]
             for method in distinct:
-                asked += [(method, study.seed, dose) for dose in doses]
-                asked += [
-                    (control, seed, dose)
-                    for control, seed in study.controls_of(method)
-                    for dose in CONTROL_GUARD_DOSES
-                ]
+                asked += at_doses(method, study.seed, study.doses)
+                asked += self._controls(method, CONTROL_GUARD_DOSES)
             yield self.batch(f"{name}.test", guard, "test", [*asked, *prompted])
+
+    def _controls(self, method: Method, doses: Sequence[float]) -> list[Asked]:
+        return [
+            one
+            for control, seed in self.study.controls_of(method)
+            for one in at_doses(control, seed, doses)
+        ]
+
+
+def at_doses(method: Method, seed: int, doses: Sequence[float]) -> list[Asked]:
+    """A method at those doses, but 0, that it has."""
+    known = doses_of(method)
+    return [
+        (method, seed, dose)
+        for dose in doses
+        if dose != 0 and (known is None or dose in known)
+    ]

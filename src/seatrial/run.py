@@ -11,7 +11,7 @@ from typing import final
 from seatrial.audit import Check, audit_ground, audit_model, audit_rows, plain
 from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.model import Model
-from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan
+from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan, at_doses
 from seatrial.store import PROGRESS, Store
 from seatrial.study import Ground, Study
 from seatrial.tasks import Task
@@ -33,15 +33,20 @@ class _Meter:
         self.tell = tell
         self.done = 0.0
         self.inside = 0.0
-        n_methods = len(study.methods)
-        doses = len(study.doses) - 1
-        controls = study.controls.random + study.controls.shuffled
-        select = 1 + n_methods * len(study.layers) * len(study.select_doses)
-        test = 3 + n_methods * doses * (1 + controls)
-        # How many distinct layers the targets choose is not known yet; two is a fair guess.
-        guarded = 3 + n_methods * min(2, len(study.targets)) * (
-            doses + controls * len(CONTROL_GUARD_DOSES)
-        )
+        select, test, guarded = 1, 3, 3
+        for number in range(len(study.methods)):
+            layers = study.layers_of(number)
+            method = study.candidate(number, layers[0])
+            controls = len(study.controls_of(method))
+            doses, *others = (
+                len(at_doses(method, study.seed, some))
+                for some in (study.doses, study.select_doses, CONTROL_GUARD_DOSES)
+            )
+            select += len(layers) * others[0]
+            test += doses * (1 + controls)
+            # How many layers the targets choose is not known yet; two is a fair guess.
+            chosen = min(2, len(study.targets), len(layers))
+            guarded += chosen * (doses + controls * others[1])
         self.whole = 0.0
         self._cost: dict[tuple[str, str, str], float] = {}
         for ground in grounds:
@@ -162,7 +167,8 @@ def _audit(plan: Plan, chosen: dict[tuple[str, int], int], store: Store) -> list
     for (target, number), layer in sorted(chosen.items()):
         method = plan.study.candidate(number, layer)
         fitted = plan.fit(method, plan.study.seed)
-        store.write_vector(f"{name}.{method.name}.layer-{layer}", fitted)
+        at = f".layer-{layer}" if layer >= 0 else ""
+        store.write_vector(f"{name}.{method.name}{at}", fitted)
         task = plan.ground.targets[target]
         read = getattr(method, "read", None) if target == plan.study.fit_on else None
         checks += audit_model(plan.model, name, task, fitted, read)

@@ -9,7 +9,7 @@ import torch
 
 from seatrial.contrast import contrast
 from seatrial.data import load_concept
-from seatrial.edits import Add, Project
+from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption
 from seatrial.intervention import Intervention
 from seatrial.methods import CAA, METHODS, Method, Prompt, Random, Shuffled
@@ -115,29 +115,10 @@ class Everywhere(Method):
         )
 
 
-@dataclass(frozen=True)
-class Projecting(Method):
-    """Does not add."""
-
-    name: ClassVar[str] = "projecting"
-    summary: ClassVar[str] = "for tests"
-
-    def fit(self, model, data, *, seed):
-        return Intervention({Site(0): Project(torch.eye(model.d_model)[:, :1])})
-
-
-def test_random_refuses_a_reference_that_does_not_add(planted, data):
-    with pytest.raises(
-        BadOption,
-        match="'random' controls methods that add vectors; 'projecting' makes a Project",
-    ):
-        Random(Projecting()).fit(planted[0], data, seed=0)
-
-
-def test_random_refuses_a_reference_without_vectors(planted, data):
+def test_random_refuses_a_reference_without_edits(planted, data):
     """It would be a control that does nothing, which everything beats."""
     with pytest.raises(
-        BadOption, match="'random' controls methods that add vectors; 'prompt' adds none"
+        BadOption, match="'random' turns edits of activations; 'prompt' makes none, so"
     ):
         Random(Prompt()).fit(planted[0], data, seed=0)
 

@@ -127,8 +127,8 @@ def test_shuffled_labels_are_its_control(ground, tiny):
     assert 4.5 < sum(kept) / 20 < 7.5
 
 
-def test_random_does_not_control_it(ground, tiny):
-    with pytest.raises(BadOption, match="'few-shot' adds none"):
+def test_it_has_no_random_control_because_words_have_no_direction(ground, tiny):
+    with pytest.raises(BadOption, match="'few-shot' makes none"):
         Random(FewShot()).fit(tiny("llama"), ground["open"][0], seed=0)
 
 

@@ -9,7 +9,19 @@ import torch
 from seatrial.edits import Add, Project
 from seatrial.errors import BadOption
 from seatrial.intervention import Intervention
-from seatrial.methods import ACE, CAA, Ablate, Method, Orthogonal, Prompt, RepE
+from seatrial.methods import (
+    ACE,
+    CAA,
+    ICV,
+    ITI,
+    Ablate,
+    Angular,
+    Method,
+    Orthogonal,
+    Prompt,
+    RepE,
+    Spherical,
+)
 from seatrial.testing import CHECKS
 from seatrial.types import Site
 
@@ -106,8 +118,56 @@ def test_a_subspace_that_leaves_no_room_is_refused(planted, planted_data):
         Orthogonal(Handmade(half_and_more)).fit(planted[0], planted_data, seed=0)
 
 
-def test_it_refuses_a_reference_that_neither_adds_nor_removes(planted, planted_data):
-    with pytest.raises(BadOption, match=r"'ace' makes a Affine edit\. Use 'shuffled'"):
+@pytest.mark.parametrize(
+    ("reference", "vector"),
+    [(ICV(point="resid"), "vector"), (Spherical(layer=1), "pole")],
+)
+def test_vectors_that_are_not_just_added_get_orthogonal_ones(
+    planted, planted_data, reference, vector
+):
+    model, _ = planted
+
+    fitted = Orthogonal(reference).fit(model, planted_data, seed=0)
+
+    goal = reference.fit(model, planted_data, seed=0)
+    assert list(fitted.edits) == list(goal.edits)
+    for site, edit in fitted.edits.items():
+        one, other = (getattr(x, vector) for x in (edit, goal.edits[site]))
+        assert type(edit) is type(goal.edits[site])
+        assert abs(cosine(one, other)) < 1e-6
+        torch.testing.assert_close(one.norm(), other.norm(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("form", [{"form": "to"}, {"form": "by", "angle": 30.0}])
+def test_a_plane_gets_an_orthogonal_one_and_keeps_its_angle(planted, planted_data, form):
+    model, _ = planted
+    reference = Angular(read="completion", **form)
+
+    fitted = Orthogonal(reference).fit(model, planted_data, seed=0)
+
+    goal = reference.fit(model, planted_data, seed=0)
+    [edit], [turned] = set(fitted.edits.values()), set(goal.edits.values())
+    assert type(edit) is type(turned)
+    assert float((edit.basis.mT @ turned.basis).abs().max()) < 1e-6
+    assert edit.angle == turned.angle
+
+
+def test_heads_get_directions_of_their_own(tiny, example):
+    model, reference = tiny("qwen3"), ITI(heads=5)
+
+    fitted = Orthogonal(reference).fit(model, example, seed=0)
+
+    goal = reference.fit(model, example, seed=0)
+    for site, edit in fitted.edits.items():
+        one, other = (x.vector.reshape(4, -1) for x in (edit, goal.edits[site]))
+        torch.testing.assert_close(one.norm(dim=1), other.norm(dim=1), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close((one * other).sum(1), torch.zeros(4), atol=1e-4, rtol=0)
+
+
+def test_it_refuses_a_reference_without_a_direction(planted, planted_data):
+    with pytest.raises(
+        BadOption, match=r"'ace' makes a Affine edit, which has none\. Use 'random' or"
+    ):
         Orthogonal(ACE(layer=1)).fit(planted[0], planted_data, seed=0)
 
 

@@ -6,15 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from seatrial.data import CONCEPTS, load_concept
-from seatrial.edits import Add
+from seatrial.data import CONCEPTS, MAPS, load_concept, load_map
 from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.intervention import Intervention, Steering
-from seatrial.methods import CAA, ICV, OtherTask, Prompt
-from seatrial.methods.other_task import rescaled
+from seatrial.methods import CAA, ICV, LayerMean, OtherTask, Prompt
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.testing import CHECKS, planted_concept
-from seatrial.types import FitData, Pair, Request, Site, Text
+from seatrial.types import Example, FitData, Pair, Request, Site, Text
 
 REFERENCE = CAA(layer=1, read="completion")
 READS = "only the given pairs are read"
@@ -161,17 +159,6 @@ def test_it_controls_methods_that_do_not_add(tiny, example, elsewhere):
         assert torch.equal(fitted.edits[site].vector, edit.vector)
 
 
-def test_a_method_that_chooses_other_sites_keeps_its_total_length():
-    """As ITI does with its heads: site by site there would be nothing to compare with."""
-    found = Intervention({Site(0): Add(torch.ones(4)), Site(2): Add(torch.ones(4))})
-    goal = Intervention({Site(1): Add(torch.full((4,), 5.0))})
-
-    edits = rescaled(found, goal, "weather")
-
-    assert [edit.vector.norm() for edit in edits.values()] == pytest.approx([50**0.5] * 2)
-    assert list(edits) == [Site(0), Site(2)]
-
-
 def test_it_controls_a_prompt_by_the_other_instruction(tiny, example, elsewhere):
     fitted = OtherTask(Prompt(), other=elsewhere).fit(tiny("llama"), example, seed=0)
 
@@ -232,3 +219,66 @@ def test_a_vector_of_zeros_cannot_be_rescaled(tiny, example, elsewhere):
 
     with pytest.raises(BadData, match=r"'weather' gives a zero vector at site 1\.resid"):
         OtherTask(reference, other=elsewhere).fit(tiny("llama"), example, seed=0)
+
+
+def examples_of(name):
+    return {Example(pair.input, pair.output) for pair in load_map(name).pairs}
+
+
+def map_data(name, n=14):
+    """Examples of a built-in map alone, as for the methods that need no pairs."""
+    pairs = load_map(name).pairs[:n]
+    return FitData(name, (), examples=tuple(Example(p.input, p.output) for p in pairs))
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_every_built_in_map_has_another_one_as_control(name):
+    data, control = map_data(name), OtherTask(LayerMean())
+
+    found = control.other_data(data, seed=0)
+
+    assert found.concept in set(MAPS) - {name}
+    assert len(found.examples) == len(data.examples)
+    assert set(found.examples) <= examples_of(found.concept) - examples_of(name)
+    assert control.other_data(data, seed=0) == found
+    assert control.other_data(data, seed=1).examples != found.examples
+
+
+def test_pairs_of_the_other_map_are_shown_as_those_of_the_method():
+    own = tuple(map_data("antonym").examples)
+    bare = Text("Q: hot\nA:", " cold"), Text("Q: hot\nA:", " up")
+    shown = Text("Q: up\nA: down\n\nQ: hot\nA:", " cold"), bare[0]
+
+    for sides, n_shown in ((bare, 1), (shown, 11)):
+        data = FitData("antonym", (Pair("p", "g", *sides),) * 2, examples=own)
+        found = OtherTask(CAA(), other="present-past").other_data(data, seed=0)
+
+        assert {text.prompt.count("Q:") for p in found.pairs for text in (p.positive,)} == {
+            n_shown
+        }
+        assert 1 < len(found.pairs) <= len(own)
+
+
+def test_a_map_is_no_control_of_itself_and_neither_is_a_copy(tmp_path):
+    data = FitData("antonym", (), examples=tuple(sorted(examples_of("antonym"))))
+    path = tmp_path / "copy.jsonl"
+    lines = [json.dumps({"input": e.input, "output": e.output}) for e in data.examples]
+    path.write_text("\n".join(lines), "utf-8")
+
+    with pytest.raises(BadOption, match="needs another concept than 'antonym'"):
+        OtherTask(LayerMean(), other="antonym").other_data(data, seed=0)
+    with pytest.raises(BadData, match=r"examples of 'copy' are examples of 'antonym' too"):
+        OtherTask(LayerMean(), other=str(path)).other_data(data, seed=0)
+
+
+def test_a_method_of_maps_is_fitted_on_the_other_map_at_its_own_norm(tiny):
+    model, data = tiny("llama"), map_data("antonym")
+    reference = LayerMean(shots=2, mean_prompts=4)
+
+    fitted = OtherTask(reference).fit(model, data, seed=2)
+
+    elsewhere = OtherTask(reference).other_data(data, seed=2)
+    alone, goal = (vector_of(reference.fit(model, d, seed=2)) for d in (elsewhere, data))
+    assert cosine(vector_of(fitted), alone) == pytest.approx(1.0, abs=1e-6)
+    torch.testing.assert_close(vector_of(fitted).norm(), goal.norm(), rtol=1e-6, atol=0)
+    assert fitted.origin.options["other"] == elsewhere.concept

@@ -1,14 +1,21 @@
 """What a method is: hyperparameters as fields, and one verb."""
 
 from abc import ABC, abstractmethod
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from math import hypot
 from typing import Any, ClassVar, Literal
 
+from seatrial.edits import Add, Edit
+from seatrial.errors import BadData
 from seatrial.intervention import Intervention
 from seatrial.model import Model
-from seatrial.types import FitData, Origin
+from seatrial.types import FitData, Origin, Site
 
 Layer = int | Literal["first", "middle", "last"]
+
+_ROUNDING = 1e-6
+"""A vector this much shorter than what it stands beside is what rounding left of 0."""
 
 
 class Method(ABC):
@@ -28,6 +35,8 @@ class Method(ABC):
     """Whether swapping positive and negative flips its sign."""
     doses: ClassVar[tuple[float, ...] | None] = None
     """The only doses it has, or ``None`` for all."""
+    changes: ClassVar[Literal["activations", "prompt", "readout"]] = "activations"
+    """What it changes: only activations have directions that can be drawn at random."""
 
     @abstractmethod
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
@@ -50,3 +59,65 @@ def origin_of(method: Method, model: Model, data: FitData, seed: int) -> Origin:
     return Origin(
         model.identity, model.d_model, options.pop("name"), options, data.fingerprint, seed
     )
+
+
+def has_one_layer(kind: type[Method]) -> bool:
+    """Whether there is one layer to choose: a field ``layer`` whose default is not all."""
+    assert is_dataclass(kind)
+    layers = [field.default for field in fields(kind) if field.name == "layer"]
+    return bool(layers) and layers[0] != "all"
+
+
+def doses_of(method: Method) -> tuple[float, ...] | None:
+    """The only doses that a method, or what a control stands beside, has; else ``None``."""
+    reference = getattr(method, "reference", None)
+    return doses_of(reference) if isinstance(reference, Method) else method.doses
+
+
+def heads_at(model: Model, site: Site) -> int:
+    """How many attention heads lie side by side at a site; elsewhere 1."""
+    heads = model.anatomy.blocks[site.layer].heads
+    return heads.n_heads if site.point == "heads" and heads else 1
+
+
+def with_edits(fitted: Intervention, change: Callable[[Site, Edit], Edit]) -> Intervention:
+    """The same intervention with every edit of activations changed, in order."""
+
+    def changed(edits: Mapping[Site, Edit]) -> dict[Site, Edit]:
+        return {site: change(site, edit) for site, edit in edits.items()}
+
+    edits = changed(fitted.edits)
+    also = tuple(replace(part, edits=changed(part.edits)) for part in fitted.also)
+    return replace(fitted, edits=edits, also=also)
+
+
+def rescaled(fitted: Intervention, goal: Intervention, complaint: str) -> Intervention:
+    """Give the vectors that an intervention adds the length of another one's.
+
+    Site by site; where the two add at different sites (a method that chooses its heads),
+    all vectors are scaled alike, so that together they are as long. Edits of other kinds
+    have no length and stay as they are.
+
+    Args:
+        fitted: what is scaled.
+        goal: has the lengths.
+        complaint: what is wrong, and what to do, if nothing is left to scale; holds {site}.
+
+    Raises:
+        BadData: with the complaint.
+    """
+    found, wanted = fitted.norms(), goal.norms()
+    if not (found and wanted):
+        return fitted
+    if set(found) != set(wanted):
+        wanted = dict.fromkeys(found, hypot(*wanted.values()))
+        found = dict.fromkeys(found, hypot(*found.values()))
+
+    def change(site: Site, edit: Edit) -> Edit:
+        if not isinstance(edit, Add):
+            return edit
+        if found[site] <= _ROUNDING * wanted[site]:
+            raise BadData(complaint.replace("{site}", str(site)))
+        return Add(edit.vector * (wanted[site] / found[site]))
+
+    return with_edits(fitted, change)

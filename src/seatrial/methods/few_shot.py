@@ -1,7 +1,7 @@
 """Showing the behaviour: the baseline that uses the same texts as the fitted methods."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class FewShot(Method):
     summary: ClassVar[str] = "baseline: demonstrations of the behaviour or its opposite"
     is_odd: ClassVar[bool] = True
     doses: ClassVar[tuple[float, ...] | None] = (-1.0, 0.0, 1.0)
+    changes: ClassVar[Literal["activations", "prompt", "readout"]] = "prompt"
 
     shots: int = 5
     """How many demonstrations."""

@@ -1,18 +1,17 @@
 """A random direction with no component along the method's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from seatrial.edits import Add, Edit, Project
+from seatrial.edits import Add, AddKeepingNorm, Edit, Project, Rotate, RotateTo, Slerp
 from seatrial.errors import BadOption
+from seatrial.geometry import random_beside
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, origin_of
+from seatrial.methods.base import Method, heads_at, origin_of, with_edits
 from seatrial.model import Model
-from seatrial.types import FitData
+from seatrial.types import FitData, Site
 
 
 @final
@@ -24,8 +23,11 @@ class Orthogonal(Method):
 
     Same norm, sites, tokens and doses as the reference. `random` may share a little of the
     direction by chance (a cosine of about 1/sqrt(width), which is much in a small model);
-    this control shares none. A projection gets a random subspace of the same rank, and one
-    that is used at many sites stays one.
+    this control shares none. A subspace that is removed and a plane that is rotated in get
+    a random one of the same rank, and an edit that is used at many sites stays one. Heads
+    keep their norms, each with a direction of its own. Maps, states that replace others,
+    and scores that are climbed have no direction to be orthogonal to; `random` and
+    `shuffled` control them.
     """
 
     name: ClassVar[str] = "orthogonal"
@@ -39,50 +41,40 @@ class Orthogonal(Method):
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         fitted = self.reference.fit(model, data, seed=seed)
-        if not fitted.edits:
+        if not fitted.parts:
             raise BadOption(
-                f"'orthogonal' controls methods that add or remove directions; "
+                "'orthogonal' controls methods that have a direction; "
                 f"{self.reference.name!r} edits no activation, so this control would do "
-                "nothing and be beaten by anything"
+                "nothing and be beaten by anything; use 'shuffled' to control it"
             )
         generator = torch.Generator().manual_seed(seed)
         made: dict[int, Edit] = {}
-        edits = {}
-        for site, edit in fitted.edits.items():
-            if id(edit) not in made:
-                made[id(edit)] = self._counterpart(edit, generator)
-            edits[site] = made[id(edit)]
-        return Intervention(edits, fitted.tokens, origin=origin_of(self, model, data, seed))
 
-    def _counterpart(self, edit: Edit, generator: torch.Generator) -> Edit:
+        def beside(site: Site, edit: Edit) -> Edit:
+            if id(edit) not in made:
+                parts = heads_at(model, site)
+                made[id(edit)] = self._counterpart(edit, generator, parts)
+            return made[id(edit)]
+
+        control = with_edits(fitted, beside)
+        origin = origin_of(self, model, data, seed)
+        return replace(control, prompt=None, readout=None, origin=origin)
+
+    def _counterpart(self, edit: Edit, generator: torch.Generator, parts: int) -> Edit:
         match edit:
-            case Add(vector):
-                columns = vector.double()[:, None]
-                [direction] = _basis(columns, generator).mT
-                return Add((direction * columns.norm()).float())
-            case Project(basis):
-                return Project(_basis(basis.double(), generator).float())
+            case Add() | AddKeepingNorm():
+                columns = edit.vector[:, None]
+                turned = random_beside(columns, generator, parts=parts)
+                return replace(edit, vector=turned[:, 0].float())
+            case Slerp():
+                turned = random_beside(edit.pole[:, None], generator, parts=parts)
+                return replace(edit, pole=turned[:, 0].float())
+            case Project() | Rotate() | RotateTo():
+                turned = random_beside(edit.basis, generator, parts=parts)
+                return replace(edit, basis=turned.float())
             case _:
                 raise BadOption(
-                    "'orthogonal' controls methods that add or remove directions; "
-                    f"{self.reference.name!r} makes a {type(edit).__name__} edit. Use "
-                    "'shuffled' to control it"
+                    "'orthogonal' controls methods that have a direction; "
+                    f"{self.reference.name!r} makes a {type(edit).__name__} edit, which "
+                    "has none. Use 'random' or 'shuffled' to control it"
                 )
-
-
-def _basis(
-    columns: Float[Tensor, "width rank"], generator: torch.Generator
-) -> Float[Tensor, "width rank"]:
-    """Random orthonormal columns, orthogonal to the given ones."""
-    width, rank = columns.shape
-    if width < 2 * rank:
-        raise BadOption(
-            f"there is no subspace of rank {rank} orthogonal to one of that rank in "
-            f"{width} dimensions; use 'random' or 'shuffled' as control"
-        )
-    drawn = torch.randn(width, rank, generator=generator, dtype=torch.float64)
-    taken = torch.linalg.qr(columns).Q
-    # Twice, because once leaves what rounding brings back.
-    for _ in range(2):
-        drawn = drawn - taken @ (taken.mT @ drawn)
-    return torch.linalg.qr(drawn).Q

@@ -1,20 +1,22 @@
 """The method fitted on another concept: what any structured push of that size does."""
 
 from dataclasses import dataclass, replace
-from math import sqrt
 from typing import ClassVar, final
 
-from seatrial.data import CONCEPTS, load_concept, sample_balanced
-from seatrial.edits import Add, Edit
+from seatrial.data import CONCEPTS, MAPS, load_concept, sample, sample_balanced
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, origin_of
+from seatrial.methods.base import Method, origin_of, rescaled
 from seatrial.model import Model
 from seatrial.tasks import TARGETS, fit_data
-from seatrial.types import FitData, Pair, Site
+from seatrial.tasks.map import Map, read_map
+from seatrial.types import FitData, Pair
 
-_ROUNDING = 1e-6
-"""A vector this much shorter than the reference's is what rounding left of 0."""
+SHOTS = 10
+"""Examples in the prompts of another map's pairs, as ``Map.fit_data`` has by default."""
+
+_APART = 6
+"""How far down the list a map's other one stands: neighbours are akin (translations)."""
 
 
 @final
@@ -26,16 +28,21 @@ class OtherTask(Method):
     a direction that means something, but something else. As many items of the other
     concept are drawn by seed as there are pairs. The other concept is an option, and so is
     chosen before any result is seen.
+
+    A map is controlled by another map, on as many of its inputs, with ten examples in the
+    prompts of its pairs, or none where the method's own have none. Edits that are not
+    added have no length, and stay as they are fitted.
     """
 
     name: ClassVar[str] = "other-task"
-    summary: ClassVar[str] = "control: the method fitted on another concept"
+    summary: ClassVar[str] = "control: the method fitted on another concept or map"
     is_control: ClassVar[bool] = True
 
     reference: Method
     """The method that it controls."""
     other: str = "next"
-    """Built-in concept or your own .jsonl file; next: the built-in one after this one."""
+    """Built-in concept or your own .jsonl file; next: the built-in one after this one. Of
+    maps: another map; next: the sixth after, because neighbours in the list are akin."""
     fit_on: str = "open"
     """Which target task's pairs of the other concept the method is fitted on."""
     rescale: bool = True
@@ -44,31 +51,34 @@ class OtherTask(Method):
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         elsewhere = self.other_data(data, seed=seed)
         fitted = self.reference.fit(model, elsewhere, seed=seed)
-        edits = fitted.edits
-        if self.rescale and fitted.norms():
-            goal = self.reference.fit(model, data, seed=seed)
-            edits = rescaled(fitted, goal, elsewhere.concept)
+        if self.rescale:
+            fitted = rescaled(
+                fitted,
+                self.reference.fit(model, data, seed=seed),
+                f"{elsewhere.concept!r} gives a zero vector at site {{site}}; choose "
+                "another concept, or read at a token where its texts differ",
+            )
         origin = origin_of(self, model, data, seed)
         found = {"other": elsewhere.concept, "other_data": elsewhere.fingerprint}
-        origin = replace(origin, options={**origin.options, **found})
-        return Intervention(edits, fitted.tokens, fitted.prompt, origin)
+        return replace(fitted, origin=replace(origin, options={**origin.options, **found}))
 
     def other_data(self, data: FitData, *, seed: int) -> FitData:
         """What the reference is fitted on instead.
 
         Raises:
-            UnknownName: if the other concept or the task does not exist.
+            UnknownName: if the other concept, map or task does not exist.
             BadOption: if the other concept is this one.
-            BadData: if both share a text.
+            BadData: if both share a text, or two maps nearly all examples.
         """
+        if data.examples:
+            return self._other_map(data, seed)
         if self.fit_on not in TARGETS:
             raise unknown("target task", self.fit_on, TARGETS)
-        concept = load_concept(_after(data.concept) if self.other == "next" else self.other)
-        if concept.name == data.concept:
-            raise BadOption(
-                f"'other-task' needs another concept than {data.concept!r}, on which the "
-                "method itself is fitted; choose another one"
-            )
+        other = self.other
+        concept = load_concept(
+            _after(data.concept, CONCEPTS, 1) if other == "next" else other
+        )
+        _check_other(concept.name, data)
         n = max(2, len(data.pairs))
         task = TARGETS[self.fit_on]({"fit": sample_balanced(concept.items, n, seed=seed)})  # pyright: ignore[reportCallIssue]
         elsewhere = fit_data(concept, task)
@@ -79,36 +89,38 @@ class OtherTask(Method):
             )
         return elsewhere
 
-
-def rescaled(fitted: Intervention, goal: Intervention, concept: str) -> dict[Site, Edit]:
-    """Edits whose added vectors are as long as those of another intervention.
-
-    Site by site; where the two add at different sites (a method that chooses its heads),
-    all vectors are scaled alike, so that together they are as long.
-
-    Raises:
-        BadData: if there is nothing to scale.
-    """
-    found, wanted = fitted.norms(), goal.norms()
-    if set(found) != set(wanted):
-        wanted = dict.fromkeys(found, sqrt(sum(norm**2 for norm in wanted.values())))
-        found = dict.fromkeys(found, sqrt(sum(norm**2 for norm in found.values())))
-    edits = dict(fitted.edits)
-    for site, edit in fitted.edits.items():
-        if isinstance(edit, Add):
-            if found[site] <= _ROUNDING * wanted[site]:
-                raise BadData(
-                    f"{concept!r} gives a zero vector at site {site}; choose another "
-                    "concept, or read at a token where its texts differ"
-                )
-            edits[site] = Add(edit.vector * (wanted[site] / found[site]))
-    return edits
+    def _other_map(self, data: FitData, seed: int) -> FitData:
+        other = read_map(
+            _after(data.concept, MAPS, _APART) if self.other == "next" else self.other
+        )
+        _check_other(other.name, data)
+        # Translations into two languages have a word or two alike, copies all of them.
+        known = set(data.examples)
+        pool = [pair for pair in other.pairs if (pair.input, pair.output) not in known]
+        if len(pool) < len(other.pairs) / 2:
+            raise BadData(
+                f"{len(other.pairs) - len(pool)} of the {len(other.pairs)} examples of "
+                f"{other.name!r} are examples of {data.concept!r} too, so one is no "
+                "control for the other; choose another map"
+            )
+        task = Map(
+            other, {"fit": sample(pool, max(2, len(data.examples)), seed=seed)}, seed
+        )
+        is_shown = any(pair.positive.prompt != pair.negative.prompt for pair in data.pairs)
+        return task.fit_data(shots=10 if is_shown else 0)
 
 
-def _after(concept: str) -> str:
-    """The built-in concept after this one; the first, after the last and after others."""
-    place = CONCEPTS.index(concept) + 1 if concept in CONCEPTS else 0
-    return CONCEPTS[place % len(CONCEPTS)]
+def _check_other(other: str, data: FitData) -> None:
+    if other == data.concept:
+        raise BadOption(
+            f"'other-task' needs another concept than {data.concept!r}, on which the "
+            "method itself is fitted; choose another one"
+        )
+
+
+def _after(name: str, known: tuple[str, ...], steps: int) -> str:
+    """The built-in one so many steps on, round and round; the first after any other."""
+    return known[(known.index(name) + steps) % len(known)] if name in known else known[0]
 
 
 def _texts(pairs: tuple[Pair, ...]) -> set[str]:

@@ -1,7 +1,7 @@
 """Asking for the behaviour in words: the baseline that steering must be worth more than."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 from seatrial.errors import BadData
 from seatrial.intervention import Intervention, PromptEdit
@@ -25,6 +25,7 @@ class Prompt(Method):
     )
     paper: ClassVar[str] = "https://arxiv.org/abs/2501.17148"
     doses: ClassVar[tuple[float, ...] | None] = (-1.0, 0.0, 1.0)
+    changes: ClassVar[Literal["activations", "prompt", "readout"]] = "prompt"
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         if not data.encourage.strip() or not data.discourage.strip():

@@ -1,0 +1,101 @@
+"""The shuffled control beyond one vector: chosen heads, maps, prompts, and examples."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seatrial.errors import BadData
+from seatrial.methods import ICV, ITI, LEACE, Ablate, FewShot, LayerMean, Shuffled
+from seatrial.methods.shuffled import shuffled
+from seatrial.types import Example, FitData, Pair, Text
+
+WORDS = ("sea calm", "train late", "walk slow", "day clear", "road rough", "sky grey")
+EXAMPLES = tuple(Example(*word.split()) for word in WORDS)
+
+
+def total(fitted):
+    return (
+        sum(float(e.vector.double().square().sum()) for e in fitted.edits.values()) ** 0.5
+    )
+
+
+def test_it_controls_a_method_whose_labels_choose_its_sites(tiny, many):
+    """With one head of three blocks, other labels find another block now and then."""
+    model, reference = tiny("llama"), ITI(heads=1, folds=2)
+    few = replace(many, pairs=many.pairs[:8])
+    sites = set()
+
+    for seed in range(4):
+        fitted = Shuffled(reference).fit(model, few, seed=seed)
+
+        honest = reference.fit(model, few, seed=seed)
+        assert total(fitted) == pytest.approx(total(honest), rel=1e-5)
+        sites.add(list(fitted.edits) == list(honest.edits))
+    assert False in sites
+
+
+@pytest.mark.parametrize("reference", [Ablate(layer=1), LEACE(layer=1), ICV()])
+def test_what_has_no_length_is_fitted_on_the_shuffled_labels_and_left_alone(
+    tiny, example, reference
+):
+    model = tiny("llama")
+
+    fitted = Shuffled(reference).fit(model, example, seed=0)
+
+    alone = reference.fit(model, shuffled(example, 0), seed=0)
+    for site, edit in alone.edits.items():
+        for name in edit.__dataclass_fields__:
+            assert torch.equal(getattr(fitted.edits[site], name), getattr(edit, name))
+
+
+def test_outputs_of_a_map_go_to_other_inputs():
+    data = FitData("states", (), examples=EXAMPLES)
+
+    moved = [shuffled(data, seed).examples for seed in range(8)]
+
+    for examples in moved:
+        assert [e.input for e in examples] == [e.input for e in EXAMPLES]
+        assert sorted(e.output for e in examples) == sorted(e.output for e in EXAMPLES)
+        assert not set(examples) & set(EXAMPLES)
+    assert len(set(moved)) > 4
+    assert shuffled(data, 3).examples == moved[3]
+
+
+def test_a_map_with_pairs_has_half_of_them_swapped_as_well():
+    pairs = tuple(
+        Pair(f"{k}", f"{k}", Text(f"{k}", " yes"), Text(f"{k}", " no")) for k in range(8)
+    )
+
+    found = shuffled(FitData("states", pairs, examples=EXAMPLES), 0)
+
+    assert sum(pair.positive.completion == " no" for pair in found.pairs) == 4
+    assert not set(found.examples) & set(EXAMPLES)
+
+
+def test_a_single_example_is_refused():
+    with pytest.raises(BadData, match="1 demonstration has no other whose label it could"):
+        shuffled(FitData("states", (), examples=EXAMPLES[:1]), 0)
+
+
+def test_a_method_of_maps_reads_moved_labels_and_keeps_its_length(tiny):
+    model, reference = tiny("llama"), LayerMean(shots=2, mean_prompts=4)
+    data = FitData("states", (), examples=EXAMPLES)
+
+    fitted = Shuffled(reference).fit(model, data, seed=0)
+
+    honest = reference.fit(model, data, seed=0)
+    moved = reference.fit(model, shuffled(data, 0), seed=0)
+    [[found], [goal], [wrong]] = [
+        [edit.vector for edit in x.edits.values()] for x in (fitted, honest, moved)
+    ]
+    torch.testing.assert_close(found.norm(), goal.norm(), rtol=1e-6, atol=0)
+    assert float(torch.cosine_similarity(found, wrong, dim=0)) == pytest.approx(1, abs=1e-6)
+    assert not torch.equal(found, goal)
+
+
+def test_demonstrations_with_shuffled_labels_stay_a_prompt(tiny, example):
+    fitted = Shuffled(FewShot(2)).fit(tiny("llama"), example, seed=0)
+
+    assert (len(fitted.prompt.positive), len(fitted.edits)) == (2, 0)
+    assert fitted.origin.method == "shuffled"
