@@ -509,7 +509,9 @@ def test_methods_of_every_form_end_in_one_report(model, plan, tmp_path):
         {"name": "icv", "read": "completion"},
         {"name": "iti", "heads": 2, "read": "completion"},
     ]
-    study, store = plan(methods=methods), Store(tmp_path / "out")
+    # Words have the doses -1, 0 and 1 only, whatever the study asks of vectors.
+    doses = (-1.0, 0.0, 1.0, 1.5)
+    study, store = plan(methods=methods, doses=doses), Store(tmp_path / "out")
 
     run(study, store, model=model)
 
@@ -520,6 +522,8 @@ def test_methods_of_every_form_end_in_one_report(model, plan, tmp_path):
         "few-shot": -1, "icv": -1, "iti": -1,
     }  # fmt: skip
     assert {layers["caa"], layers["leace"]} <= {0, 1}
+    assert [point.dose for point in trials["caa"].curve] == [-1.0, 1.0, 1.5]
+    assert [point.dose for point in trials["few-shot"].curve] == [-1.0, 1.0]
     kinds = {name: set(trial.control_verdicts) for name, trial in trials.items()}
     assert kinds.pop("few-shot") == {"shuffled"}
     assert set(map(frozenset, kinds.values())) == {frozenset({"random", "shuffled"})}

@@ -88,7 +88,10 @@ def test_promises_hold_for_other_families_and_for_chat_models(tiny, family, meth
     )
 
 
-CHECKED_ELSEWHERE = {"angular", "few-shot", "icv", "k-steering", "other-task", "spherical"}
+CHECKED_ELSEWHERE = {
+    "angular", "dola", "few-shot", "function-vector", "icv", "k-steering", "layer-mean",
+    "other-task", "spherical", "task-vector",
+}  # fmt: skip
 """Methods whose own test file goes through all promises."""
 
 

@@ -152,8 +152,8 @@ def answers(model, *methods, request=REQUEST, dose=1.0):
     return [line[0].log_probs for line in model.log_probs([request], under)]
 
 
-def assert_near(found, expected):
-    """Within 1e-4 nats, and nearly all tokens are compared."""
+def assert_near(found, expected, within=1e-4):
+    """Within some nats, and nearly all tokens are compared."""
     pairs = [
         (a, b)
         for tokens, others in zip(found, expected, strict=True)
@@ -161,7 +161,7 @@ def assert_near(found, expected):
     ]
     compared = [(a, b) for a, b in pairs if not math.isnan(b)]
     assert len(compared) >= 0.9 * len(pairs)
-    assert [a for a, _ in compared] == pytest.approx([b for _, b in compared], abs=1e-4)
+    assert [a for a, _ in compared] == pytest.approx([b for _, b in compared], abs=within)
 
 
 FAMILIES = ["llama", "qwen3", "gemma2", "gemma3", "olmo2", "granite", "gpt2", "opt"]
@@ -533,6 +533,8 @@ def test_a_real_model_equals_both_direct_implementations(smollm2, name, norm):
         by_probabilities, states=states, alpha=0.0, scores="normalised", dose=1.0, **options
     )
     assert is_tied(smollm2)
-    assert_near(normalised, direct(smollm2, request, by_hand))
+    # States that skip the final norm have logits of hundreds, which float32 rounds coarsely.
+    within = 1e-4 if norm == "final" else 1e-3
+    assert_near(normalised, direct(smollm2, request, by_hand), within)
     by_hand = functools.partial(by_logarithms, states=states, norm=norm)
-    assert_near(published, direct(smollm2, request, by_hand))
+    assert_near(published, direct(smollm2, request, by_hand), within)

@@ -187,9 +187,15 @@ def test_its_vectors_are_float32_on_a_bfloat16_model(example):
         assert bool(vector.isfinite().all())
 
 
-def test_random_does_not_control_it(tiny, example):
-    with pytest.raises(BadOption, match="'icv' makes a AddKeepingNorm edit"):
-        Random(ICV()).fit(tiny("llama"), example, seed=0)
+def test_random_controls_it_with_vectors_of_the_same_length(tiny, example):
+    fitted, drawn = (
+        method.fit(tiny("llama"), example, seed=0) for method in (ICV(), Random(ICV()))
+    )
+
+    assert list(drawn.edits) == list(fitted.edits)
+    for one, other in zip(vectors(fitted), vectors(drawn), strict=True):
+        torch.testing.assert_close(other.norm(), one.norm())
+        assert abs(float(torch.cosine_similarity(one, other, dim=0))) < 0.7
 
 
 def test_swapped_pairs_negate_its_vectors(tiny, example, swap):

@@ -2,14 +2,19 @@
 
 from seatrial.methods.ablate import Ablate
 from seatrial.methods.ace import ACE
+from seatrial.methods.actadd import ActAdd
 from seatrial.methods.angular import Angular
 from seatrial.methods.base import Layer, Method, options_of, origin_of
 from seatrial.methods.caa import CAA
+from seatrial.methods.cast import CAST
 from seatrial.methods.conceptor import Conceptor
+from seatrial.methods.dola import DoLa
 from seatrial.methods.few_shot import FewShot
+from seatrial.methods.function_vector import FunctionVector
 from seatrial.methods.icv import ICV
 from seatrial.methods.iti import ITI
 from seatrial.methods.k_steering import KSteering
+from seatrial.methods.layer_mean import LayerMean
 from seatrial.methods.leace import LEACE
 from seatrial.methods.logistic import Logistic
 from seatrial.methods.mean_match import MeanMatch
@@ -21,17 +26,23 @@ from seatrial.methods.random import Random
 from seatrial.methods.repe import RepE
 from seatrial.methods.shuffled import Shuffled
 from seatrial.methods.spherical import Spherical
+from seatrial.methods.task_vector import TaskVector
 
 METHODS: dict[str, type[Method]] = {
     "ablate": Ablate,
     "ace": ACE,
+    "actadd": ActAdd,
     "angular": Angular,
     "caa": CAA,
+    "cast": CAST,
     "conceptor": Conceptor,
+    "dola": DoLa,
     "few-shot": FewShot,
+    "function-vector": FunctionVector,
     "icv": ICV,
     "iti": ITI,
     "k-steering": KSteering,
+    "layer-mean": LayerMean,
     "leace": LEACE,
     "logistic": Logistic,
     "mean-match": MeanMatch,
@@ -43,21 +54,27 @@ METHODS: dict[str, type[Method]] = {
     "repe": RepE,
     "shuffled": Shuffled,
     "spherical": Spherical,
+    "task-vector": TaskVector,
 }
 
 __all__ = [
     "ACE",
     "CAA",
+    "CAST",
     "ICV",
     "ITI",
     "LEACE",
     "METHODS",
     "Ablate",
+    "ActAdd",
     "Angular",
     "Conceptor",
+    "DoLa",
     "FewShot",
+    "FunctionVector",
     "KSteering",
     "Layer",
+    "LayerMean",
     "Logistic",
     "MeanMatch",
     "Method",
@@ -69,6 +86,7 @@ __all__ = [
     "RepE",
     "Shuffled",
     "Spherical",
+    "TaskVector",
     "options_of",
     "origin_of",
 ]

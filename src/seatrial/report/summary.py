@@ -160,13 +160,16 @@ class _Measured:
     def __init__(
         self, study: Study, frame: pl.DataFrame, concept: str, task: str, method: str
     ) -> None:
-        self.doses, self.metric = study.doses, TASKS[task].metric
+        self.metric = TASKS[task].metric
         self.here = frame.filter(
             (pl.col("concept") == concept)
             & pl.col("reference").is_in([method, "unsteered", "prompt"])
         )
         self.test = self.here.filter((pl.col("task") == task) & (pl.col("split") == "test"))
         self.own = self.test.filter(pl.col("method") == method)
+        # Some methods, few-shot for one, have certain doses only.
+        measured = {0.0, *self.own["dose"]}
+        self.doses = tuple(dose for dose in study.doses if dose in measured)
         chosen = self.own["layer"].unique().to_list()
         assert len(chosen) == 1, f"{concept} {task} {method} was tested at layers {chosen}"
         self.layer: int = chosen[0]
@@ -217,7 +220,7 @@ def _trial(
 ) -> Trial:
     rows = _Measured(study, frame, concept, task, method)
     unit = TASKS[task].unit
-    response = describe(study.doses, rows.curve, rows.groups)
+    response = describe(rows.doses, rows.curve, rows.groups)
     controls = tuple(
         Control(name, seed, rows.slope(curve))
         for (name, seed), curve in rows.controls.items()
@@ -248,7 +251,7 @@ def _trial(
         control_prices={
             name: rows.prices(name) for name in sorted(others["method"].unique().to_list())
         },
-        layers=_layers(rows.here, task, method, rows.metric, study),
+        layers=_layers(rows.here, task, method, rows.metric),
     )
 
 
@@ -366,15 +369,14 @@ def _effects(
 
 
 def _layers(
-    here: pl.DataFrame, task: str, method: str, metric: str, study: Study
+    here: pl.DataFrame, task: str, method: str, metric: str
 ) -> tuple[LayerPoint, ...]:
     select = here.filter((pl.col("task") == task) & (pl.col("split") == "select"))
     base = _values(select.filter(pl.col("method") == "unsteered"), metric)
     groups = [group for group, _ in base.values()]
-    doses = sorted({*study.select_doses, 0.0})
-    return tuple(
-        LayerPoint(
-            layer, cluster_mean(slopes(doses, _curve(rows, base, metric, doses)), groups)
-        )
-        for (layer,), rows in _by(select.filter(pl.col("method") == method), "layer")
-    )
+    points = []
+    for (layer,), rows in _by(select.filter(pl.col("method") == method), "layer"):
+        doses = sorted({0.0, *rows["dose"]})
+        curve = _curve(rows, base, metric, doses)
+        points.append(LayerPoint(layer, cluster_mean(slopes(doses, curve), groups)))
+    return tuple(points)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -28,11 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from seatrial.errors import SeatrialError
+from seatrial.in_context import TEMPLATES
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import Method
 from seatrial.model import Budget, Model
-from seatrial.testing.naive import naive_greedy
-from seatrial.types import Answer, FitData, Message, Pair, Prompt, Request
+from seatrial.testing.naive import naive_acting, naive_greedy
+from seatrial.types import Answer, Example, FitData, Message, Pair, Prompt, Request, Text
 
 Check = Callable[[Method, Model, FitData], None]
 
@@ -51,7 +53,7 @@ def fit_leaves_the_model_alone(method: Method, model: Model, data: FitData) -> N
     fitted = method.fit(model, data, seed=0)
 
     _compare_states(before, _state(network), "fitting")
-    _ask(model, _requests(data), _under(method, fitted))
+    _ask(model, _requests(data, fitted), _under(method, fitted))
     _compare_states(before, _state(network), "answering under the fitted steering")
 
 
@@ -68,7 +70,7 @@ def same_seed_same_result(method: Method, model: Model, data: FitData) -> None:
         f"two fits of {method.name!r} with seed 0 differ; "
         "draw from a generator made from the seed"
     )
-    requests = _requests(data)
+    requests = _requests(data, first)
     one = _ask(model, requests, _under(method, first))
     other = _ask(model, requests, _under(method, second))
     assert one == other, f"two fits of {method.name!r} with seed 0 give different answers"
@@ -77,7 +79,7 @@ def same_seed_same_result(method: Method, model: Model, data: FitData) -> None:
 def dose_zero_is_the_unsteered_model(method: Method, model: Model, data: FitData) -> None:
     """Dose 0 is the unsteered model bit for bit, alone and beside steered rows."""
     fitted = method.fit(model, data, seed=0)
-    requests = _requests(data)
+    requests = _requests(data, fitted)
     zero = Steering(fitted, 0.0)
 
     plain = model.log_probs(requests)[0]
@@ -104,7 +106,7 @@ def dose_zero_is_the_unsteered_model(method: Method, model: Model, data: FitData
 def dose_one_changes_something(method: Method, model: Model, data: FitData) -> None:
     """A full dose moves at least one score, and every score stays finite."""
     fitted = method.fit(model, data, seed=0)
-    requests = _requests(data)
+    requests = _requests(data, fitted)
 
     plain = model.log_probs(requests)[0]
     steered = _ask(model, requests, [Steering(fitted, _full(method))])[0]
@@ -122,13 +124,13 @@ def steering_one_model_leaves_another_alone(
 ) -> None:
     """Steering one model changes no answer of another, and no unsteered one of its own."""
     requests = _requests(data)
-    prompts = [request.prompt for request in requests]
     other = _copy(model)
     before, own = other.log_probs(requests), model.log_probs(requests)
 
-    under = _under(method, method.fit(model, data, seed=0))
-    _ask(model, requests, under)
-    model.generate(prompts, under, max_tokens=2)
+    fitted = method.fit(model, data, seed=0)
+    steered, under = _requests(data, fitted), _under(method, fitted)
+    _ask(model, steered, under)
+    model.generate([request.prompt for request in steered], under, max_tokens=2)
 
     assert other.log_probs(requests) == before, (
         f"{method.name!r} on one model changed another one"
@@ -142,10 +144,10 @@ def batching_and_padding_change_nothing(
     method: Method, model: Model, data: FitData
 ) -> None:
     """Fitted and asked one by one or all together, scores agree within 1e-4 nats."""
-    requests = _requests(data)
     narrow = _twin(model, Budget(tokens=1))  # one sequence a forward call
 
-    under = _under(method, method.fit(model, data, seed=0))
+    fitted = method.fit(model, data, seed=0)
+    requests, under = _requests(data, fitted), _under(method, fitted)
     together = _ask(model, requests, under)
     refitted = _ask(model, requests, _under(method, method.fit(narrow, data, seed=0)))
     alone = [
@@ -157,9 +159,9 @@ def batching_and_padding_change_nothing(
     assert asked <= NOISE, (
         f"under {method.name!r} a score alone and in its batch differ by {asked:.2g} nats"
     )
-    fitted = max(map(_distance, together, refitted))
-    assert fitted <= NOISE, (
-        f"{method.name!r} fitted one by one and in batches differs by {fitted:.2g} nats"
+    read = max(map(_distance, together, refitted))
+    assert read <= NOISE, (
+        f"{method.name!r} fitted one by one and in batches differs by {read:.2g} nats"
     )
 
 
@@ -183,7 +185,7 @@ def saving_and_loading_is_exact(method: Method, model: Model, data: FitData) -> 
     assert _origin(loaded) == _origin(fitted), (
         f"what {method.name!r} fits loses its origin when saved"
     )
-    requests = _requests(data)
+    requests = _requests(data, fitted)
     before = _ask(model, requests, _under(method, fitted))
     after = _ask(model, requests, _under(method, loaded))
     assert after == before, (
@@ -205,7 +207,7 @@ def half_precision_works(method: Method, model: Model, data: FitData) -> None:
     for site, h, edit in _at_work(half, fitted, data):
         dtype = edit(h, _full(method)).dtype
         assert dtype == h.dtype, f"the edit at site {site} turns {h.dtype} into {dtype}"
-    requests = _requests(data)
+    requests = _requests(data, fitted)
     *steered, zero = _ask(half, requests, [*_under(method, fitted), Steering(fitted, 0.0)])
     assert all(map(_are_finite, steered)), (
         f"{method.name!r} gives scores that are not finite in bfloat16"
@@ -235,13 +237,15 @@ def only_the_given_pairs_are_read(method: Method, model: Model, data: FitData) -
 
     sides = [text for pair in data.pairs for text in (pair.positive, pair.negative)]
     given = {data.encourage, data.discourage, *(text.completion for text in sides)}
+    given |= {words for example in data.examples for words in example}
     given |= {words for text in sides for words in _words(text.prompt)}
     given = {text.strip() for text in given}
     # Templates and demonstrations are built around texts; short ones are in anything.
     cores = [text for text in given if len(text.split()) >= 3]
+    forms = _in_context(data.examples) if data.examples else []
     for text in dict.fromkeys(read):
         is_given = text.strip() in given or any(core in text for core in cores)
-        assert is_given, (
+        assert is_given or any(form.fullmatch(text) for form in forms), (
             f"while {method.name!r} was fitted, the model read {text!r}, "
             "which is not in the data"
         )
@@ -257,10 +261,9 @@ def swapped_pairs_flip_the_sign(method: Method, model: Model, data: FitData) -> 
         encourage=data.discourage,
         discourage=data.encourage,
     )
-    requests = _requests(data)
-
     straight = method.fit(model, data, seed=0)
     mirrored = method.fit(model, swapped, seed=0)
+    requests = _requests(data, straight)
 
     for dose in _doses(method):
         one, other = _ask(
@@ -278,16 +281,18 @@ def cached_generation_equals_recomputation(
 ) -> None:
     """Text from batches with a cache is that of running everything for every token."""
     fitted = method.fit(model, data, seed=0)
-    prompts = [request.prompt for request in _requests(data)]
+    prompts = [request.prompt for request in _requests(data, fitted)]
     under = _under(method, fitted)
 
     texts = model.generate(prompts, under, max_tokens=NEW_TOKENS)
 
     for steering, line in zip(under, texts, strict=True):
         for prompt, text in zip(prompts, line, strict=True):
-            asked = fitted.prompt(prompt, steering.dose) if fitted.prompt else prompt
+            acting = naive_acting(model, prompt, steering)
+            edit = acting.intervention.prompt
+            asked = edit(prompt, acting.dose) if edit else prompt
             slow = naive_greedy(
-                model, model.encoder.prompt_ids(asked), steering, len(text.token_ids)
+                model, model.encoder.prompt_ids(asked), acting, len(text.token_ids)
             )
             assert list(text.token_ids) == slow, (
                 f"under {method.name!r} at dose {steering.dose:g} cached generation gives "
@@ -311,8 +316,12 @@ CHECKS: dict[str, Check] = {
 """Promise -> check; the function's docstring is the promise in full."""
 
 
-def _requests(data: FitData) -> list[Request]:
-    """Questions like the data and others; answers are long enough for every token scope."""
+def _requests(data: FitData, fitted: Intervention | None = None) -> list[Request]:
+    """Questions like the data and others; answers are long enough for every token scope.
+
+    Prompts are long enough for what is fitted, and some show the behaviour, so that a
+    condition on it holds for them.
+    """
     asked = []
     for pair in data.pairs[:2]:
         answers = [
@@ -324,12 +333,34 @@ def _requests(data: FitData) -> list[Request]:
                 pair.id, pair.group, pair.positive.prompt, tuple(dict.fromkeys(answers))
             )
         )
+    for example in data.examples[:1]:
+        prompt = TEMPLATES["qa"].prompt((), example.input)
+        answers = (f" {example.output} and so on", " anything else")
+        asked.append(Request("query", "query", prompt, answers))
     talk = (Message("user", "How is the sea today?"),)
-    return [
-        *asked,
+    asked += [
         Request("short", "short", "So", (" it goes", " be it then, and on it went")),
         Request("talk", "talk", talk, ("It is calm.", "It is rough and grey.")),
     ]
+    if fitted is None:
+        return asked
+    for pair in data.pairs if fitted.condition else ():
+        prompt, completion = pair.positive
+        if isinstance(prompt, str):
+            shown = f"{prompt}{completion}"
+            asked.append(Request(f"{pair.id}+", pair.group, shown, (" and so it was",)))
+    places = [p.tokens for p in fitted.parts if p.tokens.startswith("at_")]
+    room = max((int(place.removeprefix("at_")) + 1 for place in places), default=0)
+    return [replace(one, prompt=_longer(one.prompt, room)) for one in asked]
+
+
+def _longer(prompt: Prompt, tokens: int) -> Prompt:
+    """The prompt after so many words, each of which is a token at least."""
+    words = "so " * tokens
+    if isinstance(prompt, str):
+        return words + prompt
+    first, *others = prompt
+    return (first._replace(content=words + first.content), *others)
 
 
 def _full(method: Method) -> float:
@@ -378,6 +409,22 @@ def _swapped(pair: Pair) -> Pair:
     return replace(pair, positive=pair.negative, negative=pair.positive)
 
 
+def _in_context(examples: Sequence[Example]) -> list[re.Pattern[str]]:
+    """What prompts look like that hold nothing but examples, by template."""
+    sides = [
+        sorted({re.escape(text) for text in side}) for side in zip(*examples, strict=True)
+    ]
+    x, y = (f"(?:{'|'.join(side)})" for side in sides)
+
+    def filled(form: str) -> str:
+        return re.escape(form).replace(r"\{x\}", x).replace(r"\{y\}", y)
+
+    return [
+        re.compile(f"(?:{filled(template.demonstration)})*{filled(template.query)}")
+        for template in TEMPLATES.values()
+    ]
+
+
 def _words(prompt: Prompt) -> list[str]:
     return [prompt] if isinstance(prompt, str) else [message.content for message in prompt]
 
@@ -408,9 +455,14 @@ def _at_work(
 ) -> Iterator[tuple[Any, Tensor, Any]]:
     """Every edit with activations that it meets, in the model's own dtype."""
     texts = [text for pair in data.pairs[:2] for text in (pair.positive, pair.negative)]
-    found = model.activations(texts, list(fitted.edits), "last") if fitted.edits else {}
-    for site, edit in fitted.edits.items():
-        yield site, found[site].to(model.engine.network.dtype).to(model.engine.device), edit
+    if not texts:
+        texts = [Text(request.prompt, request.answers[0]) for request in _requests(data)]
+    sites = sorted({site for part in fitted.parts for site in part.edits})
+    found = model.activations(texts, sites, "last") if sites else {}
+    for part in fitted.parts:
+        for site, edit in part.edits.items():
+            h = found[site].to(model.engine.network.dtype).to(model.engine.device)
+            yield site, h, edit
 
 
 def _bits(tensor: Tensor) -> bytes:
@@ -422,16 +474,20 @@ def _bits(tensor: Tensor) -> bytes:
 
 def _parts(fitted: Intervention) -> tuple:
     """An intervention as values that can be compared; edits by their fields."""
-    edits = []
-    for site, edit in fitted.edits.items():
-        values = (
-            [getattr(edit, part.name) for part in fields(edit)]
-            if is_dataclass(edit)
-            else []
-        )
-        plain = [_bits(value) if isinstance(value, Tensor) else value for value in values]
-        edits.append((site, type(edit), plain))
-    return fitted.tokens, fitted.prompt, edits
+    edits = [
+        (part.tokens, site, type(edit), _values(edit))
+        for part in fitted.parts
+        for site, edit in part.edits.items()
+    ]
+    return fitted.tokens, fitted.prompt, fitted.readout, _values(fitted.condition), edits
+
+
+def _values(record: object) -> list[object]:
+    """The fields of a record, tensors by their bits; of anything else, none."""
+    if not is_dataclass(record):
+        return []
+    values = [getattr(record, field.name) for field in fields(record)]
+    return [_bits(value) if isinstance(value, Tensor) else value for value in values]
 
 
 def _origin(fitted: Intervention) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seatrial.edits import Edit
-from seatrial.intervention import Steering, scope_span
+from seatrial.intervention import UNSTEERED, Steering, scope_span
 from seatrial.model.blocks import first_tensor
 from seatrial.model.hooks import hook_site
 from seatrial.model.model import Model
 from seatrial.readouts import Depths
-from seatrial.types import Request
+from seatrial.types import Prompt, Request
 
 
 @torch.inference_mode()
@@ -60,6 +61,7 @@ def _logits(
 ) -> Tensor:
     """Logits of one forward call with the edits hooked in, beside what the stack holds."""
     intervention, dose = steering
+    assert intervention.condition is None or dose == 0, "naive_acting decides conditions"
     with stack:
         for part in intervention.parts:
             start, stop = scope_span(part.tokens, n_prompt, len(ids))
@@ -116,6 +118,35 @@ def _put_in_front_of_norm_or_unembedding(
         stack.callback(module.register_forward_hook(after).remove)
 
 
+@torch.inference_mode()
+def naive_acting(model: Model, prompt: Prompt, steering: Steering) -> Steering:
+    """What acts on a prompt: the steering, or ``UNSTEERED`` where its condition fails."""
+    intervention, dose = steering
+    condition = intervention.condition
+    if condition is None or dose == 0:
+        return steering
+    ids = model.encoder.prompt_ids(prompt)
+    found: list[Tensor] = []
+    with ExitStack() as stack:
+        hook_site(model.anatomy, condition.site, found.append, stack)
+        tokens = torch.tensor([ids], device=model.engine.device)
+        model.engine.network(input_ids=tokens, use_cache=False)
+    states = found[0][0].double().cpu()
+    if condition.read == "mean":
+        has_bos = ids[0] == model.encoder.tokenizer.bos_token_id
+        h = states[int(has_bos) :].mean(0)
+    else:
+        h = states[-1]
+    other = condition.vector.double()
+    if condition.similarity == "published":
+        other = (torch.outer(other, other) / (other @ other) @ h).tanh()
+    cosine = h @ other / (h.norm() * other.norm())
+    fires = {"above": cosine > condition.threshold, "below": cosine < condition.threshold}
+    if fires[condition.fires]:
+        return Steering(replace(intervention, condition=None), dose)
+    return UNSTEERED
+
+
 def naive_log_probs(
     model: Model, requests: Sequence[Request], under: Sequence[Steering]
 ) -> list[list[list[Tensor]]]:
@@ -125,11 +156,12 @@ def naive_log_probs(
         line = []
         for request in requests:
             prompt = request.prompt
-            if steering.intervention.prompt is not None:
-                prompt = steering.intervention.prompt(prompt, steering.dose)
+            acting = naive_acting(model, prompt, steering)
+            if acting.intervention.prompt is not None:
+                prompt = acting.intervention.prompt(prompt, acting.dose)
             scores = []
             for text in model.encoder.encode(prompt, request.answers):
-                log_dist = naive_log_dist(model, text.ids, text.n_prompt, steering)
+                log_dist = naive_log_dist(model, text.ids, text.n_prompt, acting)
                 scored = range(text.n_prompt, len(text.ids))
                 scores.append(torch.stack([log_dist[t - 1, text.ids[t]] for t in scored]))
             line.append(scores)
@@ -140,7 +172,10 @@ def naive_log_probs(
 def naive_greedy(
     model: Model, ids: Sequence[int], steering: Steering, max_tokens: int
 ) -> list[int]:
-    """Greedy continuation by running the whole sequence again for every token."""
+    """Greedy continuation by running the whole sequence again for every token.
+
+    A steering with a condition goes through ``naive_acting`` first, which knows the prompt.
+    """
     whole = list(ids)
     for _ in range(max_tokens):
         whole.append(int(naive_log_dist(model, whole, len(ids), steering)[-1].argmax()))

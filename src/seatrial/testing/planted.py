@@ -1,14 +1,22 @@
-"""A model whose behaviour direction is known, and a concept that lives on it.
+"""Models that hold a known truth: a behaviour direction, or a head that carries a task.
 
-Residual stream = embedding of the current token: attention and MLP write nothing. A
-sentiment word carries +u or -u, other words carry noise orthogonal to u, and the
-unembedding of a sentiment word looks along u. So the next word's sentiment follows the
-component of the stream along u, a difference of means must find u, and a random direction
-must not move the behaviour beyond its cosine to u.
+``planted_model`` has a concept that lives on one direction. Residual stream = embedding of
+the current token: attention and MLP write nothing. A sentiment word carries +u or -u, other
+words carry noise orthogonal to u, and the unembedding of a sentiment word looks along u. So
+the next word's sentiment follows the component of the stream along u, a difference of means
+must find u, and a random direction must not move the behaviour beyond its cosine to u.
+
+``planted_map`` learns one map in context. Its stream has a coordinate for each letter and
+each capital, for copies of letters, and for two flags. In block 0 one head copies the
+letter two tokens back (what a label belongs to) and another the letter one token back (what
+is asked); the MLP raises the first flag where a capital is the right one for its letter. In
+block 1 one head averages that flag over the prompt into the second one, and the MLP, where
+the second flag is up, turns the letter that is asked into its capital.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from seatrial.model.load import ModelCard, fingerprint_of_parameters
 from seatrial.model.model import Model
+from seatrial.types import Example
 
 POSITIVE = ("bright", "lovely", "sweet", "grand", "fresh", "merry", "warm", "fine")
 NEGATIVE = ("dull", "ugly", "sour", "poor", "stale", "gloomy", "cold", "bad")
@@ -28,16 +37,23 @@ NUISANCE = tuple(
 WORDS_OF_EACH = 3
 D_MODEL = 64
 
+LETTERS = "abcdefghijkl"
+CARRIER = (1, 2)
+"""Layer and head that carry the task of ``planted_map``."""
+_WIDTH = 16
+"""Width of its heads."""
+_LOUD = 16.0
+"""The constant coordinate of its stream, beside which the others hardly move its norms."""
+_SHARP = 20.0
+"""Factor of its attention scores; the right token leads by this much and more."""
+_LETTER, _CAPITAL, _OWNER, _ASKED, _CONSTANT, _RIGHT, _TASK = 0, 12, 24, 36, 48, 49, 50
+"""Where the coordinates of its stream begin."""
+
 
 def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
     """The model, and the unit direction planted at the output of both its blocks."""
     words = ("<unk>", "<pad>", "<eos>", *POSITIVE, *NEGATIVE, *NUISANCE)
-    vocabulary = {word: k for k, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
-    )
+    wrapped = _tokenizer(words)
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(D_MODEL, D_MODEL, generator=generator)).Q
     planted, constant, rest = basis[:, 0], basis[:, 1], basis[:, 2:]
@@ -84,6 +100,16 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
     return Model(network, wrapped, card), planted
 
 
+def _tokenizer(words: tuple[str, ...]) -> PreTrainedTokenizerFast:
+    """One token a word; the first three are <unk>, <pad> and <eos>."""
+    vocabulary = {word: k for k, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
+    )
+
+
 def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
     """Write the concept's items, four a group, as a file that a study can name."""
     random = np.random.default_rng(seed)
@@ -120,3 +146,80 @@ def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
             )
     path.write_text("\n".join(map(json.dumps, lines)) + "\n", "utf-8")
     return path
+
+
+def planted_map() -> tuple[Model, tuple[Example, ...]]:
+    """A model that turns letters into capitals after examples, and the map as examples.
+
+    Its prompts are those of the template ``qa``; head ``CARRIER`` carries the task.
+    """
+    words = ("<unk>", "<pad>", "<eos>", "Q:", "A:", *LETTERS, *LETTERS.upper())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(words),
+                hidden_size=D_MODEL,
+                intermediate_size=len(LETTERS),
+                num_hidden_layers=2,
+                num_attention_heads=D_MODEL // _WIDTH,
+                num_key_value_heads=D_MODEL // _WIDTH,
+                # Every pair of coordinates turns fast enough to tell neighbours apart.
+                rope_parameters={"rope_type": "default", "rope_theta": 10.0},
+                tie_word_embeddings=False,
+                pad_token_id=1,
+                bos_token_id=None,
+                eos_token_id=2,
+            )
+        )
+    letter = torch.arange(len(LETTERS))
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim > 1:
+                # Tiny, not zero, so that the sublayers can be told apart by arithmetic.
+                is_last = name.endswith(("o_proj.weight", "down_proj.weight"))
+                weight.mul_(1e-3 if is_last else 0.0)
+        embedding, unembedding = network.model.embed_tokens.weight, network.lm_head.weight
+        embedding[:, _CONSTANT] = _LOUD
+        embedding[5 + letter, _LETTER + letter] = 1.0
+        embedding[5 + len(letter) + letter, _CAPITAL + letter] = 1.0
+        unembedding[5 + len(letter) + letter, _CAPITAL + letter] = 16.0
+        first, second = network.model.layers
+        _plant_copy(first.self_attn, head=0, back=2, to=_OWNER)
+        _plant_copy(first.self_attn, head=1, back=1, to=_ASKED)
+        _plant_gate(first.mlp, _CAPITAL + letter, _OWNER + letter, torch.tensor([_RIGHT]))
+        carrier = CARRIER[1] * _WIDTH
+        attention: Any = second.self_attn
+        attention.v_proj.weight[carrier, _RIGHT] = 2.0
+        attention.o_proj.weight[_TASK, carrier] = 4.0
+        _plant_gate(second.mlp, torch.tensor([_TASK]), _ASKED + letter, _CAPITAL + letter)
+    network = network.eval().requires_grad_(False)
+    card = ModelCard("planted-map", "made in memory", fingerprint_of_parameters(network))
+    examples = tuple(Example(letter, letter.upper()) for letter in LETTERS)
+    return Model(network, _tokenizer(words), card), examples
+
+
+def _plant_copy(attention: Any, head: int, back: int, to: int) -> None:
+    """Let a head copy the letter that stands some tokens back into other coordinates."""
+    rows = slice(head * _WIDTH, head * _WIDTH + len(LETTERS))
+    letter = torch.arange(len(LETTERS))
+    # The norm divides by 2, for the loud coordinate is 16 and the width 64.
+    attention.v_proj.weight[rows][letter, _LETTER + letter] = 2.0
+    attention.o_proj.weight[:, rows][to + letter, letter] = 1.0
+    pairs = _WIDTH // 2
+    turn = back * 10.0 ** (-torch.arange(pairs) / pairs)
+    half = slice(head * _WIDTH, head * _WIDTH + pairs)
+    other = slice(head * _WIDTH + pairs, (head + 1) * _WIDTH)
+    size = (_SHARP * _WIDTH**0.5) ** 0.5 / (_LOUD / 2)
+    # Query and key agree best where the key stands ``back`` tokens before the query.
+    attention.k_proj.weight[half, _CONSTANT] = size
+    attention.q_proj.weight[half, _CONSTANT] = size * turn.cos()
+    attention.q_proj.weight[other, _CONSTANT] = -size * turn.sin()
+
+
+def _plant_gate(mlp: Any, where: Tensor, given: Tensor, to: Tensor) -> None:
+    """Let neuron k write ``to[k]`` where both ``where[k]`` and ``given[k]`` are up."""
+    neuron = torch.arange(len(LETTERS))
+    mlp.gate_proj.weight[neuron, where] = 20.0
+    mlp.up_proj.weight[neuron, given] = 0.2
+    mlp.down_proj.weight[to, neuron] = 1.0

@@ -1,0 +1,56 @@
+"""The mean state of prompts with examples: what a function vector must beat."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+from seatrial.edits import Add
+from seatrial.in_context import generator_for, template_named
+from seatrial.intervention import Intervention
+from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.model import Model
+from seatrial.questions import examples_of, mean_state, questions, solved
+from seatrial.types import FitData
+
+
+@final
+@dataclass(frozen=True)
+class LayerMean(Method):
+    """Add the mean of what a block gives at the last token of prompts with examples.
+
+        v = mean over prompts of h_l[last]      h <- h + dose * v
+
+    The baseline of function vectors: whatever the model does with the examples is in it,
+    and so is all else that the prompts have in common.
+    """
+
+    name: ClassVar[str] = "layer-mean"
+    summary: ClassVar[str] = "of a map: add the mean state of prompts with examples"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2310.15213"
+
+    layer: Layer = "middle"
+    """Decoder block whose output is read and edited, counted from 0."""
+    shots: int = 10
+    """Examples in a prompt."""
+    mean_prompts: int = 100
+    """How many prompts are averaged; at most one for each example."""
+    only_solved: bool = False
+    """Whether only queries that the model answers rightly after examples are used."""
+    template: str = "qa"
+    """How prompts are written: qa, bare, arrow, or a sentence of yours that holds {x}."""
+    tokens: str = "last"
+    """Which tokens are edited: last, from_last_prompt, generated, prompt, all, or
+    first_K."""
+
+    def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        site, template = model.site(self.layer), template_named(self.template)
+        examples = examples_of(data, self.name)
+        generator = generator_for(seed, self.name, "means")
+        shown = questions(examples, template, self.shots, self.mean_prompts, generator)
+        counts = {"prompts_asked": len(shown)}
+        if self.only_solved:
+            shown = solved(model, shown, template)
+        counts["prompts_read"] = len(shown)
+        vector = mean_state(model, [prompt for prompt, _ in shown], site)
+        origin = origin_of(self, model, data, seed)
+        origin = replace(origin, options={**origin.options, **counts})
+        return Intervention({site: Add(vector)}, self.tokens, origin=origin)
