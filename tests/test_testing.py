@@ -89,8 +89,8 @@ def test_promises_hold_for_other_families_and_for_chat_models(tiny, family, meth
 
 
 CHECKED_ELSEWHERE = {
-    "angular", "dola", "few-shot", "function-vector", "icv", "k-steering", "layer-mean",
-    "other-task", "spherical", "task-vector",
+    "actadd", "angular", "cast", "dola", "few-shot", "function-vector", "icv",
+    "k-steering", "layer-mean", "other-task", "spherical", "task-vector",
 }  # fmt: skip
 """Methods whose own test file goes through all promises."""
 

@@ -70,7 +70,11 @@ def audit_model(
     read: TokenSelector | None,
 ) -> list[Check]:
     """What the model does with one fitted intervention, on the select split."""
-    requests = task.requests("select")[:4]
+    requests = task.requests("select")
+    # A steering with a condition leaves the other prompts alone, as it should.
+    acts = model.acts_on([request.prompt for request in requests], fitted)
+    acted = [request for request, does in zip(requests, acts, strict=True) if does]
+    requests = (acted or requests)[:4]
     label = f"{concept}, {task.name}"
     before = model.log_probs(requests)[0]
     beside, *steered, zero = model.log_probs(
@@ -78,9 +82,9 @@ def audit_model(
     )
     after = model.log_probs(requests)[0]
     return [
-        _dose_zero(before, [*beside, *zero, *after], steered[0], label),
+        _dose_zero(before, [*beside, *zero, *after], steered[0], label, acts=bool(acted)),
         _alone(model, requests, fitted, steered, label),
-        _positions(model, requests, fitted, label),
+        _positions(model, acted, fitted, label),
         _reads(model, task, read, label),
     ]
 
@@ -90,6 +94,8 @@ def _dose_zero(
     others: Sequence[Answer],
     steered: Sequence[Answer],
     label: str,
+    *,
+    acts: bool,
 ) -> Check:
     """Compare unsteered answers; there are some lines of others, one after the other."""
     differ = sum(answer != before[k % len(before)] for k, answer in enumerate(others))
@@ -97,7 +103,7 @@ def _dose_zero(
     return _check(
         "H1",
         f"{label}: is dose 0 the unsteered model, before, beside and after steered ones?",
-        differ == 0 and moved > 0,
+        differ == 0 and (moved > 0) == acts,
         f"{differ} of {len(others)} answers differ, while dose 1 moves a token "
         f"by up to {moved:.3g} nats",
     )
@@ -143,6 +149,8 @@ def _positions(
     )
     if fitted.prompt and not fitted.parts:  # words stand before everything that is scored
         return _check("H4", question, True, "no activation is edited")
+    if not requests:
+        return _check("H4", question, True, "its condition holds for none of these prompts")
     missed, answers, words = [], 0, ""
     for request in requests:
         edited = model.where(request, fitted)

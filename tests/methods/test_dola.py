@@ -152,16 +152,21 @@ def answers(model, *methods, request=REQUEST, dose=1.0):
     return [line[0].log_probs for line in model.log_probs([request], under)]
 
 
-def assert_near(found, expected, within=1e-4):
-    """Within some nats, and nearly all tokens are compared."""
+def assert_near(found, expected, relative=0.0):
+    """Within 1e-4 nats, and nearly all tokens are compared.
+
+    What the direct way cannot say, because a probability underflows, is not compared.
+    """
     pairs = [
         (a, b)
         for tokens, others in zip(found, expected, strict=True)
         for a, b in zip(tokens, others, strict=True)
     ]
-    compared = [(a, b) for a, b in pairs if not math.isnan(b)]
+    compared = [(a, b) for a, b in pairs if math.isfinite(b)]
     assert len(compared) >= 0.9 * len(pairs)
-    assert [a for a, _ in compared] == pytest.approx([b for _, b in compared], abs=within)
+    assert [a for a, _ in compared] == pytest.approx(
+        [b for _, b in compared], abs=1e-4, rel=relative
+    )
 
 
 FAMILIES = ["llama", "qwen3", "gemma2", "gemma3", "olmo2", "granite", "gpt2", "opt"]
@@ -533,8 +538,8 @@ def test_a_real_model_equals_both_direct_implementations(smollm2, name, norm):
         by_probabilities, states=states, alpha=0.0, scores="normalised", dose=1.0, **options
     )
     assert is_tied(smollm2)
-    # States that skip the final norm have logits of hundreds, which float32 rounds coarsely.
-    within = 1e-4 if norm == "final" else 1e-3
+    # States that skip the final norm have logits of thousands, rounded coarsely in float32.
+    within = 0.0 if norm == "final" else 1e-5
     assert_near(normalised, direct(smollm2, request, by_hand), within)
     by_hand = functools.partial(by_logarithms, states=states, norm=norm)
     assert_near(published, direct(smollm2, request, by_hand), within)

@@ -84,7 +84,7 @@ def traces(model):
 @EVERY_FAMILY
 def test_every_scope_equals_the_slow_obvious_way(tiny, push, family):
     model = tiny(family)
-    scopes = ("all", "prompt", "last", "from_last_prompt", "first_2", "first_9")
+    scopes = ("all", "prompt", "last", "from_last_prompt", "first_2", "first_9", "at_0")
     under = [UNSTEERED, *(push(model, 1, tokens=scope) for scope in scopes)]
 
     assert_equals_naive(model, REQUESTS, under)
@@ -192,7 +192,17 @@ QUESTIONS = st.tuples(TEXTS, st.lists(ANSWERS, min_size=1, max_size=3))
 POINTS = st.sampled_from(["resid", "attn", "mlp", "heads"])
 LAYERS = st.lists(st.integers(0, 2), min_size=1, max_size=2, unique=True)
 SCOPES = st.sampled_from(
-    ["all", "prompt", "last", "from_last_prompt", "generated", "first_1", "first_6"]
+    [
+        "all",
+        "prompt",
+        "last",
+        "from_last_prompt",
+        "generated",
+        "first_1",
+        "first_6",
+        "at_0",
+        "at_1",
+    ]
 )
 PUSHES = st.tuples(LAYERS, POINTS, SCOPES, st.floats(-3, 3))
 BUDGETS = [Budget(), Budget(60, 2**14)]
@@ -222,13 +232,22 @@ def test_any_request_equals_the_slow_obvious_way(
 
     try:
         assert_equals_naive(model, requests, under)
+    except BadData as refusal:
+        # Right where a prompt is the beginning-of-sequence token alone.
+        assert "scope 'at_1' edits token 1" in str(refusal)
+        assert any(scope == "at_1" for *_, scope, _ in pushes)
+        assert any(len(model.encoder.prompt_ids(r.prompt)) < 3 for r in requests)
     except SteeringFault as fault:
         # A refusal is right where the edit makes no difference for some answer.
         assert "depends on" in str(fault) or "changed nothing" in str(fault)
         plain = naive_log_probs(model, requests, [UNSTEERED])[0]
+        shortest = min(len(model.encoder.prompt_ids(r.prompt)) for r in requests)
+        asked = [s for s in under if s.dose]
+        if shortest < 2:
+            asked = [s for s in asked if s.intervention.tokens != "at_1"]
         moved = [
             torch.equal(a, b)
-            for line in naive_log_probs(model, requests, [s for s in under if s.dose])
+            for line in naive_log_probs(model, requests, asked)
             for answers, others in zip(line, plain, strict=True)
             for a, b in zip(answers, others, strict=True)
         ]

@@ -41,7 +41,7 @@ def assert_equals_naive(model, prompts, under, max_tokens):
 def test_cached_text_equals_the_slow_obvious_way(tiny, push, family):
     """Decoding must edit the tokens of the scope, no more and no fewer (T2)."""
     model = tiny(family)
-    scopes = ("all", "last", "generated", "first_5")
+    scopes = ("all", "last", "generated", "first_5", "at_2")
     under = [UNSTEERED, *(push(model, 1, tokens=scope) for scope in scopes)]
 
     assert_equals_naive(model, PROMPTS[1:], under, max_tokens=6)
@@ -306,7 +306,7 @@ UNEVEN = [
     "The answer is",
     "Question: what does the sea look like? Answer: it is calm, clear and blue (A) or",
 ]
-SCOPES = ("all", "prompt", "last", "from_last_prompt", "generated", "first_1", "first_5")
+SCOPES = ("all", "prompt", "last", "from_last_prompt", "generated", "first_1", "at_0")
 
 
 @KINDS

@@ -321,6 +321,7 @@ def test_audit_lists_the_edited_tokens_answer_by_answer():
         ("last", [3]),
         ("generated", [4, 5]),
         ("first_2", [0, 1]),
+        ("at_2", [2]),
     ],
 )
 def test_audit_follows_the_scope(scope, positions):
@@ -340,7 +341,7 @@ def test_audit_line_is_a_record():
 
 @pytest.mark.parametrize("family", ["llama", "bloom", "lfm2"])
 @pytest.mark.parametrize(
-    "scope", ["all", "prompt", "last", "from_last_prompt", "generated", "first_3"]
+    "scope", ["all", "prompt", "last", "from_last_prompt", "generated", "first_3", "at_1"]
 )
 def test_audit_lists_exactly_the_states_that_change(tiny, family, scope):
     """The next block is watched: what enters it differs at the listed tokens only (T2)."""

@@ -17,7 +17,7 @@ ANSWERS = st.lists(
     st.lists(TOKENS, min_size=1, max_size=5).map(tuple), min_size=1, max_size=5
 )
 QUESTIONS = st.tuples(PROMPTS, ANSWERS)
-SCOPES = ["all", "prompt", "last", "from_last_prompt", "generated", "first_1", "first_4"]
+SCOPES = ["all", "prompt", "last", "from_last_prompt", "generated", "first_4", "at_0"]
 
 
 def grow(prompt, answers, first=0):

@@ -7,7 +7,16 @@ import pytest
 
 from seatrial.data import CONCEPTS, Item, load_concept
 from seatrial.study import Ground, make_study
-from seatrial.tasks import GUARDS, TARGETS, TASKS, Open, Propensity, Prose, fit_data
+from seatrial.tasks import (
+    GUARDS,
+    TARGETS,
+    TASKS,
+    TRANSFERS,
+    Open,
+    Propensity,
+    Prose,
+    fit_data,
+)
 from seatrial.types import Answer, Message
 
 FORMS = ("yes_no", "ab")
@@ -227,11 +236,12 @@ def test_prose_has_five_words_of_prompt_and_loses_no_text():
         assert request.prompt + request.answers[0] == text
 
 
-def test_prose_is_the_guard_and_needs_kl_and_targets_do_not():
-    assert {name: kind.role for name, kind in TASKS.items()} == {
-        **dict.fromkeys(TARGETS, "target"), **dict.fromkeys(GUARDS, "guard"),
-    }  # fmt: skip
-    assert [name for name, kind in TASKS.items() if kind.needs_kl] == ["prose"]
+def test_a_task_stands_in_the_table_of_its_role_and_only_guards_on_text_need_kl():
+    tables = {"target": TARGETS, "transfer": TRANSFERS, "guard": GUARDS}
+    for role, table in tables.items():
+        assert {kind.role for kind in table.values()} == {role}
+    needs_kl = {name for name, kind in TASKS.items() if getattr(kind, "needs_kl", False)}
+    assert needs_kl == {"prose", "dialogue"}
 
 
 @pytest.mark.parametrize("form", FORMS)

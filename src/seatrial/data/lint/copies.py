@@ -1,0 +1,153 @@
+"""Copies: texts that stand twice, nearly twice, or on both sides of a split (T38, T39)."""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import takewhile
+
+from seatrial.data.lint.sheet import Finding, Row, Sheet, lines_of
+from seatrial.data.lint.texts import near_copies, normal
+
+
+def ids(sheet: Sheet) -> Iterator[Finding]:
+    """Every row needs an id of its own."""
+    seen: dict[str, list[Row]] = {}
+    for row in sheet.rows:
+        seen.setdefault(row.id, []).append(row)
+    for identity, rows in seen.items():
+        if len(rows) > 1 and sheet.has_ids:
+            yield Finding(
+                "error",
+                "ids",
+                f"the id {identity!r} is used {len(rows)} times",
+                "give every row its own",
+                lines_of(rows),
+            )
+
+
+def sides(sheet: Sheet) -> Iterator[Finding]:
+    """Both sides of a row must differ, and none may be how the other begins (T34)."""
+    for row in sheet.sided:
+        for wrong in row.wrong:
+            if normal(row.right) == normal(wrong):
+                yield Finding(
+                    "error",
+                    "sides",
+                    "both sides are the same text, so there is nothing to measure",
+                    "write a text that differs in the behaviour, or remove the row",
+                    (row.line,),
+                )
+            elif _begins(row.right, wrong) or _begins(wrong, row.right):
+                yield Finding(
+                    "warning",
+                    "sides",
+                    "one side is how the other begins, and a shorter text is always the "
+                    "likelier one",
+                    "let them part before either ends, or score per token",
+                    (row.line,),
+                )
+
+
+def _begins(short: str, long: str) -> bool:
+    return f"{normal(long)} ".startswith(f"{normal(short)} ")
+
+
+def copies(sheet: Sheet) -> Iterator[Finding]:
+    """No text in two groups, and none twice in one."""
+    found = list(_repeats(sheet.rows))
+    if sheet.form == "map":
+        # Inputs of one group that differ in case only are different inputs.
+        found = [finding for finding in found if finding.check != "copies"]
+        found += _reversed(sheet)
+    yield from found
+
+
+def _repeats(rows: Sequence[Row]) -> Iterator[Finding]:
+    told: set[tuple[int, ...]] = set()
+    for field in ("contents", "shared"):
+        seen: dict[str, dict[int, Row]] = {}
+        for k, row in enumerate(rows):
+            for text in getattr(row, field):
+                seen.setdefault(normal(text), {})[k] = row
+        for text, found in seen.items():
+            across = len({row.group for row in found.values()}) > 1
+            if (
+                len(found) < 2
+                or tuple(found) in told
+                or (field, across) == ("shared", False)
+            ):
+                continue
+            told.add(tuple(found))
+            shown = _shown(text, next(iter(seen)))
+            yield _repeat(shown, found.values(), across, field == "contents")
+
+
+def _repeat(shown: str, rows: Collection[Row], across: bool, is_content: bool) -> Finding:
+    if across:
+        return Finding(
+            "error" if is_content else "warning",
+            "leakage",
+            f"the same text stands in {len(rows)} rows of several groups: {shown}",
+            "remove the copies, or give all of them the same `group`",
+            lines_of(rows),
+        )
+    return Finding(
+        "warning",
+        "copies",
+        f"the same text stands in {len(rows)} rows: {shown}",
+        "remove the copies; a text that stands twice counts twice",
+        lines_of(rows),
+    )
+
+
+def _reversed(sheet: Sheet) -> Iterator[Finding]:
+    """Pairs that are each other turned round: whoever has seen one knows the other."""
+    rows = {(row.prompt, row.right): row for row in sheet.rows}
+    for row in sheet.rows:
+        other = rows.get((row.right, row.prompt))
+        if other is not None and other.line > row.line and other.group != row.group:
+            yield Finding(
+                "warning",
+                "leakage",
+                f"{row.prompt!r} to {row.right!r} stands the other way round in another "
+                "group",
+                "give both rows the same `group`",
+                lines_of((row, other)),
+            )
+
+
+def near(sheet: Sheet) -> Iterator[Finding]:
+    """No text in two groups with a few words changed."""
+    if sheet.form in ("map", "contexts"):
+        return  # single words are either the same or not
+    first: dict[str, tuple[Row, str]] = {}
+    for row in sheet.rows:
+        for text in (*row.contents, *row.shared):
+            first.setdefault(normal(text), (row, text))
+    owners = list(first.values())
+    told: set[tuple[int, int]] = set()
+    for a, b in near_copies([text for _, text in owners]):
+        (one, _), (other, text) = owners[a], owners[b]
+        place = (one.line, other.line)
+        if one.group == other.group or place in told or _keys(one) & _keys(other):
+            continue  # said already, here or by `copies`
+        told.add(place)
+        yield Finding(
+            "warning",
+            "near copies",
+            f"nearly the same text in groups {one.group!r} and {other.group!r}: "
+            f"{_shown(text, owners[0][1])}",
+            "give both rows the same `group`, or rewrite one",
+            lines_of((one, other)),
+        )
+
+
+def _keys(row: Row) -> set[str]:
+    return {normal(text) for text in (*row.contents, *row.shared)}
+
+
+def _shown(text: str, another: str) -> str:
+    """The beginning of a text, or of what comes after the template that all texts share."""
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(text, another, strict=False))
+    start = len(list(alike))
+    start = text.rfind(" ", 0, start) + 1 if 20 <= start < len(text) else 0
+    part = ("..." if start else "") + text[start:].strip()
+    return repr(part if len(part) <= 50 else f"{part[:47]}...")

@@ -1,0 +1,55 @@
+"""What can be done to an activation: pure functions of one position, with a dose.
+
+Laws that every edit obeys (``tests/test_edits.py``):
+
+- ``edit(h, 0.0)`` is ``h``, bit for bit;
+- positions are edited one by one: the result at a position depends on that position only;
+- dtype and device follow ``h``, and ``h`` itself is left alone.
+"""
+
+from seatrial.edits.base import (
+    Dose,
+    Edit,
+    along,
+    check_orthonormal,
+    per_position,
+    widened,
+)
+from seatrial.edits.climbing import Ascend
+from seatrial.edits.linear import Add, Affine, Patch, Project, Replace
+from seatrial.edits.turning import AddKeepingNorm, Rotate, RotateTo, Slerp, turned
+
+EDITS: dict[str, type[Edit]] = {
+    "add": Add,
+    "replace": Replace,
+    "project": Project,
+    "affine": Affine,
+    "add-keeping-norm": AddKeepingNorm,
+    "rotate": Rotate,
+    "rotate-to": RotateTo,
+    "slerp": Slerp,
+    "ascend": Ascend,
+    "patch": Patch,
+}
+"""The kinds that can be saved; the key is the name on disk."""
+
+__all__ = [
+    "EDITS",
+    "Add",
+    "AddKeepingNorm",
+    "Affine",
+    "Ascend",
+    "Dose",
+    "Edit",
+    "Patch",
+    "Project",
+    "Replace",
+    "Rotate",
+    "RotateTo",
+    "Slerp",
+    "along",
+    "check_orthonormal",
+    "per_position",
+    "turned",
+    "widened",
+]
