@@ -33,6 +33,8 @@ class Check:
     question: str
     status: Literal["passed", "warned", "failed"]
     detail: str
+    value: float | None = None
+    """What was measured, where it is one number: of H5, the noise in nats per token."""
 
 
 def audit_ground(ground: Ground) -> list[Check]:
@@ -129,6 +131,7 @@ def _alone(
         f"{label}: does an item get the same score alone as in its batch?",
         worst <= limit,
         f"noise up to {worst:.1e} nats per token, limit {limit:.0e} in {model.dtype}",
+        value=worst,
     )
 
 
@@ -235,7 +238,13 @@ def plain(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 
 def _check(
-    identity: str, question: str, ok: bool, detail: str, *, soft: bool = False
+    identity: str,
+    question: str,
+    ok: bool,
+    detail: str,
+    *,
+    soft: bool = False,
+    value: float | None = None,
 ) -> Check:
     status = "passed" if ok else ("warned" if soft else "failed")
-    return Check(identity, question, status, detail)
+    return Check(identity, question, status, detail, value)

@@ -267,3 +267,18 @@ def test_the_files_are_put_into_the_store(tmp_path, made):
     assert path.read_text("utf-8") == made.html
     names = sorted(file.name for file in path.parent.iterdir())
     assert names == ["report.html", "report.md", "results.json"]
+
+
+def test_the_noise_floor_stands_beside_the_effects(summary):
+    from seatrial.report import render
+
+    check = {"question": "?", "status": "passed", "detail": ""}
+    audit = (
+        {"id": "H1", "value": None, **check},
+        {"id": "H5", "value": 2e-6, **check},
+        {"id": "H5", "value": 3.1e-5, **check},
+    )
+    said = "a token's score differs by up to 3e-05 nats"
+
+    assert said in render(replace(summary, audit=audit)).markdown
+    assert "Numerical noise" not in render(replace(summary, audit=audit[:1])).markdown

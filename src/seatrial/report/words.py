@@ -125,7 +125,8 @@ def failures(summary: Summary) -> str:
         f"The largest share of items that moved the wrong way or not at all is "
         f"{percent(worst.response.anti_steerable)}, in {name_of(worst)} ({worst.method})."
     )
-    return " ".join([*sentences, completeness(summary), _audited(summary)])
+    sentences += [completeness(summary), _audited(summary), noise(summary)]
+    return " ".join(filter(None, sentences))
 
 
 def completeness(summary: Summary) -> str:
@@ -145,6 +146,21 @@ def _audited(summary: Summary) -> str:
     said = [f"{count} {status}" for status, count in counts.items() if count]
     total = len(summary.audit)
     return f"Of {total} checks {_joined(said)}." if said else f"All {total} checks passed."
+
+
+def noise(summary: Summary) -> str:
+    """The numerical noise floor, which every effect must be far above; empty if unknown."""
+    found = [
+        entry["value"]
+        for entry in summary.audit
+        if entry["id"] == "H5" and entry.get("value") is not None
+    ]
+    if not found:
+        return ""
+    return (
+        f"Numerical noise: asked alone or in a batch, a token's score differs by up to "
+        f"{max(found):.0e} nats."
+    )
 
 
 def surfaces(trial: Trial, summary: Summary) -> str:
