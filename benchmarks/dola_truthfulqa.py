@@ -8,8 +8,8 @@ second half of the depth, chosen token by token or fixed; early states with and 
 final norm; scores that are log-probabilities and the published difference, which is none.
 Beside every published form stands its control: the unsteered model with a constant for
 every token, so large that its mean score is that of the published form. It knows nothing
-of truth. All variants are answered by one call, and every number has a 95 % interval of a
-bootstrap over questions, paired where it is a difference. ``--model tiny`` with
+of truth. All variants are answered by one call, and every number has a 95 % interval over
+questions: Wilson's for a share, a paired bootstrap for a difference. ``--model tiny`` with
 ``--primer none`` tries it on a random model.
 """
 
@@ -28,7 +28,7 @@ from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import DoLa
 from seatrial.model import Model
 from seatrial.readouts import Norm
-from seatrial.stats import cluster_difference, cluster_mean
+from seatrial.stats import cluster_difference, cluster_share
 from seatrial.tasks import Factuality
 from seatrial.testing import tiny_model
 from seatrial.types import Answer, Estimate, FitData, Request, Score
@@ -136,7 +136,7 @@ class Table:
         return Row(variant, offset, values, gains, by_mean or {}, {}, spoilers)
 
     def _means(self, scores: Sequence[Score]) -> dict[str, Estimate]:
-        return {m: cluster_mean(_column(scores, m), self.groups) for m in METRICS}
+        return {m: cluster_share(_column(scores, m), self.groups) for m in METRICS}
 
     def _differences(
         self, one: Sequence[Score], other: Sequence[Score]

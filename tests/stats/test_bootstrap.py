@@ -281,6 +281,30 @@ def test_shares_cover_the_truth_with_clustered_items(truth, correlation):
         assert np.mean(hits) <= 0.98
 
 
+@pytest.mark.parametrize(("a", "b"), [(0.3, 0.3), (0.5, 4.0), (2.0, 2.0)])
+def test_means_of_shares_cover_the_truth_and_stay_inside(a, b):
+    """Items of a group lie close together; all follow a beta distribution, some a U."""
+    rng = np.random.default_rng(3)
+    hits = []
+    for _ in range(STUDIES):
+        centre = np.repeat(rng.beta(a, b, size=15), 4)
+        items = np.clip(centre + 0.1 * (rng.random(60) - 0.5) * centre * (1 - centre), 0, 1)
+        found = cluster_share(items, labels(15))
+        hits.append(covers(found, a / (a + b)))
+        assert 0 <= found.low <= found.value <= found.high <= 1
+
+    assert 0.90 <= np.mean(hits) <= 0.99
+
+
+def test_the_mean_of_shares_that_hardly_differ_is_known_well():
+    """Taken for flags, they would have the interval of a coin."""
+    found = cluster_share([0.40, 0.41] * 50, labels(100, size=1))
+
+    assert found.high - found.low < 0.003
+    same = cluster_share([0.4] * 100, labels(100, size=1))
+    assert same.low == same.high == pytest.approx(0.4)
+
+
 def test_the_naive_interval_of_a_share_fails_the_same_check():
     rng = np.random.default_rng(12)
     each_alone = labels(48, size=1)
@@ -374,9 +398,10 @@ def test_both_sides_of_a_difference_need_the_same_items():
         cluster_difference([1.0, 2.0, 3.0], [1.0, 2.0], ["a", "b", "c"])
 
 
-def test_flags_are_true_or_false():
-    with pytest.raises(BadData, match=r"flags must be true or false .* got 0\.3"):
-        cluster_share([0.3, 1.0], ["a", "b"])
+@pytest.mark.parametrize("wrong", [1.3, -0.2])
+def test_shares_lie_between_0_and_1(wrong):
+    with pytest.raises(BadData, match=f"numbers between 0 and 1.* got {wrong}"):
+        cluster_share([wrong, 1.0], ["a", "b"])
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
