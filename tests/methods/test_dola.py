@@ -152,7 +152,7 @@ def answers(model, *methods, request=REQUEST, dose=1.0):
     return [line[0].log_probs for line in model.log_probs([request], under)]
 
 
-def assert_near(found, expected, relative=0.0):
+def assert_near(found, expected):
     """Within 1e-4 nats, and nearly all tokens are compared.
 
     What the direct way cannot say, because a probability underflows, is not compared.
@@ -165,7 +165,7 @@ def assert_near(found, expected, relative=0.0):
     compared = [(a, b) for a, b in pairs if math.isfinite(b)]
     assert len(compared) >= 0.9 * len(pairs)
     assert [a for a, _ in compared] == pytest.approx(
-        [b for _, b in compared], abs=1e-4, rel=relative
+        [b for _, b in compared], abs=1e-4, rel=0
     )
 
 
@@ -504,42 +504,70 @@ def test_a_study_can_name_its_options():
         make_method("dola", {"layers": "lowest"})
 
 
-@pytest.fixture(scope="module")
-def smollm2():
-    if not (cache_folder() / "smollm2-135m-registry" / "seatrial.json").is_file():
-        pytest.skip(
-            "smollm2-135m is not in the cache; 'seatrial pull smollm2-135m' puts it there"
-        )
-    return Model.load("smollm2-135m")
+QUESTION = Request(
+    "q",
+    "q",
+    "Q: What is the capital of France?\nA:",
+    (" It is Paris, the city on the river Seine.", " It is Lyon, as everybody knows."),
+)
 
 
-@pytest.mark.parametrize("norm", ["final", "none"])
+@pytest.fixture(scope="module", params=["smollm2-135m", "gemma3-270m"])
+def real(request):
+    name = request.param
+    if not (cache_folder() / f"{name}-registry" / "seatrial.json").is_file():
+        pytest.skip(f"{name} is not in the cache; 'seatrial pull {name}' puts it there")
+    return Model.load(name)
+
+
 @pytest.mark.parametrize("name", ["low", "high"])
-def test_a_real_model_equals_both_direct_implementations(smollm2, name, norm):
-    request = Request(
-        "q",
-        "q",
-        "Q: What is the capital of France?\nA:",
-        (" It is Paris, the city on the river Seine.", " It is Lyon, as everybody knows."),
-    )
-    states = as_states(name, smollm2.n_layers, skip_embeddings=True)
-    options = {"norm": norm, "divergence": "published"}
+def test_a_real_model_equals_both_direct_implementations(real, name):
+    states = as_states(name, real.n_layers, skip_embeddings=is_tied(real))
+    options = {"norm": "final", "divergence": "published"}
 
     normalised, published = answers(
-        smollm2,
+        real,
         *(
             DoLa(name, 0.0, scores=scores, **options)
             for scores in ("normalised", "published")
         ),
-        request=request,
+        request=QUESTION,
     )
 
     by_hand = functools.partial(
         by_probabilities, states=states, alpha=0.0, scores="normalised", dose=1.0, **options
     )
-    assert is_tied(smollm2)
-    # States that skip the final norm have logits of thousands, rounded coarsely in float32.
-    within = 0.0 if norm == "final" else 1e-5
-    assert_near(normalised, direct(smollm2, request, by_hand), within)
-    by_hand = functools.partial(by_logarithms, states=states, norm=norm)
-    assert_near(published, direct(smollm2, request, by_hand), within)
+    assert_near(normalised, direct(real, QUESTION, by_hand))
+    by_hand = functools.partial(by_logarithms, states=states, norm="final")
+    assert_near(published, direct(real, QUESTION, by_hand))
+
+
+@pytest.mark.parametrize("norm", ["final", "none"])
+def test_a_real_model_is_as_near_to_float64_as_float32_can_be(real, norm):
+    """Without the final norm logits reach tens of thousands, where steps of float32 are
+    several thousandths: no order of summing is nearer to the truth than some such steps.
+    """
+    largest = 0.0
+
+    def by_hand(model, ids, *, layer):
+        nonlocal largest
+        final, early = state_logits(model, ids, (layer + 1,), norm)
+        largest = max(largest, float(early[layer + 1].abs().max()))
+        contrast = final.log_softmax(-1) - early[layer + 1].log_softmax(-1)
+        return contrast.log_softmax(-1)
+
+    for layer in (1, real.n_layers // 2, real.n_layers - 3):
+        largest = 0.0
+        [found] = answers(real, DoLa((layer,), 0.0, norm), request=QUESTION)
+        try:
+            real.engine.network.double()
+            truth = direct(real, QUESTION, functools.partial(by_hand, layer=layer))
+        finally:
+            real.engine.network.float()  # what float32 holds comes back unchanged
+
+        worst = max(
+            abs(a - b)
+            for tokens, others in zip(found, truth, strict=True)
+            for a, b in zip(tokens, others, strict=True)
+        )
+        assert worst <= max(1e-4, 4 * torch.finfo(torch.float32).eps * largest)
