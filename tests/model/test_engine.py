@@ -12,7 +12,20 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from seatrial.edits import Add, Affine, Edit, Project, Replace
+from seatrial.edits import (
+    EDITS,
+    Add,
+    AddKeepingNorm,
+    Affine,
+    Ascend,
+    Edit,
+    Patch,
+    Project,
+    Replace,
+    Rotate,
+    RotateTo,
+    Slerp,
+)
 from seatrial.errors import BadData, SteeringFault
 from seatrial.intervention import UNSTEERED, Intervention, Part, PromptEdit, Steering
 from seatrial.model import Budget, Model
@@ -164,14 +177,8 @@ def test_every_site_equals_the_slow_obvious_way(tiny, push, family, tokens):
 @KINDS
 def test_every_kind_of_edit_equals_the_slow_obvious_way(tiny, family):
     model = tiny(family)
-    generator = torch.Generator().manual_seed(4)
-    matrix = torch.randn(32, 32, generator=generator)
-    edits = [
-        Add(matrix[0]),
-        Replace(matrix[1]),
-        Project(torch.linalg.qr(matrix[:, :3]).Q),
-        Affine(0.3 * matrix, matrix[2]),
-    ]
+    edits = every_kind(model.d_model)
+    assert {type(edit) for edit in edits} == set(EDITS.values())
     under = [
         Steering(Intervention({Site(1): edit}, "from_last_prompt"), dose)
         for edit in edits
@@ -179,6 +186,26 @@ def test_every_kind_of_edit_equals_the_slow_obvious_way(tiny, family):
     ]
 
     assert_equals_naive(model, REQUESTS, under)
+
+
+def every_kind(width):
+    """A random edit of each kind."""
+    matrix = torch.randn(width, width, generator=torch.Generator().manual_seed(4))
+    basis = torch.linalg.qr(matrix).Q
+    angle, low = torch.tensor(0.7), torch.tensor(-math.inf)
+    climb = (0.3 * matrix[:5], matrix[6, :5], matrix[:3, :5], matrix[7, :3], matrix[8, :3])
+    return [
+        Add(matrix[0]),
+        Replace(matrix[1]),
+        Project(basis[:, :3]),
+        Affine(0.3 * matrix, matrix[2]),
+        AddKeepingNorm(matrix[3]),
+        Rotate(basis[:, :2], angle),
+        RotateTo(basis[:, :2], angle, low),
+        Slerp(basis[0], torch.tensor(2.0), torch.tensor(0.5), torch.tensor(0.1)),
+        Ascend(*climb, torch.tensor([0.3, 0.2])),
+        Patch(matrix[4], torch.arange(width) % 2 == 0),
+    ]
 
 
 WORDS = ["the", "sea", "is", "calm", "and", "yes", "no", "(A)", "rough", "Question:", "x"]
@@ -208,8 +235,8 @@ PUSHES = st.tuples(LAYERS, POINTS, SCOPES, st.floats(-3, 3))
 BUDGETS = [Budget(), Budget(60, 2**14)]
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3", "bloom"])
-@settings(max_examples=15)
+@pytest.mark.parametrize("family", ["llama", "gemma3", "bloom", "lfm2"])
+@settings(max_examples=12)
 @given(
     questions=st.lists(QUESTIONS, min_size=1, max_size=4),
     pushes=st.lists(PUSHES, min_size=1, max_size=3),
@@ -227,7 +254,10 @@ def test_any_request_equals_the_slow_obvious_way(
     for layers, point, scope, dose in pushes:
         edits = {}
         for layer in layers:
-            edits |= push(model, layer, point, seed=len(under)).intervention.edits
+            # A convolution has neither heads nor an attention output.
+            has_attention = model.anatomy.blocks[layer].attn is not None
+            here = point if has_attention or point == "mlp" else "resid"
+            edits |= push(model, layer, here, seed=len(under)).intervention.edits
         under.append(Steering(Intervention(edits, scope), dose))
 
     try:

@@ -59,3 +59,8 @@ class Ascend(Edit):
     def width(self) -> int:
         """Width of what the network reads."""
         return self.first.shape[1]
+
+    @property
+    def is_gated(self) -> bool:
+        """Yes: where all of its units are off, there is no way up."""
+        return True

@@ -102,8 +102,13 @@ class Model:
         return site_in(self.anatomy, self.card.name, layer, point)
 
     def width(self, site: Site) -> int:
-        """Width of the activations at a site."""
-        return width_at(self.anatomy, site)
+        """Width of the activations at a site.
+
+        Raises:
+            BadOption: for a layer that does not exist.
+            UnsupportedModel: for a point that this block does not have.
+        """
+        return width_at(self.anatomy, self.site(site.layer, site.point))
 
     def log_probs(
         self,
