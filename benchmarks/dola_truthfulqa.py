@@ -26,7 +26,7 @@ from typing import final
 from benchmarks.rows import machine
 from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import DoLa
-from seatrial.model import Model
+from seatrial.model import Model, keep_freed_memory
 from seatrial.readouts import Norm
 from seatrial.stats import cluster_difference, cluster_share
 from seatrial.tasks import Factuality
@@ -220,6 +220,7 @@ def main() -> None:
         os.environ["SEATRIAL_MIRROR"] = str(options.mirror)
     task = Factuality.of(options.source, seed=options.seed, limit=options.questions)
     task = replace(task, primer=options.primer)
+    keep_freed_memory()
     if options.model == "tiny":
         model = tiny_model("llama")
     else:

@@ -7,13 +7,14 @@ of the same forward pass would give. Dose 0 is the model's own distribution bit 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, final, get_args
+from math import log
+from typing import Literal, NamedTuple, final, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from seatrial.errors import BadOption
+from seatrial.errors import BadData, BadOption
 
 Norm = Literal["none", "final"]
 Divergence = Literal["textbook", "published"]
@@ -35,7 +36,7 @@ class Depths:
     """Log-probabilities that the model ends with."""
     early: Mapping[int, Float[Tensor, "row vocabulary"]]
     """Log-probabilities after each block that was asked for; -1 is the embeddings."""
-    _known: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    _known: dict[tuple[int | None, str], Tensor] = field(default_factory=dict)
 
     def divergence(self, layer: int, form: Divergence) -> Float[Tensor, " row"]:
         """How far an early distribution is from the final one; shared by all readouts.
@@ -44,14 +45,27 @@ class Depths:
         both KL terms exchanged, as the code released with DoLa does.
         """
         if (layer, form) not in self._known:
-            p, q = self.final, self.early[layer]
-            mixture = torch.logaddexp(p, q) - torch.log(torch.tensor(2.0))
+            p, q, mixture = self.final, self.early[layer], self._likely(layer)
+            log_mixture = mixture.clamp_min(torch.finfo(mixture.dtype).tiny).log_()
             if form == "textbook":
-                terms = p.exp() * (p - mixture) + q.exp() * (q - mixture)
+                terms = (p - log_mixture).mul_(self._likely())
+                terms += (q - log_mixture).mul_(_exp(q))
             else:
-                terms = mixture.exp() * (2 * mixture - p - q)
+                terms = log_mixture.mul_(2).sub_(p).sub_(q).mul_(mixture)
             self._known[layer, form] = terms.sum(-1) / 2
         return self._known[layer, form]
+
+    def _likely(self, layer: int | None = None) -> Float[Tensor, "row vocabulary"]:
+        """Final probabilities, or their mean with those after a block."""
+        if (None, "") not in self._known:
+            self._known[None, ""] = _exp(self.final)
+        p = self._known[None, ""]
+        return p if layer is None else _exp(self.early[layer]).add_(p).div_(2)
+
+
+def _exp(log_probs: Tensor) -> Tensor:
+    """Probabilities of at least 1e-38: smaller ones make a processor ten times slower."""
+    return log_probs.clamp_min(-87.0).exp_()
 
 
 class Readout(ABC):
@@ -65,6 +79,16 @@ class Readout(ABC):
     @abstractmethod
     def __call__(self, depths: Depths, dose: float) -> Float[Tensor, "row vocabulary"]:
         """The changed log-probabilities; dose 0 returns ``depths.final`` itself."""
+
+    def at(
+        self,
+        depths: Depths,
+        dose: float,
+        rows: Int[Tensor, " target"],
+        tokens: Int[Tensor, " target"],
+    ) -> Float[Tensor, " target"]:
+        """The same of some tokens only, which can be had for less."""
+        return self(depths, dose)[rows, tokens]
 
 
 @final
@@ -116,12 +140,7 @@ class ContrastLayers(Readout):
         """Contrast every row with the layer that is farthest away there."""
         if dose == 0:
             return depths.final
-        far = self.chosen(depths)
-        premature = torch.zeros_like(depths.final)
-        for number, layer in enumerate(self.layers):
-            rows = far == number
-            premature[rows] = depths.early[layer][rows]
-        contrast = depths.final - dose * premature
+        contrast = depths.final - dose * self._premature(depths)
         if not self.plausibility:
             return contrast.log_softmax(-1) if self.normalise else contrast
         top = depths.final.amax(-1, keepdim=True)
@@ -133,10 +152,70 @@ class ContrastLayers(Readout):
             contrast = contrast.log_softmax(-1)
         return contrast.masked_fill(implausible, FLOOR)
 
+    def at(
+        self,
+        depths: Depths,
+        dose: float,
+        rows: Int[Tensor, " target"],
+        tokens: Int[Tensor, " target"],
+    ) -> Float[Tensor, " target"]:
+        """The same of some tokens only: the released form needs no other token at all."""
+        if self.normalise or self.plausibility or dose == 0:
+            return super().at(depths, dose, rows, tokens)
+        far = self.chosen(depths)[rows]
+        found = depths.final[rows, tokens]
+        for number, layer in enumerate(self.layers):
+            mine = far == number
+            found[mine] -= dose * depths.early[layer][rows[mine], tokens[mine]]
+        return found
+
+    def _premature(self, depths: Depths) -> Float[Tensor, "row vocabulary"]:
+        """Log-probabilities after the layer that is contrasted, row by row."""
+        if len(self.layers) == 1:
+            return depths.early[self.layers[0]]
+        far = self.chosen(depths).tolist()
+        return torch.stack([depths.early[self.layers[j]][k] for k, j in enumerate(far)])
+
     def chosen(self, depths: Depths) -> Tensor:
         """Which of the layers is contrasted, by row; the first of equals."""
         distances = [depths.divergence(layer, self.divergence) for layer in self.layers]
         return torch.stack(distances).argmax(0)
+
+
+class Choice(NamedTuple):
+    """What the choice of layers looks like over many rows (trap T17)."""
+
+    shares: dict[int, float]
+    """Share of the rows where each candidate is contrasted; they sum to 1."""
+    top_share: float
+    """Share of the most used one: 1 where the dynamic choice is a static one in truth."""
+    entropy: float
+    """Of the shares, in nats; between 0 and the logarithm of the number of candidates."""
+    early_entropy: float
+    """Mean entropy of the distribution that is contrasted, as a share of that of a uniform
+    one: near 1, taking it away changes nothing and the contrast is the baseline."""
+
+
+def choice_of(readout: ContrastLayers, depths: Depths) -> Choice:
+    """Which layers a readout contrasts on some rows, and whether they say anything.
+
+    Raises:
+        BadData: without rows.
+    """
+    chosen = readout.chosen(depths)
+    if not len(chosen):
+        raise BadData("there are no rows to choose layers for; give some text")
+    counts = torch.bincount(chosen, minlength=len(readout.layers)).double()
+    shares = counts / counts.sum()
+    early = torch.stack([depths.early[layer] for layer in readout.layers])
+    q = early[chosen, torch.arange(len(chosen), device=chosen.device)].double()
+    spread = -(q.exp() * q.clamp_min(-1e4)).sum(-1).mean()
+    return Choice(
+        dict(zip(readout.layers, shares.tolist(), strict=True)),
+        float(shares.max()),
+        float(torch.special.entr(shares).sum()),
+        float(spread) / log(q.shape[-1]),
+    )
 
 
 READOUTS: dict[str, type[ContrastLayers]] = {"contrast-layers": ContrastLayers}

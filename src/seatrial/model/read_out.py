@@ -42,10 +42,10 @@ class Reader:
                 )
             device = next(self.final_norm.parameters()).device
             early = {b: self.final_norm(x.to(device)) for b, x in early.items()}
-        return Depths(
-            self.unembedding(h).log_softmax(-1),
-            {b: self.unembedding(x).log_softmax(-1) for b, x in early.items()},
-        )
+        # All depths in one product: with few rows it is fetching the weights that costs.
+        states = torch.cat([h, *(x.to(h.device) for x in early.values())])
+        final, *others = self.unembedding(states).log_softmax(-1).split(len(h))
+        return Depths(final, dict(zip(early, others, strict=True)))
 
     def score(
         self,
@@ -76,8 +76,11 @@ class Reader:
                 for k, (readout, dose) in enumerate(readouts):
                     if readout.norm != norm:
                         continue
-                    log_probs = readout(depths, dose)
                     where = (rows[mine] - first).to(h.device), tokens[mine].to(h.device)
+                    if tops is None and plain is None:
+                        scores[k, mine] = readout.at(depths, dose, *where).float().cpu()
+                        continue
+                    log_probs = readout(depths, dose)
                     scores[k, mine] = log_probs[where].float().cpu()
                     if tops is not None:
                         best = log_probs.amax(-1)[where[0]]
