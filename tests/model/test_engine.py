@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from seatrial.edits import (
     EDITS,
     Add,
+    AddBySide,
     AddKeepingNorm,
     Affine,
     Ascend,
@@ -31,6 +32,7 @@ from seatrial.intervention import UNSTEERED, Intervention, Part, PromptEdit, Ste
 from seatrial.model import Budget, Model
 from seatrial.model.blocks import Sublayer
 from seatrial.model.hooks import Segment
+from seatrial.readouts import ContrastLayers
 from seatrial.testing import (
     FAMILIES,
     naive_log_probs,
@@ -200,6 +202,7 @@ def every_kind(width):
         Project(basis[:, :3]),
         Affine(0.3 * matrix, matrix[2]),
         AddKeepingNorm(matrix[3]),
+        AddBySide(matrix[3]),
         Rotate(basis[:, :2], angle),
         RotateTo(basis[:, :2], angle, low),
         Slerp(basis[0], torch.tensor(2.0), torch.tensor(0.5), torch.tensor(0.1)),
@@ -734,6 +737,21 @@ def test_progress_rises_to_one(tiny, push):
     assert told == sorted(told)
     assert len(told) > 3
     assert 0 < told[0] < told[-1] <= 1
+
+
+def test_progress_counts_readouts_too(tiny):
+    model = tiny("llama", budget=Budget(60, 2**14))
+    under = [
+        Steering(Intervention(readout=ContrastLayers((layer,))), dose)
+        for layer in (0, 1)
+        for dose in (0.5, 1.0, 1.5, 2.0)
+    ]
+    told = []
+
+    model.log_probs(REQUESTS, under, progress=told.append)
+
+    assert told == sorted(told) and told[-1] == 1
+    assert max(b - a for a, b in zip([0.0, *told], told, strict=False)) < 0.8
 
 
 def test_no_request_and_no_steering_give_no_answer(tiny):

@@ -212,6 +212,7 @@ class Engine:
                 while sum(old.size for old in self._memory[:-1]) > self.budget.cache_bytes:
                     del self._memory[0]
             same = [s for s in asked if not under[s].intervention.parts]
+            step = 1 + len(same)
             same += rest if variant is None else []
             # Scopes that begin after the prompt leave its last distribution alone.
             same += [m.number for m in members if self._is_partial(m, trees)]
@@ -224,6 +225,7 @@ class Engine:
                 h: Tensor,
                 early: Early,
                 same: list[int] = same,
+                step: int = step,
                 variant: Variant = variant,
                 base: Base | None = base,
                 trees: list[Tree] = trees,
@@ -232,7 +234,7 @@ class Engine:
                     base.fill(grove, h[0])
                 if same:
                     deliver(grove, same, h, early, base, is_unsteered=variant is None)
-                report.advance(len(grove.trees) / len(trees))
+                report.advance(step * len(grove.trees) / len(trees))
 
             def later(
                 grove: Grove,
