@@ -16,6 +16,7 @@ from seatrial.model import Model
 from seatrial.store import COLUMNS
 from seatrial.study import Ground, make_study
 from seatrial.tasks import Open, Propensity, fit_data
+from seatrial.testing import tiny_model
 from seatrial.testing.planted import planted_concept
 from seatrial.types import Request, Site
 
@@ -199,6 +200,25 @@ def test_a_double_bos_fails(model, ground, fitted):
     assert check.status == "failed"
     texts = 2 * len(ground.parts["fit"])
     assert f"{texts} of {texts} texts begin with two" in check.detail
+
+
+def test_a_read_at_another_token_than_meant_fails(ground, task, fitted, monkeypatch):
+    """Labels computed without BOS and ids with it: one token off (trap T6)."""
+    model = tiny_model("llama", chat=True)
+    right = model.encoder.read_span
+
+    def one_off(text, at):
+        start, stop = right(text, at)
+        return start - 1, stop - 1
+
+    monkeypatch.setattr(model.encoder, "read_span", one_off)
+
+    check = audit._reads(model, task, "last", "c")
+
+    assert check.status == "failed"
+    texts = 2 * len(ground.parts["fit"])
+    assert f"{texts} are read at another token than meant, such as: " in check.detail
+    assert "should be the end of the text" in check.detail
 
 
 def test_sound_splits_pass_and_are_counted(ground):

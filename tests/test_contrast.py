@@ -2,14 +2,16 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
 
-from seatrial.contrast import contrast
+from seatrial.contrast import check_read, contrast
 from seatrial.errors import BadData
+from seatrial.model import SELECTORS
 from seatrial.testing import tiny_model
-from seatrial.types import Pair, Site, Text
+from seatrial.types import Message, Pair, Site, Text
 
 
 def make_pairs(word="calm", n=3):
@@ -170,15 +172,115 @@ def test_what_was_not_used_for_longest_is_forgotten_first(watched):
     assert len(readings) == 6
 
 
-def test_a_reading_that_failed_is_tried_again(watched):
+def test_a_reading_that_failed_is_tried_again(watched, monkeypatch):
+    model, readings = watched
+    reads = model.activations
+
+    def out_of_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(model, "activations", out_of_memory)
+    with pytest.raises(MemoryError):
+        contrast(model, make_pairs(), Site(1), "last")
+    monkeypatch.setattr(model, "activations", reads)
+    contrast(model, make_pairs(), Site(1), "last")
+
+    assert len(readings) == 1
+
+
+def test_a_text_without_the_token_is_refused_before_it_is_read(watched):
     model, readings = watched
     bad = [Pair("p", "g", Text("The sea", ""), Text("A train", ""))]
 
-    for _ in range(2):
-        with pytest.raises(BadData, match="has no token at 'completion'"):
-            contrast(model, bad, Site(1), "completion")
+    with pytest.raises(BadData, match="has no token at 'completion'"):
+        contrast(model, bad, Site(1), "completion")
+    assert not readings
 
-    assert len(readings) == 2
+
+TALK = (Message("user", "Would you wait?"),)
+TEXTS = [
+    (Text("The sea", " is calm."), {"last": ".", "last_prompt": "ea"}),
+    (Text("Which? (B) no (A) yes. Answer:", " (A)"), {"last": ")", "second_last": "A"}),
+    (Text("no no", " no no"), {"completion": "no no", "mean": "no no no no"}),
+    (Text("Answer: ", "Yes"), {"completion": "Yes"}),
+    (Text(TALK, "No, \u00e9t\u00e9"), {"completion": "No, \u00e9t\u00e9"}),
+    (Text("The sea", ""), {"last": "ea", "last_prompt": "ea", "mean": "The sea"}),
+]
+
+
+@pytest.mark.parametrize(("bos", "chat"), [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize(("text", "wanted"), TEXTS)
+def test_what_is_read_is_what_the_selector_means(tiny, text, wanted, bos, chat):
+    """Told by the words, with and without BOS and behind a chat template."""
+    model = tiny("llama", bos=bos, chat=chat)
+
+    for at in SELECTORS:
+        if at != "completion" or text.completion:
+            said = check_read(model, text, at).strip()
+            whole = wanted.get(at, "")
+            assert said.endswith(whole) if at.startswith("last") else whole in said
+    if text.completion:
+        assert check_read(model, text, "completion").strip() == text.completion.strip()
+
+
+@pytest.mark.parametrize("bos", [True, False], ids=["with BOS", "without BOS"])
+@pytest.mark.parametrize("at", SELECTORS)
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_read_that_is_one_token_off_is_caught(tiny, monkeypatch, at, off, bos):
+    """What labels computed without BOS, and ids with it, come to (trap T6)."""
+    model = tiny_model("llama", bos=bos)
+    text = Text("Which is it, (A) or (B)? I say", " it is surely (B)")
+    start, stop = model.encoder.read_span(model.encoder.encode_text(text), at)
+    total = len(model.encoder.encode_text(text).ids)
+    shifted = max(0, start + off), min(total, stop + off)
+    monkeypatch.setattr(model.encoder, "read_span", lambda *_: shifted)
+    pair = Pair("p", "g", text, Text("Which is it, (A) or (B)? I say", " it is (A)"))
+
+    if shifted == (start, stop):
+        pytest.skip("there is no token to be off by")
+    with pytest.raises(BadData, match=f"what is read at '{at}' of the text ending in"):
+        contrast(model, [pair], Site(1), at)
+
+
+@pytest.mark.parametrize("at", ["last", "second_last", "completion", "mean"])
+@pytest.mark.parametrize("extra", ["eos", "pad"])
+def test_a_token_behind_the_text_is_caught(monkeypatch, at, extra):
+    """An end-of-text token that a tokenizer adds, or padding taken for text (trap T28)."""
+    model = tiny_model("llama")
+    added = getattr(model.encoder.tokenizer, f"{extra}_token_id")
+    encode = model.encoder.encode_text
+
+    def longer(text):
+        whole = encode(text)
+        return replace(whole, ids=(*whole.ids, added))
+
+    monkeypatch.setattr(model.encoder, "encode_text", longer)
+
+    with pytest.raises(BadData, match=f"what is read at '{at}' of the text ending in"):
+        contrast(model, make_pairs(), Site(1), at)
+
+
+def test_a_letter_that_shares_its_token_is_no_second_last_token(monkeypatch):
+    """Some tokenizers have "A)" as one token; the second last is then the bracket."""
+    model = tiny_model("llama")
+    text = Text("The sea is", " calm (A)")
+    encoded = model.encoder.encode_text(text)
+    melted = replace(encoded, ids=encoded.ids[:-1])
+    monkeypatch.setattr(model.encoder, "encode_text", lambda _: melted)
+
+    with pytest.raises(BadData, match="should be the letter 'A', but the tokens there"):
+        check_read(model, text, "second_last")
+
+
+def test_a_completion_that_melts_into_the_prompt_is_caught(tiny):
+    """The answer's span would begin with the prompt's last word."""
+    model = tiny("llama")
+    whole = model.encoder.tokenizer(" the", add_special_tokens=False).input_ids
+    assert len(whole) == 1, "the tokenizer has a token for what is cut in two"
+
+    for at in ("completion", "last_prompt"):
+        with pytest.raises(BadData, match=f"what is read at '{at}' of the text ending"):
+            check_read(model, Text("It was t", "he sea"), at)
 
 
 def test_no_pairs_are_refused(tiny):

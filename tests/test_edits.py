@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from seatrial.edits import (
     EDITS,
     Add,
+    AddBySide,
     Affine,
     Ascend,
     Patch,
@@ -171,6 +172,16 @@ def test_adding_is_odd_in_the_dose(dose, seed):
     there_and_back = add(add(h, dose), -dose)
 
     torch.testing.assert_close(there_and_back, h, atol=1e-5, rtol=1e-5)
+
+
+def test_adding_by_side_pushes_each_state_further_to_its_own_side():
+    v = torch.tensor([3.0, 4.0])
+    h = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [4.0, -3.0]])
+
+    edited, opposite = (AddBySide(each)(h, 0.5) for each in (v, -v))
+
+    assert edited.tolist() == [[2.5, 4.0], [-2.5, -4.0], [4.0, -3.0]]
+    assert torch.equal(edited, opposite)
 
 
 def test_adding_at_dose_one_adds_the_vector_once():

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.methods import CAA, ICV, LEACE, FewShot, Random, Shuffled
+from seatrial.methods import CAA, ICV, LEACE, METHODS, FewShot, Random, Shuffled
 from seatrial.plan import Plan
 from seatrial.store import Store
 from seatrial.study import (
@@ -92,6 +92,8 @@ def test_whole_numbers_are_the_same_doses(plan):
         {"methods": [{"name": "caa", "read": "completion", "tokens": "all"}]},
         {"layers": [0]},
         {"fit_on": "propensity"},
+        {"guards": ["prose", "facts"]},
+        {"guards": ["facts"], "limits": {"guards": {"facts": 10}}},
         {"targets": ["open"]},
         {"doses": [-1, 0, 1]},
         {"select_doses": [1]},
@@ -104,6 +106,7 @@ def test_whole_numbers_are_the_same_doses(plan):
         {"limits": {"prose": 10}},
         {"budget": {"perplexity_ratio": 1.2}},
         {"budget": {"anti_steerable": 0.2}},
+        {"options": {"propensity": {"form": "ab"}}},
         {"seed": 1},
         {"dtype": "bfloat16"},
     ],
@@ -114,11 +117,18 @@ def test_the_id_changes_with_everything_that_can_change_a_number(change, plan):
 
 
 def test_every_key_is_in_the_test_above(plan):
-    """Guards has one possible value; all other keys are changed above."""
     marks = test_the_id_changes_with_everything_that_can_change_a_number.pytestmark
     changed = {key for change in marks[0].args[1] for key in change}
 
-    assert changed | {"guards"} == set(asdict(plan()))
+    assert changed == set(asdict(plan()))
+
+
+def test_a_limit_of_guards_counts_only_where_there_is_one(plan):
+    """Studies from before the key was there keep their id."""
+    assert read_study("quickstart").id == "66b87d2829d8"
+    assert plan(limits={"guards": {}}).id == plan().id
+    bounded = plan(guards=["facts"], limits={"guards": {"facts": 10}})
+    assert bounded.id != plan(guards=["facts"]).id
 
 
 def test_a_study_survives_the_store(plan, tmp_path):
@@ -219,6 +229,14 @@ def test_a_study_survives_the_store(plan, tmp_path):
             "shares must name fit, select and test",
         ),
         ({**PLAN, "limits": {"prose": 1}}, "limits.prose must be at least 2"),
+        (
+            {**PLAN, "guards": ["facts"], "limits": {"guards": {"facts": 1}}},
+            "limits.guards.facts must be at least 2, so that there is an interval",
+        ),
+        (
+            {**PLAN, "limits": {"guards": {"prose": 8}}},
+            "the limit of prose is limits.prose, not limits.guards.prose",
+        ),
         ({**PLAN, "name": "../up"}, "name '../up' cannot name a folder; use letters"),
         ({**PLAN, "name": ""}, "name '' cannot name a folder"),
         (
@@ -242,7 +260,11 @@ def test_a_plan_with_a_mistake_is_refused_with_what_would_be_right(plan, message
         ),
         ({"targets": ["opn"]}, "unknown target task 'opn'; known: open, propensity"),
         ({"fit_on": "prose"}, "unknown target task 'prose'"),
-        ({"guards": ["open"]}, "unknown guard task 'open'; known: prose"),
+        ({"guards": ["open"]}, "unknown guard task 'open'; known: .*facts.* prose"),
+        (
+            {"limits": {"guards": {"facts": 3}}},
+            "unknown guard task in limits.guards 'facts'; known: prose",
+        ),
         ({"limits": {"test": {"prose": 3}}}, "unknown target task in limits.test 'prose'"),
     ],
     ids=str,
@@ -318,6 +340,28 @@ def test_demonstrations_have_no_random_control_but_shuffled_ones(plan):
     assert len(caa) == 8
 
 
+@pytest.mark.parametrize("name", ["actadd", "cast", "repe"])
+def test_a_method_that_reads_no_labels_has_random_controls_only(plan, name):
+    """With shuffled labels it would be its own control, or its opposite."""
+    study = plan(methods=[{"name": name}])
+    method = study.candidate(0, 0)
+
+    controls = study.controls_of(method)
+
+    assert controls == [(Random(method), seed) for seed in range(1, 6)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_shuffled_controls_stand_beside_every_method_that_reads_labels(plan, name):
+    kind = METHODS[name]
+    method = kind(CAA()) if kind.is_control else kind()
+
+    controls = plan().controls_of(method)
+
+    shuffled = [control for control, _ in controls if control == Shuffled(method)]
+    assert len(shuffled) == (3 if method.reads_labels else 0)
+
+
 def test_a_method_that_learns_nothing_is_refused(plan):
     with pytest.raises(BadOption, match="'dola' learns nothing from pairs, so none of a"):
         plan(methods=[{"name": "dola"}])
@@ -347,7 +391,7 @@ def test_cells_have_unique_names_and_say_what_they_are(trial):
                 assert (options, cell.reference, cell.layer) == ({}, "unsteered", -1)
             case "prompt":
                 assert (options, cell.reference, cell.layer) == (
-                    {"name": "prompt"},
+                    {"name": "prompt", "encourage": "", "discourage": ""},
                     "prompt",
                     -1,
                 )
@@ -473,6 +517,29 @@ def test_items_that_allow_no_interval_are_refused_before_the_model_is_loaded(
 def test_a_limit_that_leaves_nothing_is_refused(plan):
     with pytest.raises(BadOption, match="a limit of items must be at least 2"):
         Ground(plan(limits={"select": 1}), "formality")
+
+
+def test_guards_are_samples_of_their_own_items_within_their_limits(plan):
+    limits = {"prose": 3, "guards": {"facts": 20, "dialogue": 6}}
+    names = ["prose", "facts", "dialogue", "fluency"]
+
+    ground = Ground(plan(guards=names, limits=limits), "formality")
+
+    asked = {name: guard.requests("test") for name, guard in ground.guards.items()}
+    assert list(asked) == names
+    assert [len(asked[name]) for name in names[:3]] == [3, 20, 6]
+    assert all(len({r.group for r in requests}) > 1 for requests in asked.values())
+
+
+def test_the_fingerprint_holds_what_guards_ask(plan):
+    prints = [
+        Ground(
+            plan(guards=guards, limits={"guards": dict.fromkeys(few, 10)}), "formality"
+        ).fingerprint
+        for guards, few in ((["prose"], []), (["facts"], []), (["facts"], ["facts"]))
+    ]
+
+    assert len(set(prints)) == 3
 
 
 def test_an_own_concept_without_instructions_is_refused_before_anything_runs(

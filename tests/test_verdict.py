@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from seatrial.stats import DoseResponse, beats
 from seatrial.study import Limit
 from seatrial.types import Estimate
-from seatrial.verdict import LABELS, Price, judge
+from seatrial.verdict import LABELS, Damage, Price, judge
 
 LIMIT = Limit(perplexity_ratio=1.1, anti_steerable=1 / 3)
 BAND = Estimate(0.0, -0.2, 0.2, 8)
@@ -89,6 +89,34 @@ def test_an_unknown_price_is_a_price(known):
 
     assert label == "works at a price"
     assert "its price is unknown" in why
+
+
+@pytest.mark.parametrize(
+    ("dose", "change", "band", "is_price"),
+    [
+        (1.0, (0.3, 0.2, 0.4), (0.0, -0.1, 0.1), True),
+        (-1.0, (0.3, 0.2, 0.4), (0.0, -0.1, 0.1), True),
+        (1.0, (0.3, 0.2, 0.4), (0.2, 0.1, 0.25), False),  # controls do as much
+        (1.0, (0.3, -0.1, 0.7), (-0.5, -0.6, -0.4), False),  # may be nothing at all
+        (1.0, (-0.3, -0.4, -0.2), (0.0, -0.1, 0.1), False),  # it got better
+        (2.0, (0.3, 0.2, 0.4), (0.0, -0.1, 0.1), False),  # a dose that nobody claims
+        (1.0, (0.3, 0.2, 0.4), None, False),  # nothing to compare with
+    ],
+)
+def test_another_guard_is_a_price_only_beyond_nothing_and_beyond_controls(
+    dose, change, band, is_price
+):
+    control = None if band is None else Estimate(*band, 8)
+    damage = Damage(dose, Estimate(*change, 12), control)
+
+    verdict = judge(
+        response(0.5, 0.4, 0.6), BAND, prices(), LIMIT, "nats", {"facts (share)": [damage]}
+    )
+
+    assert verdict.label == ("works at a price" if is_price else "works")
+    said = [why for why in verdict.reasons if why.startswith("facts (share) gets worse by")]
+    assert len(said) == is_price
+    assert any("within the budget" in why for why in verdict.reasons)
 
 
 def test_a_price_that_is_no_number_is_no_success():

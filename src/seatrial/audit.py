@@ -12,7 +12,10 @@ from typing import Any, Literal, final
 
 import polars as pl
 
+from seatrial.contrast import check_read
 from seatrial.data import check_disjoint
+from seatrial.data.split import kinds
+from seatrial.errors import BadData
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.model import Model, TokenSelector
 from seatrial.study import Ground
@@ -51,7 +54,10 @@ def audit_ground(ground: Ground) -> list[Check]:
         )
     ]
     for name, items in ground.parts.items():
-        yes = sum(item.matching == "yes" for item in items) / len(items)
+        labels = kinds(items)
+        if not {"yes", "no"} & set(labels):
+            continue  # there is no answer that could be said always
+        yes = labels.count("yes") / len(items)
         checks.append(
             _check(
                 "H9",
@@ -173,21 +179,23 @@ def _positions(
 def _reads(model: Model, task: Target, read: TokenSelector | None, label: str) -> Check:
     bos = model.encoder.tokenizer.bos_token_id
     pairs = task.pairs("fit")
-    tokens, double = [], 0
-    for pair in pairs:
-        for text in (pair.positive, pair.negative):
-            ids = model.encoder.encode_text(text).ids
-            double += bos is not None and ids[:2] == (bos, bos)
+    tokens, wrong, double = [], [], 0
+    for text in (text for pair in pairs for text in (pair.positive, pair.negative)):
+        ids = model.encoder.encode_text(text).ids
+        double += bos is not None and ids[:2] == (bos, bos)
         if read is not None:
-            encoded = model.encoder.encode_text(pair.positive)
-            start, stop = model.encoder.read_span(encoded, read)
-            tokens.append(model.encoder.tokenizer.decode(list(encoded.ids[start:stop])))
-    shown = "; ".join(repr(token) for token in tokens[:3]) or "none"
+            try:
+                tokens.append(check_read(model, text, read))
+            except BadData as error:
+                wrong.append(str(error))
+    shown = "; ".join(repr(token) for token in tokens[:6:2]) or "none"
+    first = f", such as: {wrong[0]}" if wrong else ""
     return _check(
         "H3",
-        f"{label}: has every text at most one BOS, and what was read at {read!r}?",
-        double == 0,
-        f"{double} of {2 * len(pairs)} texts begin with two; read, for example {shown}",
+        f"{label}: has every text at most one BOS, and is what was read at {read!r} right?",
+        double == 0 and not wrong,
+        f"{double} of {2 * len(pairs)} texts begin with two, {len(wrong)} are read at "
+        f"another token than meant{first}; read, for example {shown}",
     )
 
 

@@ -34,7 +34,7 @@ class Controls:
 @final
 @dataclass(frozen=True)
 class Limits:
-    """Largest number of items, by split and for the guard; a seeded sample is taken."""
+    """Largest number of items, by split and for guards; a seeded sample is taken."""
 
     __pydantic_config__ = STRICT
 
@@ -43,13 +43,23 @@ class Limits:
     test: dict[str, int] = field(default_factory=dict)
     """By task."""
     prose: int | None = None
+    guards: dict[str, int] = field(default_factory=dict)
+    """By guard task; that of prose is ``prose``."""
 
     def __post_init__(self) -> None:
-        if self.prose is not None and self.prose < 2:
-            raise BadOption(
-                "limits.prose must be at least 2, so that there is an interval, not "
-                f"{self.prose}"
-            )
+        if "prose" in self.guards:
+            raise BadOption("the limit of prose is limits.prose, not limits.guards.prose")
+        given = {f"guards.{name}": limit for name, limit in self.guards.items()}
+        for key, limit in {"prose": self.prose, **given}.items():
+            if limit is not None and limit < 2:
+                raise BadOption(
+                    f"limits.{key} must be at least 2, so that there is an interval, not "
+                    f"{limit}"
+                )
+
+    def of_guard(self, name: str) -> int | None:
+        """Of one guard task."""
+        return self.prose if name == "prose" else self.guards.get(name)
 
 
 @final
@@ -60,6 +70,7 @@ class Limit:
     __pydantic_config__ = STRICT
 
     perplexity_ratio: float = 1.1
-    """Largest acceptable perplexity of neutral prose at doses 1 and -1; unsteered is 1."""
+    """Largest acceptable perplexity of neutral prose at doses 1 and -1; unsteered is 1.
+    Other guards have no such number: what is beyond all controls there is a price."""
     anti_steerable: float = 1 / 3
     """Largest acceptable share of items that move the wrong way or not at all."""

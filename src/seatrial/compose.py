@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isfinite
 from typing import Any
 
@@ -92,15 +92,7 @@ def weighted(weights: Mapping[Intervention, float]) -> Intervention:
             f"finite number, not {list(weights.values())}"
         )
     interventions, factors = list(weights), list(weights.values())
-    first = interventions[0]
-    for each in interventions:
-        _check_adds_only(each)
-        if _places(each) != _places(first):
-            raise BadOption(
-                "only vectors at the same sites and tokens can be added up, not at "
-                f"{_in_words(_places(first))} and {_in_words(_places(each))}; join them "
-                "instead, or fit them at the same layer with the same tokens"
-            )
+    _check_alike(interventions, "added up")
     parts = [
         Part(_sum(together, factors), together[0].tokens)
         for together in zip(*(each.parts for each in interventions), strict=True)
@@ -111,6 +103,72 @@ def weighted(weights: Mapping[Intervention, float]) -> Intervention:
         origin=origin_of_parts("weighted", interventions, {"weights": factors}),
         also=tuple(parts[1:]),
     )
+
+
+def equalised(
+    interventions: Sequence[Intervention], *, to: Intervention | None = None
+) -> tuple[Intervention, ...]:
+    """The same interventions with added vectors of one length at every site.
+
+    That length is the mean over all of them, as in the code released for CAA
+    (https://arxiv.org/abs/2312.06681), which gives all behaviours one norm in a layer; or
+    that of ``to``, for variants of one behaviour that should be as strong as a baseline.
+    The origin records the factor of every vector.
+
+    Raises:
+        BadOption: for none, for anything but ``Add`` edits, for sites or tokens that
+            differ, or for a vector of zeros, which has no direction to scale.
+    """
+    if not interventions:
+        raise BadOption("there is nothing to equalise; give at least one intervention")
+    together = [*interventions] if to is None else [*interventions, to]
+    _check_alike(together, "equalised")
+    if any(norm == 0 for each in interventions for norm in each.norms().values()):
+        raise BadOption(
+            "a vector of zeros cannot be given a length, because it has no direction; "
+            "leave that intervention out"
+        )
+    goals = interventions if to is None else [to]
+    goal = {
+        site: sum(each.norms()[site] for each in goals) / len(goals)
+        for site in together[0].norms()
+    }
+    return tuple(_with_lengths(each, goal) for each in interventions)
+
+
+def _with_lengths(intervention: Intervention, goal: Mapping[Site, float]) -> Intervention:
+    factors = {site: goal[site] / norm for site, norm in intervention.norms().items()}
+    parts = [
+        Part(
+            {s: Add(_vector(edit) * factors[s]) for s, edit in part.edits.items()},
+            part.tokens,
+        )
+        for part in intervention.parts
+    ]
+    origin = intervention.origin
+    if origin is not None:
+        recorded = {str(site): factor for site, factor in factors.items()}
+        origin = replace(origin, options={**origin.options, "equalised": recorded})
+    first, *also = parts
+    return replace(
+        intervention,
+        edits=first.edits,
+        tokens=first.tokens,
+        also=tuple(also),
+        origin=origin,
+    )
+
+
+def _check_alike(interventions: Sequence[Intervention], what: str) -> None:
+    first = interventions[0]
+    for each in interventions:
+        _check_adds_only(each)
+        if _places(each) != _places(first):
+            raise BadOption(
+                f"only vectors at the same sites and tokens can be {what}, not at "
+                f"{_in_words(_places(first))} and {_in_words(_places(each))}; join them "
+                "instead, or fit them at the same layer with the same tokens"
+            )
 
 
 def _check_adds_only(intervention: Intervention) -> None:
@@ -126,8 +184,8 @@ def _check_adds_only(intervention: Intervention) -> None:
         has = f"makes {', '.join(sorted(kinds)) or 'no'} edits"
         has = f"has a {more[0]}" if more else has
         raise BadOption(
-            "only interventions that add vectors and do nothing else can be added up; one "
-            f"of these {has}; join them instead"
+            "only interventions that add vectors and do nothing else can be added up or "
+            f"given one length; one of these {has}; join them instead"
         )
 
 

@@ -95,6 +95,56 @@ def eraser(
     return torch.eye(len(d)).to(d) - torch.outer(d, weighted) / (d @ weighted)
 
 
+def conceptor_not(c: Float[Tensor, "width width"]) -> Float[Tensor, "width width"]:
+    """What a conceptor leaves out: ``I - C``, in float64."""
+    return torch.eye(len(c)).to(c.double()) - c.double()
+
+
+def conceptor_and(
+    a: Float[Tensor, "width width"], b: Float[Tensor, "width width"]
+) -> Float[Tensor, "width width"]:
+    """What both conceptors let through: ``(A^-1 + B^-1 - I)^-1``, in float64.
+
+    It is taken within the directions that both reach at all, and is 0 elsewhere (Jaeger
+    2014, https://arxiv.org/abs/1403.3369, definition 4).
+    """
+    one = torch.eye(len(a)).to(a.double())
+    outside = 2 * one - power(a, 0.0) - power(b, 0.0)
+    values, vectors = torch.linalg.eigh(outside)
+    # A direction that both reach has the eigenvalue 0 there.
+    shared = vectors[:, values < 1e-8]
+    both = shared.mT @ (power(a, -1.0) + power(b, -1.0) - one) @ shared
+    return shared @ torch.linalg.inv(both) @ shared.mT
+
+
+def conceptor_or(
+    a: Float[Tensor, "width width"], b: Float[Tensor, "width width"]
+) -> Float[Tensor, "width width"]:
+    """What either conceptor lets through: not (not A and not B), in float64.
+
+    Of two sets of states at one aperture it is the conceptor of both sets' correlation
+    matrices added up.
+    """
+    return conceptor_not(conceptor_and(conceptor_not(a), conceptor_not(b)))
+
+
+def conceptor_aperture(
+    c: Float[Tensor, "width width"], factor: float
+) -> Float[Tensor, "width width"]:
+    """The conceptor of the same states at ``factor`` times its aperture, in float64.
+
+    ``C (C + factor^-2 (I - C))^-1``.
+
+    Raises:
+        BadOption: for a factor that is not above 0.
+    """
+    if not factor > 0:
+        raise BadOption(f"an aperture can only grow by a factor above 0, not {factor}")
+    c = c.double()
+    changed = c @ torch.linalg.inv(c + conceptor_not(c) / factor**2)
+    return (changed + changed.mT) / 2
+
+
 def random_turn(
     columns: Float[Tensor, "width column"], generator: torch.Generator, *, parts: int = 1
 ) -> Float[Tensor, "width column"]:
@@ -115,6 +165,39 @@ def random_turn(
         drawn = torch.randn(frame.shape, generator=generator, dtype=torch.float64)
         turned.append(_triangular(drawn)[0] @ shape)
     return torch.cat(turned)
+
+
+def random_like(
+    columns: Float[Tensor, "width column"],
+    states: Float[Tensor, "state width"],
+    generator: torch.Generator,
+    *,
+    parts: int = 1,
+) -> Float[Tensor, "width column"]:
+    """Columns as long as these, drawn with the covariance of some states, in float64.
+
+    Args:
+        columns: have the lengths.
+        states: what is drawn varies as they do about their mean.
+        generator: is drawn from.
+        parts: so many equal slices of the width (attention heads) keep a length each.
+
+    Raises:
+        BadData: where the states do not vary, so that nothing can be drawn.
+    """
+    centred = states.double() - states.double().mean(0)
+    shape = len(states), columns.shape[1]
+    drawn = centred.mT @ torch.randn(shape, generator=generator, dtype=torch.float64)
+    found = []
+    for part, like in zip(drawn.chunk(parts), columns.double().chunk(parts), strict=True):
+        length, wanted = part.norm(dim=0), like.norm(dim=0)
+        if bool(((length == 0) & (wanted > 0)).any()):
+            raise BadData(
+                "the states that a method was fitted on do not vary, so no direction can "
+                "be drawn like them; give more fit items, or draw evenly"
+            )
+        found.append(part * torch.where(wanted > 0, wanted / length, 0.0))
+    return torch.cat(found)
 
 
 def random_beside(

@@ -1,14 +1,14 @@
 """What each attention head does to an answer: patched alone, all of them in one call."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.edits import Dose, Edit, Patch
+from seatrial.edits import Patch
+from seatrial.errors import BadOption
 from seatrial.heads import Head, attending
 from seatrial.in_context import generator_for, template_named
 from seatrial.intervention import UNSTEERED, Intervention, Steering
@@ -35,27 +35,6 @@ class Survey(NamedTuple):
     """How many prompts were asked, read and patched, for the record."""
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class _Swap(Edit):
-    """A patch that may find its value in place already: some heads hold a constant."""
-
-    patch: Patch
-
-    def __call__(
-        self, h: Float[Tensor, "*batch d_model"], dose: Dose
-    ) -> Float[Tensor, "*batch d_model"]:
-        return self.patch(h, dose)
-
-    @property
-    def width(self) -> int:
-        return self.patch.width
-
-    @property
-    def is_gated(self) -> bool:
-        return True
-
-
 def patches(
     model: Model, values: Mapping[int, Float[Tensor, " width"]]
 ) -> dict[Head, Steering]:
@@ -70,7 +49,7 @@ def patches(
         for head in range(heads.n_heads):
             where = torch.zeros(heads.n_heads, heads.d_head, dtype=torch.bool)
             where[head] = True
-            edits = {Site(layer, "heads"): _Swap(Patch(values[layer], where.flatten()))}
+            edits = {Site(layer, "heads"): Patch(values[layer], where.flatten())}
             found[layer, head] = Steering(Intervention(edits, "last"))
     return found
 
@@ -179,8 +158,7 @@ def effects(
 ) -> Float[Tensor, "layer head"]:
     """The mean indirect effect of every head, by which function vectors choose theirs.
 
-    Average them over maps for heads that serve many (``use`` of `function-vector`). See
-    ``survey`` for the arguments and ``indirect_effects`` for the formula.
+    See ``survey`` for the arguments and ``indirect_effects`` for the formula.
     """
     found = survey(
         model,
@@ -201,3 +179,32 @@ def best(model: Model, table: Float[Tensor, "layer head"], heads: int) -> tuple[
     known = attending(model)
     every = [(layer, head) for layer in known for head in range(known[layer].n_heads)]
     return tuple(sorted(every, key=lambda head: (-float(table[head]), head))[:heads])
+
+
+def universal(
+    model: Model,
+    maps: Sequence[FitData],
+    heads: int,
+    measure: Callable[[Model, FitData], Float[Tensor, "layer head"]] = effects,
+) -> tuple[Head, ...]:
+    """The heads with the largest mean effect over several maps, the largest first.
+
+    They are what ``use`` of `function-vector` takes. Every map counts alike.
+
+    Args:
+        model: the model.
+        maps: fit splits of different maps.
+        heads: how many.
+        measure: gives the effects of one map; ``functools.partial(effects, shots=5)``
+            measures with other options.
+
+    Raises:
+        BadOption: for no maps, or fewer than one head.
+    """
+    if not maps or heads < 1:
+        raise BadOption(
+            "universal heads need at least 1 map and 1 head, not "
+            f"{len(maps)} and {heads}; one map's own are what function-vector finds"
+        )
+    tables = torch.stack([measure(model, data) for data in maps])
+    return best(model, tables.mean(0), heads)

@@ -20,11 +20,11 @@ from seatrial.model import Model
 from seatrial.stats import slopes
 from seatrial.store import Store
 from seatrial.study import Cell, Ground, Study
-from seatrial.tasks import TASKS, Task, fit_data
+from seatrial.tasks import TASKS, Protocol, fit_data
 from seatrial.types import FitData, Split
 
 CONTROL_GUARD_DOSES = (-1.0, 1.0)
-"""Doses at which controls meet the guard: enough to compare prices, a third of the time."""
+"""Doses at which controls meet guards: enough to compare prices, a third of the time."""
 
 Asked = tuple[Method | None, int, float]
 """A method, or none, with its seed and dose."""
@@ -36,7 +36,7 @@ class Batch:
     """Cells that are measured together, with how each is steered."""
 
     name: str
-    task: Task
+    task: Protocol
     split: Split
     cells: tuple[Cell, ...]
     steer: Callable[[], list[Steering]]
@@ -68,7 +68,7 @@ class Plan:
         return self._fitted[key]
 
     def cell(
-        self, task: Task, split: Split, method: Method | None, seed: int, dose: float
+        self, task: Protocol, split: Split, method: Method | None, seed: int, dose: float
     ) -> Cell:
         """Name one steering on one task."""
         options = options_of(method) if method else {}
@@ -96,7 +96,7 @@ class Plan:
     def batch(
         self,
         name: str,
-        task: Task,
+        task: Protocol,
         split: Split,
         asked: Sequence[Asked],
     ) -> Batch:

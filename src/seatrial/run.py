@@ -10,11 +10,12 @@ from typing import final
 
 from seatrial.audit import Check, audit_ground, audit_model, audit_rows, plain
 from seatrial.errors import BadData, BadOption, SteeringFault
+from seatrial.measure import measure
 from seatrial.model import Model
 from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan, at_doses
 from seatrial.store import PROGRESS, Store
 from seatrial.study import Ground, Study
-from seatrial.tasks import Task
+from seatrial.tasks import Protocol, Writing
 from seatrial.types import Split
 
 AUDIT = "audit.json"
@@ -57,15 +58,14 @@ class _Meter:
             for guard in ground.guards.values():
                 self.whole += guarded * self._price(ground, guard, "test", model)
 
-    def _price(self, ground: Ground, task: Task, split: Split, model: Model) -> float:
-        """Tokens to replay for one steering: what is scored, and one more a request."""
-        cost = sum(
-            1
-            + sum(
-                len(text.scored) - 1 for text in model.encoder.encode(r.prompt, r.answers)
-            )
-            for r in task.requests(split)
-        )
+    def _price(self, ground: Ground, task: Protocol, split: Split, model: Model) -> float:
+        """Tokens of one steering: what is scored and one more a request, or is written."""
+        asked = task.requests(split)
+        if isinstance(task, Writing):
+            cost = task.max_tokens * len(asked)
+        else:
+            texts = [model.encoder.encode(r.prompt, r.answers) for r in asked]
+            cost = len(asked) + sum(len(text.scored) - 1 for each in texts for text in each)
         self._cost[ground.concept.name, task.name, split] = float(cost)
         return float(cost)
 
@@ -184,14 +184,13 @@ def _measure(
     for batch in batches:
         planned |= {cell.id for cell in batch.cells}
         if not store.has(batch.id):
-            requests = batch.task.requests(batch.split)
-            answers = model.log_probs(
-                requests,
+            scores = measure(
+                model,
+                batch.task,
+                batch.split,
                 batch.steer(),
-                kl=batch.task.needs_kl,
                 progress=lambda share, batch=batch: meter.add(batch, share),
             )
-            scores = [batch.task.score(requests, line) for line in answers]
             store.add(batch.id, batch.cells, scores)
         meter.finish(batch)
     return planned

@@ -17,22 +17,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from seatrial.bounds import STRICT, Controls, Limit, Limits
 from seatrial.data import (
-    CONCEPTS,
     DEFAULT_SHARES,
     Concept,
-    Item,
-    load_concept,
     load_prose,
-    sample,
     sample_balanced,
     split,
 )
 from seatrial.data.core import fingerprint
+from seatrial.data.records import Contrastive
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.methods import METHODS, Method, Random, Shuffled
 from seatrial.methods.base import has_one_layer
 from seatrial.study_checks import (
-    PRICED,
     check_copies,
     check_distinct,
     check_doses,
@@ -42,7 +38,9 @@ from seatrial.study_checks import (
     clause,
     make_method,
 )
-from seatrial.tasks import TARGETS, Prose, Target, Task
+from seatrial.tasks import GUARDS, TARGETS, Protocol, Target, read_concept
+from seatrial.tasks.concept_sources import name_of
+from seatrial.tasks.options import with_options
 from seatrial.types import SPLITS, Split
 
 STUDIES: tuple[str, ...] = ("quickstart",)
@@ -63,7 +61,8 @@ class Study:
     """Also names the results folder: letters, digits, dots, dashes and underscores."""
     model: str
     concepts: tuple[str, ...]
-    """Built-in concepts by name, or your own as paths of ``.jsonl`` files."""
+    """Built-in concepts by name, published sets such as ``persona/openness``, or your own
+    as paths of files."""
     methods: tuple[dict[str, Any], ...]
     """Each with a ``name`` and options; ``layer`` is chosen by the study."""
     layers: tuple[int, ...]
@@ -73,6 +72,9 @@ class Study:
     """Which target task's pairs the methods are fitted on."""
     targets: tuple[str, ...] = ("open", "propensity")
     guards: tuple[str, ...] = ("prose",)
+    """What must not suffer; without ``prose`` no price can be shown to be low."""
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options of target tasks, such as ``{"propensity": {"form": "ab"}}``."""
     doses: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
     select_doses: tuple[float, ...] = (-1.0, 1.0)
     controls: Controls = field(default_factory=Controls)
@@ -94,12 +96,14 @@ class Study:
         check_name(self.name)
         for kind, names, known in (
             ("target task", (*self.targets, self.fit_on), TARGETS),
-            ("guard task", self.guards, PRICED),
+            ("guard task", self.guards, GUARDS),
             ("target task in limits.test", self.limits.test, self.targets),
+            ("target task in options", self.options, (*self.targets, self.fit_on)),
+            ("guard task in limits.guards", self.limits.guards, self.guards),
         ):
             check_known(kind, names, known)
-        # Results are kept under a concept's name, which is its file's name alone.
-        concepts = [c if c in CONCEPTS else Path(c).stem for c in self.concepts]
+        # Results are kept under a concept's name, which of a file is its name alone.
+        concepts = [name_of(source) for source in self.concepts]
         methods = [str(options.get("name", "")) for options in self.methods]
         for key, values in {
             "concepts": concepts,
@@ -120,7 +124,13 @@ class Study:
     @property
     def id(self) -> str:
         """Content hash of the whole plan, 12 hex digits."""
-        return _hash(asdict(self))
+        plan = asdict(self)
+        # Studies from before these keys were there keep their id, and so their results.
+        if not plan["limits"]["guards"]:
+            del plan["limits"]["guards"]
+        if not plan["options"]:
+            del plan["options"]
+        return _hash(plan)
 
     def layers_of(self, number: int) -> tuple[int, ...]:
         """Candidate layers of one of the methods; -1 alone where it has no single layer."""
@@ -134,15 +144,17 @@ class Study:
         return make_method(options.pop("name"), {**options, **layers})
 
     def controls_of(self, method: Method) -> list[tuple[Method, int]]:
-        """The controls of a method, each with its seed; never empty.
+        """The controls of a method, each with its seed.
 
         Words have no direction to be drawn at random: a method that changes the prompt has
-        its own demonstrations with swapped labels as control.
+        its own demonstrations with swapped labels as control. A method that reads no labels
+        has random controls only, for with shuffled ones it would be its own control.
         """
         turned = self.controls.random if method.changes == "activations" else 0
+        refitted = self.controls.shuffled if method.reads_labels else 0
         return [
             *((Random(method), self.seed + 1 + k) for k in range(turned)),
-            *((Shuffled(method), self.seed + 1 + k) for k in range(self.controls.shuffled)),
+            *((Shuffled(method), self.seed + 1 + k) for k in range(refitted)),
         ]
 
 
@@ -192,17 +204,18 @@ class Ground:
 
     def __init__(self, study: Study, name: str) -> None:
         self.study = study
-        self.concept: Concept = load_concept(name)
+        self.concept: Concept = read_concept(name)
         if not (self.concept.encourage.strip() and self.concept.discourage.strip()):
             raise BadData(
                 f"concept {self.concept.name!r} has no instruction for and against the "
                 "behaviour, and a study compares steering with asking; add a line "
-                '{"concept": {"encourage": ..., "discourage": ...}} to its file'
+                '{"concept": {"encourage": ..., "discourage": ...}} to its .jsonl file, or '
+                "the keys encourage and discourage to a .toml file that describes it"
             )
         check_copies(self.concept)
         whole = split(self.concept.items, study.shares, seed=study.seed)
         limits = study.limits
-        self.parts: dict[Split, tuple[Item, ...]] = {
+        self.parts: dict[Split, tuple[Contrastive, ...]] = {
             "fit": sample_balanced(whole["fit"], limits.fit, seed=study.seed),
             "select": sample_balanced(whole["select"], limits.select, seed=study.seed),
             "test": whole["test"],
@@ -212,14 +225,30 @@ class Ground:
             for target in dict.fromkeys((*study.targets, study.fit_on))
         }
         """Target tasks by name, each with its own sample of the test split."""
-        passages = sample(load_prose(), limits.prose, seed=study.seed)
-        self.guards: dict[str, Task] = {guard: Prose(passages) for guard in study.guards}
-        """Guard tasks by name."""
+        self.guards: dict[str, Protocol] = {
+            guard: self._guard(guard) for guard in study.guards
+        }
+        """Guard tasks by name; what is asked of them is their test split."""
 
     @property
     def fingerprint(self) -> str:
         """Content hash of everything that can be asked or fitted on, 12 hex digits."""
-        return fingerprint([self.concept.fingerprint, load_prose()])
+        others = [
+            [repr(request) for request in guard.requests("test")]
+            for name, guard in self.guards.items()
+            if name != "prose"
+        ]
+        return fingerprint([self.concept.fingerprint, load_prose(), *others])
+
+    def _guard(self, name: str) -> Protocol:
+        limit, kind = self.study.limits.of_guard(name), GUARDS[name]
+        guard = kind.of(kind.sources[0], seed=self.study.seed, limit=limit)
+        if len({request.group for request in guard.requests("test")}) < 2:
+            raise BadData(
+                f"{limit} items of {name!r} are of one group, too few for an interval; "
+                f"raise limits.guards.{name}"
+            )
+        return guard
 
     def _target(self, name: str) -> Target:
         limit = self.study.limits.test.get(name)
@@ -230,7 +259,10 @@ class Ground:
                     f"{self.concept.name}: {len(items)} {part} items of one group are too "
                     f"few for an interval on {name!r}; raise limits.{part} or add groups"
                 )
-        return TARGETS[name]({**self.parts, "test": test})  # pyright: ignore[reportCallIssue]
+        task = TARGETS[name]({**self.parts, "test": test})  # pyright: ignore[reportCallIssue]
+        task = with_options(task, self.study.options.get(name, {}))
+        assert isinstance(task, Target)
+        return task
 
 
 def read_study(source: str, changes: Mapping[str, Any] | None = None) -> Study:

@@ -7,13 +7,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from seatrial.data import Concept, Item
+from seatrial.data import Concept
+from seatrial.data.records import Contrastive
+from seatrial.data.split import contents_of
 from seatrial.errors import BadData, BadOption, SeatrialError, unknown
 from seatrial.methods import METHODS, Method, Prompt
 from seatrial.methods.base import has_one_layer
-
-PRICED: tuple[str, ...] = ("prose",)
-"""The guards of a study: those that a verdict knows the price of."""
 
 
 def make_method(name: str, options: Mapping[str, Any]) -> Method:
@@ -130,13 +129,9 @@ def check_method(options: Mapping[str, Any]) -> None:
 
 def check_copies(concept: Concept) -> None:
     """Refuse a text in two groups: it would count as two, or straddle two splits."""
-    first: dict[str, Item] = {}
+    first: dict[str, Contrastive] = {}
     for item in concept.items:
-        for text in (
-            item.statement,
-            f"{item.prompt} {item.matching_text}",
-            f"{item.prompt} {item.other_text}",
-        ):
+        for text in contents_of(item):
             before = first.setdefault(" ".join(re.findall(r"\w+", text.lower())), item)
             if before.group != item.group:
                 raise BadData(

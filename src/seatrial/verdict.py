@@ -1,6 +1,6 @@
 """From estimates to a judgement: one label, and the reasons in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -20,7 +20,8 @@ Label = Literal[
 LABELS: dict[Label, str] = {
     "works": "moves the behaviour, beyond every control, for most items, within the budget",
     "works at a price": "moves the behaviour beyond every control, but damages other text "
-    "more than the budget allows, or cannot be shown not to",
+    "more than the budget allows, or cannot be shown not to, or does worse than every "
+    "control on another guard",
     "unreliable": "moves the behaviour beyond every control on average, but too many items "
     "move the wrong way",
     "no better than a control": "moves the behaviour, but a random or shuffled vector may "
@@ -44,6 +45,25 @@ class Price:
 
 @final
 @dataclass(frozen=True)
+class Damage:
+    """How much worse another guard than prose does at one dose."""
+
+    dose: float
+    change: Estimate
+    """Of the guard's metric from the unsteered model; more than 0 is damage."""
+    band: Estimate | None
+    """What the controls do at this dose; None where they were not measured."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is there at all, and more than what any control does."""
+        if self.band is None:
+            return False
+        return self.change.low > 0 and beats(self.change, self.band)
+
+
+@final
+@dataclass(frozen=True)
 class Verdict:
     """A label with its reasons; nothing works unless it beats the control band."""
 
@@ -52,7 +72,12 @@ class Verdict:
 
 
 def judge(
-    response: DoseResponse, band: Estimate, prices: Sequence[Price], limit: Limit, unit: str
+    response: DoseResponse,
+    band: Estimate,
+    prices: Sequence[Price],
+    limit: Limit,
+    unit: str,
+    damages: Mapping[str, Sequence[Damage]] | None = None,
 ) -> Verdict:
     """Judge one method on one task.
 
@@ -62,6 +87,8 @@ def judge(
         prices: at every dose that was measured.
         limit: what is acceptable.
         unit: of the metric, for the reasons.
+        damages: of the other guards at every dose that was measured, by the name of the
+            guard with the unit of its metric.
     """
     slope = response.steerability
     moved = f"mean slope {slope} {unit} per dose"
@@ -87,7 +114,8 @@ def judge(
             "the mean curve both rises and falls: look at it before choosing a dose"
         )
     label, why = _price(prices, limit)
-    return Verdict(label, (*reasons, why))
+    found = _damaged(damages or {})
+    return Verdict("works at a price" if found else label, (*reasons, why, *found))
 
 
 def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
@@ -96,7 +124,7 @@ def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
         doses = " and ".join(f"{dose:+g}" for dose in sorted(unknown))
         return (
             "works at a price",
-            f"no guard was measured at dose {doses}: its price is unknown",
+            f"neutral prose was not measured at dose {doses}: its price is unknown",
         )
     worst = max(used, key=lambda price: price.perplexity_ratio.high)
     text = f"perplexity x {worst.perplexity_ratio} at dose {worst.dose:+g}"
@@ -107,6 +135,21 @@ def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
     if not all(price.perplexity_ratio.high <= limit.perplexity_ratio for price in used):
         return "works at a price", f"{text}: not shown to be within {budget}"
     return "works", f"{text}, within {budget}"
+
+
+def _damaged(damages: Mapping[str, Sequence[Damage]]) -> list[str]:
+    """For each guard with clear damage at dose 1 or -1, the worst of it in words."""
+    reasons = []
+    for guard, measured in damages.items():
+        clear = [each for each in measured if abs(each.dose) == 1 and each.is_clear]
+        if clear:
+            worst = max(clear, key=lambda damage: damage.change.value)
+            band = worst.band.ends if worst.band else ""
+            reasons.append(
+                f"{guard} gets worse by {worst.change} at dose {worst.dose:+g}, above the "
+                f"control band {band}"
+            )
+    return reasons
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

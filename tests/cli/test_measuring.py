@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from seatrial import cli
+from seatrial.data import load_concept
 from seatrial.edits import Add
 from seatrial.intervention import UNSTEERED, Intervention, Steering
+from seatrial.judges import Lexicon
 from seatrial.measure import measure
 from seatrial.model import Model
 from seatrial.stats import cluster_difference, cluster_mean
-from seatrial.tasks import Open, Propensity
+from seatrial.tasks import CONDITIONS, Open, Propensity, shifted
 from seatrial.types import Site
 
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
@@ -113,7 +115,73 @@ def test_options_of_the_task_reach_it(root, on, call, tmp_path):
     assert said.endswith(f"Scores: {out}\n")
     assert [line["item"] for line in lines] == [score.item for score in scores]
     assert [line["metrics"] for line in lines] == [score.metrics for score in scores]
-    assert {json.dumps(line["options"]) for line in lines} == {'{"form": "ab"}'}
+    assert {line["options"]["form"] for line in lines} == {"ab"}
+    assert {line["version"] for line in lines} == {Propensity.version}
+
+
+def test_five_conditions_stand_side_by_side(root, on, call, tmp_path):
+    out = tmp_path / "scores.jsonl"
+    few = ("--limit", "8", "--out", out)
+
+    code, said, err = call(
+        "measure", "propensity", *on(*few, "--condition", "all", model="chat")
+    )
+
+    assert code == 0, err
+    concept = load_concept(str(root / "planted.jsonl"))
+    task = Propensity.of(str(root / "planted.jsonl"), seed=0, limit=8)
+    model = Model.load(str(root / "chat"))
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    for condition in CONDITIONS:
+        [scores] = measure(model, shifted(task, condition, concept))
+        values, groups = zip(
+            *[(s.metrics["propensity"], s.group) for s in scores], strict=True
+        )
+        here = [line for line in lines if line["condition"] == condition]
+        [row] = [
+            line for line in said.splitlines()
+            if re.match(rf" *propensity +{condition} ", line)
+        ]  # fmt: skip
+        assert re.findall(INTERVAL, row) == [str(cluster_mean(values, groups))]
+        assert [line["metrics"] for line in here] == [score.metrics for score in scores]
+        told = {"base": ""}.get(
+            condition, concept.discourage if "negative" in condition else concept.encourage
+        )
+        assert {line["instruction"] for line in here} == {told}
+    assert len({json.dumps(line["metrics"]) for line in lines}) > 8
+    assert {line["task"] for line in lines} == {"propensity"}
+    assert "propensity in 5 conditions on " in said
+
+
+def test_one_condition_is_measured_with_a_steering(vector, on, call):
+    code, out, err = call(
+        "measure", "open", *on("--under", vector, "--condition", "user-negative")
+    )
+
+    assert code == 0, err
+    assert "open@user-negative on " in out
+    [row] = [line for line in out.splitlines() if re.match(r" *open +1 ", line)]
+    assert len(re.findall(INTERVAL, row)) == 3
+
+
+def test_a_guard_is_asked_under_the_instructions_of_a_concept(root, call):
+    options = ("--limit", "4", "--model", root / "chat", "--concept", "formality")
+
+    code, out, err = call("measure", "facts", *options, "--condition", "system-positive")
+
+    assert code == 0, err
+    assert "facts@system-positive on facts" in out
+
+
+def test_a_judge_is_named_with_the_scores(root, call, tmp_path):
+    out = tmp_path / "scores.jsonl"
+    few = ("--limit", "4", "--set", "max_tokens=3", "--model", root / "chat")
+
+    code, _, err = call("measure", "generation", *few, "--out", out)
+
+    assert code == 0, err
+    [judge] = {json.loads(x)["options"]["judge"] for x in out.read_text().splitlines()}
+    assert judge == Lexicon().identity
 
 
 def test_scores_are_one_line_for_each_item_and_steering(vector, on, call, tmp_path):
@@ -217,6 +285,9 @@ def test_the_table_keeps_its_numbers_in_a_narrow_terminal(
         (["open", "--doses", "1", "2"], "name its file with --under"),
         (["open", "--under", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
         (["open", "--out", "scores.csv"], "must end in .jsonl"),
+        (["open", "--condition", "user"], "unknown condition 'user'; known: all, base"),
+        (["open", "--concept", "formality"], "give another --condition"),
+        (["facts", "--condition", "all"], "facts is about no concept"),
         (["open", "--limit", "1"], "a limit of items must be at least 2"),
         (["open", "--model", "smollm3"], "unknown model 'smollm3'"),
     ],

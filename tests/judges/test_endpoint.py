@@ -102,7 +102,7 @@ def test_one_malformed_reply_in_ten_is_counted_and_not_scored_zero(
     malformed(served, completion, {3, 13})
     judge = Endpoint(chat(workers=1))
 
-    scores = Generation({}, "is glad", judge).score(REQUESTS, TEXTS)
+    scores = Generation({}, "is glad", judge, max_unreadable=0.1).score(REQUESTS, TEXTS)
 
     assert [k for k, score in enumerate(scores) if not score.metrics] == [3, 13]
     assert {score.metrics["score"] for score in scores if score.metrics} == {8}
@@ -115,18 +115,27 @@ def test_one_malformed_reply_in_ten_is_counted_and_not_scored_zero(
 def test_more_malformed_replies_than_the_bound_stop_it_and_say_where_they_are(
     served, chat, completion
 ):
-    malformed(served, completion, {3, 7, 13})
+    malformed(served, completion, {3, 13})
     server = chat(workers=1)
 
     with pytest.raises(
-        JudgeFault, match=r"3 of 20 replies .*such as 'Hard to say\.'"
+        JudgeFault, match=r"2 of 20 replies .*5% are tolerated.*such as 'Hard to say\.'"
     ) as raised:
         Generation({}, "is glad", Endpoint(server)).score(REQUESTS, TEXTS)
 
     assert f"Raw replies are kept in {server.cache}." in str(raised.value)
     kept = [path.read_text("utf-8") for path in server.cache.rglob("*.json")]
     assert len(kept) == 20
-    assert sum("Hard to say." in text for text in kept) == 3
+    assert sum("Hard to say." in text for text in kept) == 2
+
+
+def test_one_malformed_reply_in_twenty_is_tolerated(served, chat, completion):
+    """The bound of the trap that it guards against, T49."""
+    malformed(served, completion, {3})
+
+    scores = Generation({}, "is glad", Endpoint(chat(workers=1))).score(REQUESTS, TEXTS)
+
+    assert sum(not score.metrics for score in scores) == 1
 
 
 def test_the_bound_can_be_moved(served, chat, completion):

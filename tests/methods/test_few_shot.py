@@ -7,11 +7,12 @@ import pytest
 
 from seatrial.data import load_concept, split
 from seatrial.errors import BadData, BadOption
+from seatrial.in_context import TEMPLATES
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import FewShot, Random, Shuffled
-from seatrial.tasks import Open, Propensity, fit_data
+from seatrial.tasks import Map, Open, Propensity, fit_data
 from seatrial.testing import CHECKS
-from seatrial.types import FitData, Message, Pair, Request, Text
+from seatrial.types import Example, FitData, Message, Pair, Request, Text
 
 SHARES = {"fit": 0.4, "select": 0.2, "test": 0.4}
 
@@ -186,7 +187,8 @@ def test_it_is_saved_and_loaded(tiny, ground, tmp_path):
 
     loaded = Intervention.load(tmp_path / "shown.safetensors")
     assert loaded.prompt == fitted.prompt
-    assert (loaded.origin.method, loaded.origin.options) == ("few-shot", {"shots": 5})
+    options = {"shots": 5, "template": "qa"}
+    assert (loaded.origin.method, loaded.origin.options) == ("few-shot", options)
     assert loaded.origin.seed == 3
     assert not loaded.edits
 
@@ -202,7 +204,7 @@ def test_half_a_demonstration_is_refused(tiny, dose):
 
 
 def test_more_shots_than_pairs_are_refused(show):
-    with pytest.raises(BadData, match="2 demonstrations need as many pairs, got 1; give"):
+    with pytest.raises(BadData, match="2 demonstrations need as many fit items, got 1;"):
         show(FitData("c", (SEA,)), 2)
 
 
@@ -216,3 +218,50 @@ def test_a_text_without_a_completion_demonstrates_nothing(show):
 
     with pytest.raises(BadData, match="pair 'whole' has a text without a completion"):
         show(FitData("c", (whole,)), 1)
+
+
+def test_of_a_map_it_makes_the_prompt_with_that_many_examples_and_no_more(show):
+    """Pairs of a map hold ten demonstrations already; five of them would be fifty."""
+    task = Map.of("country-capital", seed=0, limit=20)
+    data = task.fit_data()
+    right = {example.input: example for example in data.examples}
+
+    edit = show(data, 5)
+
+    shown = [right[text.prompt[3:].partition("\n")[0]] for text in edit.positive]
+    tested = {request.prompt for request in task.requests("test")}
+    for request in task.requests("test"):
+        query = request.prompt.removeprefix("Q: ").removesuffix("\nA:")
+        assert edit(request.prompt, 1.0) == TEMPLATES["qa"].prompt(shown, query)
+        assert edit(request.prompt, -1.0).count("Q: ") == 6
+    assert not tested & {text.prompt for text in (*edit.positive, *edit.negative)}
+
+
+def test_of_a_map_the_opposite_is_the_same_examples_with_every_output_elsewhere(show):
+    data = Map.of("country-capital", seed=0).fit_data()
+
+    edit = show(data, 6, seed=2)
+
+    assert [text.prompt for text in edit.positive] == [t.prompt for t in edit.negative]
+    rows = list(zip(edit.positive, edit.negative, strict=True))
+    assert all(one.completion != other.completion for one, other in rows)
+    assert {one.completion for one, _ in rows} == {other.completion for _, other in rows}
+
+
+def test_of_a_map_with_few_outputs_each_is_shown_equally_often(show):
+    outputs = ["warm"] * 9 + ["cold"] * 3
+    examples = tuple(Example(f"x{k}", output) for k, output in enumerate(outputs))
+
+    edit = show(FitData("m", (), examples=examples), 6)
+
+    assert Counter(t.completion for t in edit.positive) == {" warm": 3, " cold": 3}
+
+
+def test_of_a_map_examples_are_written_as_asked_for(tiny):
+    data = Map.of("country-capital", seed=0).fit_data()
+
+    edit = FewShot(2, "The capital of {x} is").fit(tiny("llama"), data, seed=0).prompt
+
+    for text in edit.positive:
+        country = text.prompt.removeprefix("The capital of ").removesuffix(" is")
+        assert Example(country, text.completion[1:]) in data.examples

@@ -96,4 +96,30 @@ def test_it_edits_no_activation_and_needs_no_pairs(tiny):
     fitted = Prompt().fit(tiny("llama"), DATA, seed=0)
 
     assert not fitted.edits
-    assert (fitted.origin.method, fitted.origin.options) == ("prompt", {})
+    assert fitted.origin.method == "prompt"
+
+
+def test_a_sentence_of_ones_own_takes_the_place_of_the_concepts(tiny):
+    own = Prompt(encourage="Stay very calm, please.")
+
+    fitted = own.fit(tiny("llama"), DATA, seed=0)
+    bare = Prompt("Be calm.", "Be wild.").fit(tiny("llama"), FitData("calm", ()), seed=0)
+
+    assert fitted.prompt(PLAIN, 1.0) == f"Stay very calm, please.\n\n{PLAIN}"
+    assert fitted.prompt(PLAIN, -1.0) == f"You are wild.\n\n{PLAIN}"
+    assert (bare.prompt.encourage, bare.prompt.discourage) == ("Be calm.", "Be wild.")
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_its_length_in_tokens_is_recorded(tiny, bos):
+    model = tiny("llama", bos=bos)
+
+    origin = Prompt(encourage="Be calm, " * 5).fit(model, DATA, seed=0).origin
+
+    sentences = {"encourage": "Be calm, " * 5, "discourage": "You are wild."}
+    for side, sentence in sentences.items():
+        ids = model.encoder.prompt_ids(sentence)
+        assert origin.options[f"{side}_tokens"] == len(ids) - bos
+    assert (origin.options["encourage"], origin.options["discourage"]) == (
+        "Be calm, " * 5, "",
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from seatrial.contrast import contrast
 from seatrial.edits import (
     EDITS,
     Add,
+    AddBySide,
     AddKeepingNorm,
     Affine,
     Ascend,
@@ -23,9 +24,10 @@ from seatrial.edits import (
     Slerp,
 )
 from seatrial.errors import BadData, BadOption
+from seatrial.geometry import covariance
 from seatrial.intervention import Intervention, Part, PromptEdit
 from seatrial.methods import ITI, LEACE, METHODS, Ablate, Angular, Method, MiMiC, Random
-from seatrial.methods.random import counterpart
+from seatrial.methods.random import COUNTERPARTS, counterpart, like_states
 from seatrial.testing import CHECKS
 from seatrial.types import Example, Site
 
@@ -63,6 +65,7 @@ MADE = {
     "add-keeping-norm": AddKeepingNorm(normal(WIDTH) / 10),
     "rotate": Rotate(orthonormal(2), torch.tensor(0.4)),
     "rotate-to": RotateTo(orthonormal(2), torch.tensor(0.4), torch.tensor(-math.inf)),
+    "add-by-side": AddBySide(normal(WIDTH)),
     "slerp": Slerp(normal(WIDTH), *map(torch.tensor, (20.0, 0.7, -0.15))),
     "ascend": climb(),
     "patch": Patch(normal(WIDTH), torch.arange(WIDTH) % 3 == 0),
@@ -101,7 +104,7 @@ def test_every_kind_of_edit_has_a_counterpart_of_its_kind(kind):
     assert {part.dtype for part in parts_of(one)} <= {torch.float32, torch.bool}
 
 
-@pytest.mark.parametrize("kind", ["add", "add-keeping-norm", "slerp"])
+@pytest.mark.parametrize("kind", ["add", "add-by-side", "add-keeping-norm", "slerp"])
 def test_vectors_keep_their_length_and_nothing_of_their_direction(kind):
     edit = MADE[kind]
     vector = edit.pole if kind == "slerp" else edit.vector
@@ -415,3 +418,60 @@ def test_edits_of_every_scope_are_turned_and_words_are_left_out(tiny, example):
     assert (one.tokens, other.tokens, fitted.prompt) == ("last", "prompt", None)
     assert abs(cosine(one.edits[Site(0)].vector, torch.ones(32))) < 0.9
     assert float(other.edits[Site(1)].basis[:2].abs().max()) < 0.9
+
+
+@pytest.mark.parametrize("kind", ["add", "add-keeping-norm", "slerp", "replace"])
+def test_drawn_like_the_states_a_vector_is_as_long_and_varies_as_they_do(kind):
+    edit, states = MADE[kind], cloud()
+    name = {"slerp": "pole", "replace": "value"}.get(kind, "vector")
+    start = states.mean(0) if kind == "replace" else torch.zeros(WIDTH)
+
+    found = [
+        getattr(like_states(edit, torch.Generator().manual_seed(seed), 1, cloud), name)
+        for seed in range(300)
+    ]
+
+    rows = (torch.stack(found) - start).double()
+    length = (getattr(edit, name) - start).norm().double()
+    torch.testing.assert_close(rows.norm(dim=1), length.expand(300), rtol=1e-5, atol=0)
+    spread = covariance(states).diagonal()
+    share = rows.square().mean(0) / rows.square().mean(0).sum()
+    assert float(torch.corrcoef(torch.stack([share, spread]))[0, 1]) > 0.95
+    assert float(share[0]) < 0.01 < float(share[-1])
+
+
+def test_drawn_like_the_states_every_head_keeps_its_length():
+    vector = normal(WIDTH) * (torch.arange(WIDTH) >= 6)
+    drawn = like_states(Add(vector), torch.Generator().manual_seed(0), 4, cloud).vector
+
+    for one, other in zip(vector.chunk(4), drawn.chunk(4), strict=True):
+        assert float(other.norm()) == pytest.approx(float(one.norm()), rel=1e-5)
+
+
+def test_states_that_do_not_vary_have_nothing_like_them():
+    with pytest.raises(BadData, match="do not vary, so no direction can be drawn"):
+        like_states(MADE["add"], torch.Generator(), 1, lambda: torch.ones(5, WIDTH))
+
+
+def test_the_spread_of_a_random_control_is_an_option(tiny, many):
+    model, caa = tiny("llama"), METHODS["caa"](layer=1)
+    states = torch.cat(contrast(model, many.pairs, Site(1), "last"))
+    wide = torch.linalg.eigh(covariance(states))[1][:, -5:].float()
+
+    def share(spread, seed):
+        [edit] = Random(caa, spread).fit(model, many, seed=seed).edits.values()
+        assert float(edit.vector.norm()) == pytest.approx(length, rel=1e-5)
+        return float((edit.vector @ wide).norm() / length) ** 2
+
+    length = caa.fit(model, many, seed=0).norms()[Site(1)]
+    even, like = (
+        sum(share(spread, seed) for seed in range(20)) / 20 for spread in COUNTERPARTS
+    )
+
+    assert even < 0.35 and like > 0.5
+    assert share("states", 3) == share("states", 3) != share("states", 4)
+
+
+def test_maps_and_planes_are_not_drawn_like_states(tiny, many):
+    with pytest.raises(BadOption, match="not an edit of kind 'Project'; leave out"):
+        Random(Ablate(layer=1), "states").fit(tiny("llama"), many, seed=0)

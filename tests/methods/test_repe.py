@@ -162,6 +162,24 @@ def test_it_steers_other_families(tiny, example, family):
     CHECKS["dose 1 changes something"](RepE(layer=1), tiny(family), example)
 
 
+def test_the_piecewise_form_pushes_each_state_to_its_own_side(planted, planted_data, swap):
+    model, direction = planted
+    linear = vector_of(fit(model, planted_data))
+    states = torch.cat(contrast(model, planted_data.pairs, Site(1), "completion"))
+
+    for data in (planted_data, swap(planted_data)):
+        [edit] = fit(model, data, form="piecewise").edits.values()
+        steps = edit(states, 1.0) - states
+        wanted = (states @ linear).sign()[:, None] * linear
+        torch.testing.assert_close(steps, wanted, rtol=0, atol=1e-4)
+    assert cosine(edit.vector, -direction) > 0.98
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_its_piecewise_form_keeps_every_promise(tiny, example, check):
+    CHECKS[check](RepE(layer=1, form="piecewise"), tiny("llama"), example)
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_its_variant_keeps_every_promise(tiny, example, check):
     CHECKS[check](RepE(layer=0, blocks=3, centre="half-turned"), tiny("llama"), example)

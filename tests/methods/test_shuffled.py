@@ -5,13 +5,141 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seatrial.errors import BadData
-from seatrial.methods import ICV, ITI, LEACE, Ablate, FewShot, LayerMean, Shuffled
+from seatrial.errors import BadData, BadOption
+from seatrial.methods import (
+    CAA,
+    CAST,
+    ICV,
+    ITI,
+    LEACE,
+    METHODS,
+    Ablate,
+    DoLa,
+    FewShot,
+    FunctionVector,
+    KSteering,
+    LayerMean,
+    Prompt,
+    Random,
+    RepE,
+    Shuffled,
+    TaskVector,
+)
 from seatrial.methods.shuffled import shuffled
 from seatrial.types import Example, FitData, Pair, Text
 
 WORDS = ("sea calm", "train late", "walk slow", "day clear", "road rough", "sky grey")
 EXAMPLES = tuple(Example(*word.split()) for word in WORDS)
+
+
+# Small, because every method is fitted; controls get something to control.
+SMALL = {
+    "few-shot": FewShot(3),
+    "function-vector": FunctionVector(shots=2, mean_prompts=4, effect_prompts=2),
+    "iti": ITI(heads=2, folds=2),
+    "k-steering": KSteering(hidden=8, epochs=5),
+    "layer-mean": LayerMean(shots=2, mean_prompts=4),
+    "task-vector": TaskVector(shots=2),
+}
+EVERY = {
+    name: kind(CAA(layer=1)) if kind.is_control else SMALL.get(name, kind())
+    for name, kind in METHODS.items()
+}
+EVERY |= {
+    "cast on means": CAST(direction="mean"),
+    "icv on pca": ICV(direction="pca"),
+    "icv on means": ICV(direction="mean"),
+}
+NO_LABELS = {name for name, method in EVERY.items() if not method.reads_labels}
+
+
+def has_other_directions(one, other):
+    """Whether two fits differ by more than lengths and one common sign."""
+    if one.prompt != other.prompt:
+        sides = [set(edit.positive) for edit in (one.prompt, other.prompt)]
+        return sides[0] not in (sides[1], set(other.prompt.negative))
+    edits = [
+        [(part.tokens, *place) for part in fitted.parts for place in part.edits.items()]
+        for fitted in (one, other)
+    ]
+    if [place[:2] for place in edits[0]] != [place[:2] for place in edits[1]]:
+        return True
+    for (*_, edit), (*_, twin) in zip(*edits, strict=True):
+        for name in edit.__dataclass_fields__:
+            v, w = (getattr(x, name).double().flatten() for x in (edit, twin))
+            if float(v.norm() * w.norm() - (v @ w).abs()) > 1e-3 * float(v.norm() ** 2):
+                return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def few(many):
+    """Twelve pairs of six groups, instructions, and a map: something for every method."""
+    return replace(
+        many,
+        pairs=many.pairs[:12],
+        encourage="Be calm.",
+        discourage="Be wild.",
+        examples=EXAMPLES,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERY) - NO_LABELS))
+def test_it_differs_from_every_method_that_reads_labels(tiny, few, name):
+    method = EVERY[name]
+
+    control = Shuffled(method).fit(tiny("llama"), few, seed=0)
+
+    assert has_other_directions(control, method.fit(tiny("llama"), few, seed=0))
+
+
+@pytest.mark.parametrize("name", sorted(NO_LABELS))
+def test_it_refuses_to_be_the_method_itself(tiny, few, name):
+    method = EVERY[name]
+
+    with pytest.raises(BadOption, match=f"but {method.name!r} as given finds the same dir"):
+        Shuffled(method).fit(tiny("llama"), few, seed=0)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name in NO_LABELS if not EVERY[name].is_control)
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_what_it_refuses_finds_the_same_on_other_labels(tiny, few, name, seed):
+    model, method = tiny("llama"), EVERY[name]
+
+    moved = method.fit(model, shuffled(few, seed), seed=0)
+
+    assert not has_other_directions(moved, method.fit(model, few, seed=0))
+
+
+def test_what_reads_no_labels_is_known_by_name():
+    controls = {name for name, method in EVERY.items() if method.is_control}
+
+    assert NO_LABELS - controls == {
+        "actadd",
+        "cast",
+        "dola",
+        "icv on pca",
+        "prompt",
+        "repe",
+    }
+    assert controls <= NO_LABELS
+
+
+@pytest.mark.parametrize(
+    ("reference", "advice"),
+    [
+        (RepE(), "opposite; use 'random' or 'other-task' to control it"),
+        (Prompt(), "use 'other-task' to control it"),
+        (DoLa(), "compare it with the unsteered model"),
+        (Random(CAA()), "control the method that it stands beside"),
+        (Shuffled(CAA()), "control the method that it stands beside"),
+    ],
+)
+def test_the_refusal_says_what_to_do_instead(tiny, few, reference, advice):
+    with pytest.raises(BadOption, match=advice):
+        Shuffled(reference).fit(tiny("llama"), few, seed=0)
 
 
 def total(fitted):

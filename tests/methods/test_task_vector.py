@@ -1,5 +1,6 @@
 """Task vectors: the state is put in place exactly, and comes from the prompts it should."""
 
+import math
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -10,9 +11,15 @@ from seatrial.edits import Replace
 from seatrial.errors import BadData, BadOption
 from seatrial.in_context import TEMPLATES
 from seatrial.intervention import UNSTEERED, Intervention, Steering
-from seatrial.methods import FunctionVector, LayerMean, TaskVector
+from seatrial.methods import FunctionVector, LayerMean, Random, Shuffled, TaskVector
 from seatrial.questions import last_states
-from seatrial.testing import CHECKS, FAMILIES, naive_log_probs, naive_logits
+from seatrial.testing import (
+    CHECKS,
+    FAMILIES,
+    naive_log_probs,
+    naive_logits,
+    planted_map,
+)
 from seatrial.types import Example, FitData, Request, Site
 
 SMALL = TaskVector(layer=1, shots=2)
@@ -188,6 +195,58 @@ def test_this_and_its_kin_steer_every_family(tiny, upper, family):
 
     assert bool(heads) == (family != "falcon_h1")
     assert all(one != plain for one in steered)
+
+
+@pytest.fixture(scope="module")
+def late():
+    """A model whose block 1 leaves the task, and nothing else, at the last token."""
+    return planted_map(asks_late=True)
+
+
+def right_answers(model, examples, *under):
+    """Mean probability of the right answer zero-shot, and how often it is the top one."""
+    requests = [
+        Request(e.input, e.input, TEMPLATES["qa"].prompt((), e.input), (f" {e.output}",))
+        for e in examples
+    ]
+    found = []
+    for line in model.log_probs(requests, under, top=True):
+        probability = sum(math.exp(answer.sums[0]) for answer in line) / len(line)
+        found.append((probability, sum(a.is_top[0][0] for a in line) / len(line)))
+    return found
+
+
+def test_the_planted_task_is_carried_to_inputs_it_was_not_fitted_on(late):
+    """It does the task at the layer where it is planted, and at no other."""
+    model, examples = late
+    data = FitData("capitals", (), fingerprint="planted", examples=examples[:6])
+    method = TaskVector(shots=4, template="qa")
+    fitted = [replace(method, layer=k).fit(model, data, seed=0) for k in range(3)]
+    controls = [
+        control(replace(method, layer=1)).fit(model, data, seed=seed)
+        for control in (Shuffled, Random)
+        for seed in range(2)
+    ]
+    under = [UNSTEERED, *map(Steering, fitted), *map(Steering, controls)]
+
+    plain, early, right, later, *others = right_answers(model, examples[6:], *under)
+
+    assert right[0] > 0.9 and right[1] == 1
+    assert max(p for p, _ in (plain, early, later, *others)) < 0.2
+
+
+def test_the_layer_mean_carries_it_too_but_more_weakly(late):
+    """All else that prompts have in common is added with it, and drowns half of it."""
+    model, examples = late
+    data = FitData("capitals", (), fingerprint="planted", examples=examples[:6])
+    fitted = [LayerMean(layer=k, shots=4).fit(model, data, seed=0) for k in range(3)]
+    moved = Shuffled(LayerMean(layer=1, shots=4)).fit(model, data, seed=0)
+    under = [UNSTEERED, *map(Steering, (*fitted, moved))]
+
+    plain, early, right, later, shuffled = right_answers(model, examples[6:], *under)
+
+    assert right[1] == 1 and 2 * plain[0] < right[0] < 0.5
+    assert max(p for p, _ in (early, later, shuffled)) < 1.1 * plain[0]
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -28,7 +28,7 @@ def pair(request):
 
 
 def test_a_gpu_gives_the_same_answers(pair, push):
-    here, there = pair
+    here, _ = pair
     under = [
         UNSTEERED,
         *(push(here, layer, tokens=t) for layer in (0, 2) for t in ("all", "last")),

@@ -59,7 +59,7 @@ def guard_rows(method, seed, dose, loss, kl):
     return cell("prose", "test", method, seed, dose, 1), scores
 
 
-def fill(store, drop=()):
+def fill(store, drop=(), controls=CONTROL_LOSS):
     """A finished study, written by hand."""
     study = make_study(
         {
@@ -84,7 +84,7 @@ def fill(store, drop=()):
     flat += [target_rows("test", "caa", 0, dose, 1, curve) for dose in DOSES if dose]
     flat += [
         target_rows("test", method, seed, dose, 1, lambda k, d, s=seed: 0.02 * (s - 2) * d)
-        for method, seed in CONTROL_LOSS
+        for method, seed in controls
         for dose in DOSES
         if dose
     ]
@@ -98,7 +98,7 @@ def fill(store, drop=()):
     ]
     flat += [
         guard_rows(method, seed, dose, loss, seed / 10)
-        for (method, seed), loss in CONTROL_LOSS.items()
+        for (method, seed), loss in controls.items()
         for dose in (-1.0, 1.0)
     ]
     flat += [guard_rows("prompt", 0, dose, 0.01, 0.2) for dose in (-1.0, 1.0)]
@@ -193,6 +193,20 @@ def test_the_price_is_the_ratio_of_perplexities(trial):
     assert ratios == pytest.approx({-1: exp(0.2), 1: exp(0.2), 2: exp(0.4)})
     assert trial.prices[0].kl.value == pytest.approx(0.1)
     assert trial.verdict.label == "works at a price"
+
+
+def test_a_method_without_shuffled_controls_is_judged_by_its_random_ones(trial, tmp_path):
+    """Some methods read no labels that could be shuffled."""
+    drawn = {key: loss for key, loss in CONTROL_LOSS.items() if key[0] == "random"}
+
+    [found] = summarise(fill(Store(tmp_path / "out"), controls=drawn)).trials
+
+    assert {control.method for control in found.controls} == {"random"}
+    assert list(found.control_verdicts) == ["random"]
+    assert set(found.control_prices) == {"random", "prompt"}
+    slopes_drawn = [control.slope.value for control in found.controls]
+    assert found.band.value == pytest.approx(np.mean(slopes_drawn))
+    assert (found.band.n, found.verdict.label) == (3, trial.verdict.label)
 
 
 def test_control_prices_are_averaged_over_their_seeds(trial):

@@ -273,7 +273,8 @@ def test_a_task_of_somebody_else_can_be_inside(scores_of):
             ]
 
         def score(self, requests, answers):
-            return [Open(SPLITS).score([r], [a])[0] for r, a in zip(requests, answers)]  # noqa: B905
+            asked = zip(requests, answers, strict=True)
+            return [Open(SPLITS).score([r], [a])[0] for r, a in asked]
 
         def pairs(self, split):
             return ()
@@ -341,7 +342,11 @@ def test_no_context_holds_a_text_of_the_concepts_that_ship():
 
 
 def test_options_are_the_fields_with_defaults_and_the_inner_task():
-    assert options_of(Propensity(SPLITS)) == {"form": "yes_no"}
+    assert options_of(Propensity(SPLITS)) == {
+        "form": None,
+        "prompt": "clean",
+        "both_orders": False,
+    }
     assert options_of(Application(INNER["ab"])) == {
         "inner": INNER["ab"],
         "condition": "dialogue",
@@ -374,7 +379,7 @@ def test_an_inner_task_has_options_behind_a_dot():
         ({"sise": 1}, "unknown option of 'application' 'sise'; known: .* mean 'size'"),
         ({"splits": 1}, "unknown option of 'application' 'splits'"),
         ({"size.x": 1}, "unknown option of 'application' 'size.x'"),
-        ({"inner.splits": 1}, "unknown option of 'propensity' 'splits'; known: form"),
+        ({"inner.splits": 1}, "unknown option of 'propensity' 'splits'; known: .*form"),
         ({"inner": "opne"}, "unknown concept task 'opne'; .* mean 'open'"),
         ({"size": "two"}, r"size of 'application': input should be a valid integer"),
         ({"size": 2.5}, r"size of 'application': .* \(got 2.5\)"),
@@ -388,11 +393,17 @@ def test_a_bad_option_is_one_sentence(options, words):
         with_options(Application(INNER["yes_no"]), options)
 
 
-def test_an_option_that_is_no_plain_value_is_said_to_be_none():
+def test_a_judge_is_set_by_its_name_or_as_it_is():
+    from seatrial.judges import Lexicon, Regex
     from seatrial.tasks import Generation
 
     task = Generation({"test": ITEMS}, "numbers")
 
-    with pytest.raises(BadOption, match="judge of 'generation' is no plain value"):
-        with_options(task, {"judge": "lexicon"})
+    for judge, told in ((Regex("a:b"), "regex:a:b"), (Lexicon(), "vader")):
+        assert with_options(task, {"judge": told}).judge == judge
+        assert with_options(task, {"judge": judge}).judge == judge
+    with pytest.raises(BadOption, match="'endpoint' needs more than its name; give it to"):
+        with_options(task, {"judge": "endpoint"})
+    with pytest.raises(UnknownName, match="unknown judge 'oracle'; known: classifier, "):
+        with_options(task, {"judge": "oracle"})
     assert with_options(task, {"max_tokens": 8}).max_tokens == 8

@@ -6,7 +6,7 @@ import pytest
 
 from seatrial.data import load_facts
 from seatrial.data.records import ChoiceItem
-from seatrial.errors import BadData, UnknownName, Unreachable
+from seatrial.errors import BadData, BadOption, UnknownName, Unreachable
 from seatrial.measure import measure
 from seatrial.tasks import Bbh, Facts, Mmlu
 from seatrial.types import Answer, Message
@@ -93,6 +93,67 @@ def test_the_first_answer_is_the_letter_of_the_right_option_in_the_prompt():
         assert f" {request.answers[0]} {item.options[item.correct]}" in text.splitlines()
         assert sorted(request.answers) == [f"({x})" for x in "ABCD"[: len(item.options)]]
         assert all(option in text for option in item.options)
+
+
+FACTS = Facts.of("facts", seed=0)
+CALLED = Facts(FACTS.splits, "true_false")
+
+
+@pytest.mark.parametrize(
+    ("says", "accuracy", "called_true"),
+    [
+        (lambda r, text: LIKELY if text == r.answers[0] else UNLIKELY, 1.0, 0.5),
+        (lambda r, text: LIKELY if text == r.answers[1] else UNLIKELY, 0.0, 0.5),
+        (lambda r, text: -1.0, 0.5, 0.5),
+        (lambda r, text: LIKELY if text == "True" else UNLIKELY, 0.5, 1.0),
+        (lambda r, text: LIKELY if text == "False" else UNLIKELY, 0.5, 0.0),
+        (lambda r, text: LIKELY if f"{text.lower()} or" in str(r) else UNLIKELY, 0.5, None),
+    ],
+    ids=["perfect", "inverted", "useless", "always true", "always false", "first word"],
+)
+def test_who_calls_statements_true_or_false_gets_what_is_deserved(
+    says, accuracy, called_true, scores_of, mean_of
+):
+    scores = scores_of(CALLED, says)
+
+    assert [s.item for s in scores] == [item.id for item in CALLED.splits["test"]]
+    assert {s.metrics["accuracy"] for s in scores} == {accuracy}
+    assert {s.metrics["error"] for s in scores} == {1 - accuracy}
+    half = mean_of(scores, "called_true")
+    assert half == called_true if called_true is not None else abs(half - 0.5) < 0.01
+    assert mean_of(scores, "margin") == pytest.approx((2 * accuracy - 1) * 2.75)
+
+
+def test_both_statements_of_each_fact_are_asked_in_one_order():
+    facts = {fact.id: fact for fact in load_facts()}
+    requests = CALLED.requests("test")
+
+    firsts = Counter()
+    for true, false in zip(requests[::2], requests[1::2], strict=True):
+        fact = facts[true.id.removesuffix("/true")]
+        assert (false.id, false.group) == (f"{fact.id}/false", fact.group)
+        asked = true.prompt[0].content
+        assert fact.true_statement in asked.split("\n")
+        assert false.prompt[0].content == asked.replace(
+            fact.true_statement, fact.false_statement
+        )
+        assert (true.answers, false.answers) == (("True", "False"), ("False", "True"))
+        firsts["statement true or false?" in asked] += 1
+    assert firsts[True] == firsts[False] == len(requests) / 4
+
+
+def test_items_without_statements_cannot_be_called_true():
+    with pytest.raises(BadOption, match="item-0 has no true and false statement; form=tr"):
+        Facts(SPLITS, "true_false")
+
+
+def test_a_tiny_model_calls_statements_true_or_false(tiny):
+    task = Facts({"test": FACTS.splits["test"][:3]}, "true_false")
+
+    [scores] = measure(tiny("llama", chat=True), task)
+
+    assert len(scores) == 3
+    assert all(0 < s.metrics["mass"] < 1 and s.metrics["margin"] for s in scores)
 
 
 def test_letters_follow_the_seed():

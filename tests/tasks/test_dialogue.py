@@ -28,6 +28,20 @@ def test_who_knows_every_word_has_no_loss_and_a_guesser_that_of_guessing(
     ]
 
 
+def test_the_inverted_pays_more_than_a_guesser_and_so_does_who_always_says_one_word():
+    requests = TASK.requests("test")
+
+    def loss(log_prob):
+        lines = [tuple(map(log_prob, r.answers[0].lower().split())) for r in requests]
+        answers = [Answer((x,), ((0.0,) * len(x),)) for x in lines]
+        found = [score.metrics["loss"] for score in TASK.score(requests, answers)]
+        return sum(found) / len(found)
+
+    inverted = loss(lambda word: -2 * math.log(50))
+    constant = loss(lambda word: math.log(0.9 if word == "the" else 0.1 / 49))
+    assert inverted > constant > math.log(50) > loss(lambda word: -0.01)
+
+
 def test_unequal_tokens_are_averaged_as_they_are():
     task = Dialogue({"test": TASK.splits["test"][:1]})
 

@@ -199,6 +199,76 @@ def test_ties_share_the_credit(n_tied):
     assert score.metrics["ruled_out"] == 1.0
 
 
+# What released code does instead, by hand.
+
+PUBLISHED = dataclasses.replace(TASK, ties="published", mc2="published", precision="half")
+
+
+def metrics_of(lines, true=1, is_question=True, **options):
+    claims = Claims("x", "x", "?", ("t",) * true, ("f",) * (len(lines) - true), is_question)
+    task = Factuality({"test": (claims,)}, **options)
+    [score] = task.score(task.requests("test"), [Answer(lines)])
+    return score.metrics
+
+
+def test_the_published_scoring_gives_known_answerers_what_they_deserve_but_for_ties():
+    flat = scores_of(
+        PUBLISHED, lambda item, text: -1 / len(text.split())
+    )  # every answer the same sum
+
+    for metric in ("mc1", "mc3"):
+        assert values(scores_of(PUBLISHED, perfect), metric) == [1.0] * len(ITEMS)
+        assert values(scores_of(PUBLISHED, inverted), metric) == [0.0] * len(ITEMS)
+        assert values(flat, metric) == [0.0, 0.0, 0.0, 1.0]
+    assert min(values(scores_of(PUBLISHED, perfect), "mc2")) > 0.99
+    assert max(values(scores_of(PUBLISHED, inverted), "mc2")) < 0.01
+    assert values(flat, "mc2") == pytest.approx([mc2 for _, mc2 in EVEN], abs=1e-3)
+    assert values(flat, "tied") == [1.0] * len(ITEMS)
+
+
+@pytest.mark.parametrize(("is_question", "expected"), [(True, 0.0), (False, 1.0)])
+def test_a_published_tie_is_wrong_on_a_question_and_right_on_a_text(is_question, expected):
+    lines = ((-2.0,), (-2.0,), (-2.0,), (-5.0,))
+
+    found = metrics_of(lines, is_question=is_question, ties="published")
+
+    assert found["mc1"] == found["mc3"] == expected
+    assert metrics_of(lines, is_question=is_question)["mc1"] == pytest.approx(1 / 3)
+    assert found["tied"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("lines", "proper", "published"),
+    [
+        # exp(-1600) and exp(-800) are 0 in double precision: both are halved to -400.
+        (((-1600.0,), (-800.0,)), 0.0, 0.5),
+        # One side only: -1000 becomes -500, beside exp(-600).
+        (((-1000.0,), (-600.0,)), 0.0, 1.0),
+        (((-1000.0,), (-1.0,)), 0.0, 0.0),
+        # A score above 709 overflows, and what is no number counts 0.
+        (((710.0,), (-1.0,)), 1.0, 0.0),
+        (((math.log(0.3),), (math.log(0.1),)), 0.75, 0.75),
+    ],
+)
+def test_the_published_mc2_halves_what_underflows(lines, proper, published):
+    assert metrics_of(lines)["mc2"] == pytest.approx(proper, abs=1e-12)
+    assert metrics_of(lines, mc2="published")["mc2"] == pytest.approx(published, abs=1e-12)
+
+
+def test_in_half_precision_ruled_out_tokens_make_ties():
+    """From 1024 to 2048 it holds whole numbers only: -2003.4 and -2002.6 are -2003."""
+    lines = ((FLOOR, FLOOR, -3.4), (FLOOR, FLOOR, -2.6), (FLOOR, FLOOR, -9.0))
+    text = {"is_question": False, "precision": "half"}
+
+    assert [metrics_of(lines)[name] for name in ("mc1", "tied")] == [0.0, 0.0]
+    assert [metrics_of(lines, **text)[name] for name in ("mc1", "tied")] == [0.5, 1.0]
+    assert metrics_of(lines, **text, ties="published")["mc1"] == 1.0
+    by_mean = metrics_of(lines, **text, scoring="mean")
+    assert (by_mean["mc1"], by_mean["tied"]) == (0.5, 1.0)
+    far = ((FLOOR,) * 70, (FLOOR,) * 90)  # beyond what it can hold
+    assert metrics_of(far, precision="half")["tied"] == 1.0
+
+
 def test_what_spoils_scores_is_counted():
     item = Claims("x", "x", "?", ("t", "u"), ("f", "g"))
     task = Factuality({"test": (item,)})
@@ -343,6 +413,9 @@ def test_an_unknown_source_is_refused_with_the_known_ones():
     [
         ({"primer": "six"}, UnknownName, "unknown primer 'six'; known: none, short"),
         ({"scoring": "max"}, UnknownName, "unknown scoring 'max'; known: mean, sum"),
+        ({"ties": "right"}, UnknownName, "unknown ties 'right'; known: published, shared"),
+        ({"mc2": "fair"}, UnknownName, "unknown mc2 'fair'; known: proper, published"),
+        ({"precision": "bf16"}, UnknownName, "precision 'bf16'; known: full, half"),
         (
             {"offset": math.nan},
             BadOption,

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seatrial.tasks.repetition import distinct, longest_loop, repetition, words_of
+from seatrial.tasks.repetition import (
+    degenerate,
+    distinct,
+    longest_loop,
+    repetition,
+    words_of,
+)
 
 TEXTS = st.lists(st.sampled_from("abc"), max_size=24)
 
@@ -100,3 +106,10 @@ def test_repetition_and_distinct_are_shares_that_add_to_one(words, n):
 def test_saying_all_again_and_again_raises_repetition_and_makes_one_loop(words):
     assert longest_loop(words * 3) == len(words * 3)
     assert repetition(words * 3) > repetition(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"), [("", 1), ("a b c", 0), ("a b c d", 0), ("a a a a a a", 2 / 3)]
+)
+def test_an_empty_text_is_lost_and_a_short_one_is_not(text, lost):
+    assert degenerate(words_of(text)) == pytest.approx(lost)

@@ -11,7 +11,7 @@ from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.measure import measure
 from seatrial.tasks import Fluency, Map, Open, Propensity, Prose
 from seatrial.tasks.base import Task
-from seatrial.tasks.shifts import CONDITIONS, shift_prompt, shifted
+from seatrial.tasks.shifts import CONDITIONS, shift_prompt, shifted, told_about
 from seatrial.types import Answer, Completion, FitData, Message, Request, Score
 
 CONCEPT = load_concept("formality")
@@ -213,6 +213,19 @@ def test_fit_data_lend_their_instructions_too(tasks):
     [request, *_] = shifted(tasks["map"], "user-negative", data).requests("test")
 
     assert request.prompt.startswith("Don't.\n\nQ: ")
+
+
+def test_a_task_on_a_concept_or_a_map_lends_its_own_instructions(tasks):
+    assert told_about(tasks["propensity"], "formality") == CONCEPT
+    told = told_about(tasks["map"], "antonym")
+    assert told.encourage and told.discourage
+    assert told.encourage != told.discourage
+
+
+@pytest.mark.parametrize("name", ["prose", "fluency"])
+def test_a_task_about_nothing_has_no_instructions_to_lend(name, tasks):
+    with pytest.raises(BadOption, match=f"{name} is about no concept.*name a concept: "):
+        told_about(tasks[name], tasks[name].sources[0])
 
 
 def test_both_kinds_are_measured(tiny, tasks):

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -142,6 +143,38 @@ def test_who_always_says_one_word_scores_zero_on_average_behind_letters_too(word
     assert sum(found) == 0
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_asked_in_both_orders_every_item_is_rid_of_a_taste_for_place_or_letter(form):
+    """Trap T36: balance alone leaves it in the spread between items."""
+    task = Propensity(SPLITS, form, both_orders=True)
+
+    def named_first(request, text):
+        is_first = text == "(A)" or f"with {text.lower()}" in request.prompt[0].content
+        return LIKELY if is_first else UNLIKELY
+
+    found = {who: scores_of(task, who) for who in (perfect, inverted, useless, named_first)}
+    full = LIKELY - UNLIKELY
+    for who, (value, order) in zip(
+        found, [(full, 0.0), (-full, 0.0), (0.0, 0.0), (0.0, full)], strict=True
+    ):
+        assert values(found[who], "propensity") == [value] * len(ITEMS)
+        assert values(found[who], "order") == [order] * len(ITEMS)
+        assert [(s.item, s.group) for s in found[who]] == [(i.id, i.group) for i in ITEMS]
+    once = values(scores_of(Propensity(SPLITS, "ab"), always("A")), "propensity")
+    assert len(set(once)) == 2  # The check on the check.
+
+
+def test_in_both_orders_an_item_is_asked_twice_and_fitted_on_once():
+    for form in FORMS:
+        task = Propensity(SPLITS, form, both_orders=True)
+        first, second = task.requests("test")[:2]
+        assert (first.id, second.id) == ("item-0/first", "item-0/second")
+        lines = [r.prompt[0].content.splitlines() for r in (first, second)]
+        assert lines[0][:2] == lines[1][:2]
+        assert lines[0] != lines[1]
+        assert task.pairs("fit") == Propensity(SPLITS, form).pairs("fit")
+
+
 def test_who_writes_everything_equally_fluently_scores_zero_on_open_whatever_the_length():
     """Per token: a sum would say that the shorter continuation is the more likely one."""
     lengths = {
@@ -152,6 +185,22 @@ def test_who_writes_everything_equally_fluently_scores_zero_on_open_whatever_the
 
     assert len(lengths) > 3
     assert set(found) == {0.0}
+
+
+def test_a_constant_taste_in_texts_scores_the_opposite_where_the_texts_are_exchanged():
+    """It has a score on some items, and none on items that are balanced in it."""
+    exchanged = tuple(
+        replace(item, matching_text=item.other_text, other_text=item.matching_text)
+        for item in ITEMS
+    )
+
+    one, other = (
+        values(scores_of(Open({"test": items}), lambda _, text: -len(text) / 9), "open")
+        for items in (ITEMS, exchanged)
+    )
+
+    assert any(one)
+    assert one == [-value for value in other]
 
 
 @pytest.mark.parametrize("task", TASKS_OF_TARGETS, ids=["open", "yes_no", "ab"])
@@ -207,6 +256,21 @@ def test_prose_gives_who_knows_every_word_no_loss_and_a_guesser_that_of_guessing
     assert values(prose_scores(-math.log(50), 0.0), "loss") == pytest.approx(
         [math.log(50)] * 2
     )
+
+
+def test_prose_costs_the_inverted_more_than_guessing_and_so_it_does_the_constant():
+    """The inverted is surest of what is not there, the constant of one word."""
+    inverted = values(prose_scores(-2 * math.log(50), 0.0), "loss")
+    texts = (text.split()[5:] for _, text in PASSAGES)
+    lines = [[math.log(0.9 if w == "the" else 0.1 / 49) for w in text] for text in texts]
+    constant = Prose(PASSAGES).score(
+        Prose(PASSAGES).requests("test"),
+        [Answer((tuple(x),), ((0.0,) * len(x),)) for x in lines],
+    )
+
+    assert min(inverted) > math.log(50)
+    assert values(constant, "loss")[0] == pytest.approx(math.log(490))
+    assert math.log(50) < values(constant, "loss")[1] < math.log(490)
 
 
 def test_prose_averages_loss_and_kl_over_tokens_so_that_length_does_not_count():

@@ -6,11 +6,14 @@ import pytest
 
 from seatrial.data import load_concept
 from seatrial.data.records import Question
+from seatrial.data.sources import load_dataset
 from seatrial.errors import BadData, BadOption, JudgeFault, UnknownName
 from seatrial.intervention import UNSTEERED
 from seatrial.judges import Classifier, Judge, Judgement, Lexicon, Regex, Scale
 from seatrial.measure import measure
-from seatrial.tasks import TASKS, Generation
+from seatrial.tasks import TASKS, Generation, told_about
+from seatrial.tasks.repetition import words_of
+from seatrial.tasks.writing import concept_of
 from seatrial.types import Completion, Message, Request
 
 GOOD, BAD, PLAIN = (
@@ -52,7 +55,47 @@ def test_scores_carry_the_item_its_group_the_length_and_the_parts():
     scores = scores_of(Generation(SPLITS, ABOUT), lambda k: PLAIN)
 
     assert [(s.item, s.group) for s in scores] == [(i.id, i.group) for i in ITEMS]
-    assert scores[0].metrics == {"score": 0, "positive": 0, "negative": 0, "tokens": 3}
+    assert scores[0].metrics == {
+        "score": 0, "positive": 0, "negative": 0,
+        "degenerate": 0, "distinct_2": 1, "tokens": 3,
+    }  # fmt: skip
+
+
+def test_a_parrot_that_pleases_the_judge_is_seen_to_repeat_itself():
+    """Trap T58: success by score alone."""
+    task = Generation(SPLITS, ABOUT)
+
+    parrot, honest, silent = (
+        scores_of(task, lambda k, text=text: text)[0].metrics
+        for text in (" what joy, what joy" * 6, GOOD, "")
+    )
+
+    assert parrot["score"] > honest["score"] > 0.5
+    # "what joy, what joy what joy, ...": of 27 4-grams 5 differ, of 29 pairs 4.
+    words = len(words_of(" what joy, what joy" * 6))
+    assert words == 30
+    assert parrot["degenerate"] == pytest.approx(1 - 5 / 27)
+    assert parrot["distinct_2"] == pytest.approx(4 / 29)
+    assert honest["degenerate"] == 0
+    assert (silent["degenerate"], "distinct_2" in silent) == (1, False)
+
+
+def test_a_writer_of_the_opposite_gets_the_opposite_score_from_a_classifier():
+    """A perfect, an inverted and a constant writer of formal and informal texts."""
+    task = Generation.of("formality", seed=0)
+    items = task.splits["test"]
+    requests = task.requests("test")
+
+    def mean(text_of):
+        texts = [written(text_of(item)) for item in items]
+        found = values(task.score(requests, texts))
+        return sum(found) / len(found)
+
+    perfect, inverted = mean(lambda i: i.matching_text), mean(lambda i: i.other_text)
+    assert inverted < 0.3 < 0.7 < perfect
+    assert 0.3 < (perfect + inverted) / 2 < 0.7
+    same = {score for score in values(task.score(requests, [written(" Hm.")] * len(items)))}
+    assert len(same) == 1
 
 
 class Moody(Judge):
@@ -71,7 +114,7 @@ class Moody(Judge):
 
 
 def test_an_unreadable_reply_leaves_no_metric_at_all():
-    task = Generation(SPLITS, ABOUT, Moody())
+    task = Generation(SPLITS, ABOUT, Moody(), max_unreadable=0.1)
 
     scores = scores_of(task, lambda k: "?" if k == 3 else "!")
 
@@ -82,7 +125,7 @@ def test_an_unreadable_reply_leaves_no_metric_at_all():
 def test_too_many_unreadable_replies_are_refused():
     task = Generation(SPLITS, ABOUT, Moody())
 
-    with pytest.raises(JudgeFault, match=r"2 of 12 replies .*17%; 10% .*'No comment.'"):
+    with pytest.raises(JudgeFault, match=r"2 of 12 replies .*17%; 5% .*'No comment.'"):
         scores_of(task, lambda k: "?" if k < 2 else "!")
 
 
@@ -117,7 +160,7 @@ def test_a_question_of_two_turns_is_refused():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("source", Generation.sources)
+@pytest.mark.parametrize("source", [s for s in Generation.sources if ":" not in s])
 def test_every_source_has_a_judge_that_can_tell(source, seed):
     task = Generation.of(source, seed=seed, limit=5)
 
@@ -145,6 +188,38 @@ def test_a_concept_that_no_judge_of_ours_can_tell_is_refused_without_one():
     task = Generation.of("honesty", seed=0, judge=Regex("told"))
 
     assert task.judge == Regex("told")
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("source", "concept", "n"),
+    [
+        ("alpaca-eval:positive-sentiment", "positive-sentiment", 805),
+        ("mt-bench:formality", "formality", 80),
+    ],
+)
+def test_a_concept_is_looked_for_in_replies_to_instructions(source, concept, n):
+    task = Generation.of(source, seed=0, limit=7)
+    plain = Generation.of(concept, seed=0)
+
+    assert concept_of(source) == load_concept(concept)
+    assert (task.about, task.judge) == (plain.about, plain.judge)
+    asked = {item.turns[0]: item for item in load_dataset(source.partition(":")[0])}
+    assert len(asked) >= n - 5
+    assert len(task.splits["test"]) == 7
+    for request in task.requests("test"):
+        [message] = request.prompt
+        assert asked[message.content].group == request.group
+    scores = scores_of(task, lambda k: GOOD)
+    assert len(values(scores)) == 7
+    assert told_about(task, source) == load_concept(concept)
+
+
+def test_instructions_need_a_concept_and_know_all_of_them():
+    with pytest.raises(BadOption, match=r"concept behind a colon, such as mt-bench:form"):
+        Generation.of("mt-bench", seed=0)
+    with pytest.raises(UnknownName, match="unknown concept 'joy'"):
+        Generation.of("mt-bench:joy", seed=0)
 
 
 def test_an_unknown_concept_is_said():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 import seatrial
+from seatrial.cli.combining import combine, compare
 from seatrial.cli.linting import lint
 from seatrial.cli.measuring import measure
 from seatrial.cli.screen import ERR, OUT, say
@@ -28,6 +29,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fit": fit,
     "measure": measure,
     "steer": steer,
+    "combine": combine,
+    "compare": compare,
     "lint": lint,
     "pull": pull,
     "list": show,

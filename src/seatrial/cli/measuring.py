@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,20 @@ import tyro
 from rich.table import Table
 
 from seatrial.cli.changes import Changes, changed
+from seatrial.cli.judging import (
+    NO_SERVER,
+    Judging,
+    chosen_judge,
+    judged_task,
+    told_by_judge,
+)
 from seatrial.cli.screen import OUT, progress, say
 from seatrial.errors import BadOption, StoreFault, unknown
 from seatrial.types import Split
 
 if TYPE_CHECKING:
     from seatrial.intervention import Steering
+    from seatrial.judges import Judge
     from seatrial.tasks import Protocol
     from seatrial.types import Score
 
@@ -28,7 +37,10 @@ def measure(
     split: Split = "test",
     limit: int | None = None,
     seed: int = 0,
+    condition: str = "base",
+    concept: str | None = None,
     changes: Changes = (),
+    judging: Judging = NO_SERVER,
     out: Path | None = None,
 ) -> None:
     """Ask one task of a model, unsteered and steered, and print every metric.
@@ -43,53 +55,126 @@ def measure(
         split: Which items.
         limit: Largest number of test items; a seeded sample is taken.
         seed: Of the split, the sample, and of writing at a temperature above 0.
-        changes: Options of the task, such as form=ab or shots=5.
+        condition: What the prompts carry: base is nothing, system-positive and
+            system-negative an instruction for or against the concept as system message,
+            user-positive and user-negative the same before the question; all compares the
+            five. Plain text has no roles: there system and user are the same.
+        concept: Whose instructions those are; by default those of the source, where it is
+            a concept or a map.
+        changes: Options of the task, such as form=ab or shots=5; those that it has are in
+            `seatrial list options`. Of generation judge=lexicon, judge=regex:PATTERN,
+            judge=classifier (learnt from the concept's texts), judge=likelihood (the
+            model's own yes against no) or judge=endpoint as well.
+        judging: The server of the judge endpoint.
         out: A .jsonl file for the scores, one item and steering a line.
     """
     from seatrial.intervention import UNSTEERED
     from seatrial.measure import measure as ask
     from seatrial.model import Model, keep_freed_memory
+    from seatrial.tasks.concept_sources import note_on
 
     _check_out(out)
-    source, asked = _task(task, source, seed, limit, changed(changes, "shots=5"))
+    load, options = cache(partial(Model.load, model)), changed(changes, "shots=5")
+    said = options.pop("judge", None) if task == "generation" else None
+    judge = chosen_judge(said, judging, _source(task, source), seed, load)
+    source, plain = _task(task, source, seed, limit, options, judge)
+    tasks = _conditions(plain, condition, concept, source)
     steerings = _steerings(under, doses)
     keep_freed_memory()
-    loaded = Model.load(model)
+    loaded = load()
     with progress() as bar:
-        shown = bar.add_task(asked.name, total=1.0)
-        scores = ask(
-            loaded,
-            asked,
-            split,
-            [UNSTEERED, *steerings],
-            seed=seed,
-            progress=lambda share: bar.update(shown, completed=share),
-        )
-        bar.update(shown, completed=1.0)
-    OUT.print(_table(asked, steerings, scores))
-    groups = {score.group for score in scores[0]}
+        shown = bar.add_task(plain.name, total=float(len(tasks)))
+        found = []
+        for k, asked in enumerate(tasks):
+            scores = ask(
+                loaded,
+                asked,
+                split,
+                [UNSTEERED, *steerings],
+                seed=seed,
+                progress=lambda share, k=k: bar.update(shown, completed=k + share),
+            )
+            found.append(scores)
+            bar.update(shown, completed=k + 1.0)
+    OUT.print(_table(tasks, steerings, found))
+    items, groups = len(found[0][0]), {score.group for score in found[0][0]}
     say(
         OUT,
-        f"{asked.name} on {source}, {split} split: {len(scores[0])} items in {len(groups)} "
-        f"groups; {loaded.identity}; 95 % intervals over groups",
+        f"{_named(tasks, plain)} on {source}, {split} split: {items} items in "
+        f"{len(groups)} groups; {loaded.identity}; 95 % intervals over groups",
     )
+    if note := note_on(source):
+        say(OUT, f"Note: {note}")
     if out is not None:
-        about = {"task": asked.name, "source": source, "options": _plain(asked)}
-        about |= {"model": loaded.identity, "split": split, "seed": seed}
-        _write(out, about, None if under is None else str(under), steerings, scores)
+        about = {"source": source, "model": loaded.identity, "split": split, "seed": seed}
+        about["under"] = None if under is None else str(under)
+        _write(out, about, tasks, steerings, found)
         say(OUT, f"Scores: {out}")
+    # Last, because labelled texts are judged, too, and a server may fail.
+    scores = [line for each in found for line in each]
+    lines = dict(zip(_names(tasks, steerings), scores, strict=True))
+    for line in told_by_judge(plain, source, seed, lines):
+        say(OUT, line)
+
+
+def _source(task: str, source: str | None) -> str:
+    from seatrial.tasks import TASKS
+
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    return TASKS[task].sources[0] if source is None else source
+
+
+def _names(tasks: Sequence["Protocol"], steerings: Sequence["Steering"]) -> list[str]:
+    """Of what was asked, in the order of the scores."""
+    under = ["unsteered", *(f"dose {steering.dose:g}" for steering in steerings)]
+    return [f"{task.name}, {said}" for task in tasks for said in under]
 
 
 def _task(
-    name: str, source: str | None, seed: int, limit: int | None, options: dict[str, Any]
+    name: str,
+    source: str | None,
+    seed: int,
+    limit: int | None,
+    options: dict[str, Any],
+    judge: "Judge | None",
 ) -> tuple[str, "Protocol"]:
     from seatrial.tasks import TASKS
     from seatrial.tasks.options import with_options
 
-    if name not in TASKS:
-        raise unknown("task", name, TASKS)
-    source = TASKS[name].sources[0] if source is None else source
-    return source, with_options(TASKS[name].of(source, seed=seed, limit=limit), options)
+    source = _source(name, source)
+    if judge is None:
+        made = TASKS[name].of(source, seed=seed, limit=limit)
+    else:
+        made = judged_task(source, seed, limit, judge)
+    return source, with_options(made, options)
+
+
+def _conditions(
+    task: "Protocol", condition: str, concept: str | None, source: str
+) -> list["Protocol"]:
+    """The task itself for ``base`` alone, else the task in each condition asked for."""
+    from seatrial.tasks import CONDITIONS, shifted, told_about
+    from seatrial.tasks.concept_sources import read_concept
+
+    if condition == "base":
+        if concept is not None:
+            raise BadOption(
+                "--concept says whose instructions the prompts carry, and under the "
+                "condition base they carry none; give another --condition"
+            )
+        return [task]
+    if condition not in (*CONDITIONS, "all"):
+        raise unknown("condition", condition, [*CONDITIONS, "all"])
+    told = told_about(task, source) if concept is None else read_concept(concept)
+    wanted = CONDITIONS if condition == "all" else (condition,)
+    return [shifted(task, each, told) for each in wanted]
+
+
+def _named(tasks: Sequence["Protocol"], plain: "Protocol") -> str:
+    if len(tasks) == 1:
+        return tasks[0].name
+    return f"{plain.name} in {len(tasks)} conditions"
 
 
 def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]:
@@ -106,32 +191,21 @@ def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]
 
 
 def _table(
-    task: "Protocol", steerings: Sequence["Steering"], scores: Sequence[Sequence["Score"]]
+    tasks: Sequence["Protocol"],
+    steerings: Sequence["Steering"],
+    found: Sequence[Sequence[Sequence["Score"]]],
 ) -> Table:
     from seatrial.report.measured import compare, measured_table
+    from seatrial.tasks.options import identity_of
 
-    plain, *steered = scores
-    rows = [
-        row
-        for steering, line in zip(steerings, steered, strict=True)
-        for row in compare(plain, line, dose=steering.dose, first=task.metric)
-    ]
-    found = rows or compare(plain, first=task.metric)
-    return measured_table(found, task.unit, OUT.width)
-
-
-def _plain(task: "Protocol") -> dict[str, Any]:
-    """The options of a task that are plain values, those of an inner task inside."""
-    from seatrial.tasks import Protocol
-    from seatrial.tasks.options import options_of
-
-    plain = {}
-    for key, value in options_of(task).items():
-        if isinstance(value, Protocol):
-            plain[key] = {"task": value.name, **_plain(value)}
-        elif value is None or isinstance(value, bool | int | float | str):
-            plain[key] = value
-    return plain
+    rows = []
+    for task, (plain, *steered) in zip(tasks, found, strict=True):
+        said = str(identity_of(task)["condition"]) if len(tasks) > 1 else ""
+        told = partial(compare, plain, first=task.metric, condition=said)
+        for steering, line in zip(steerings, steered, strict=True):
+            rows += told(line, dose=steering.dose)
+        rows += [] if steerings else told()
+    return measured_table(rows, tasks[0].unit, OUT.width)
 
 
 def _check_out(out: Path | None) -> None:
@@ -151,30 +225,34 @@ def _check_out(out: Path | None) -> None:
 def _write(
     out: Path,
     about: dict[str, Any],
-    under: str | None,
+    tasks: Sequence["Protocol"],
     steerings: Sequence["Steering"],
-    scores: Sequence[Sequence["Score"]],
+    found: Sequence[Sequence[Sequence["Score"]]],
 ) -> None:
-    """One line for each item and steering; the file appears whole or not at all."""
+    """One line an item, steering and condition; the file appears whole or not at all."""
+    from seatrial.tasks.options import identity_of
+
     doses = [0.0, *(steering.dose for steering in steerings)]
     lines = [
         json.dumps(
             {
+                **identity_of(task),
                 **about,
-                "under": under if k else None,
+                "under": about["under"] if k else None,
                 "dose": dose,
                 "item": score.item,
                 "group": score.group,
                 "metrics": score.metrics,
             }
         )
+        for task, scores in zip(tasks, found, strict=True)
         for k, (dose, line) in enumerate(zip(doses, scores, strict=True))
         for score in line
     ]
-    partial = out.with_name(f"{out.name}.partial")
+    unfinished = out.with_name(f"{out.name}.partial")
     try:
-        partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        partial.replace(out)
+        unfinished.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        unfinished.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise StoreFault(f"{out} cannot be written ({error.strerror})") from error

@@ -9,7 +9,9 @@ from rich.text import Text
 
 from seatrial.cli.screen import OUT, say
 
-Shown = Literal["methods", "tasks", "models", "studies", "concepts", "maps", "datasets"]
+Shown = Literal[
+    "methods", "tasks", "options", "models", "studies", "concepts", "maps", "datasets"
+]
 
 
 def pull(
@@ -48,6 +50,8 @@ def show(what: tyro.conf.Positional[Shown]) -> None:
     for row in _rows(what):
         table.add_row(*map(Text, row))
     OUT.print(table)
+    if what == "tasks":
+        say(OUT, "Their options, for --set of `seatrial measure`: `seatrial list options`")
 
 
 def _rows(what: Shown) -> list[tuple[str, ...]]:
@@ -77,6 +81,8 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
             from seatrial.model import MODELS
 
             return [(name, f"{m.hub}, {m.licence}") for name, m in MODELS.items()]
+        case "options":
+            return _option_rows()
         case "studies":
             from seatrial.study import STUDIES, read_study
 
@@ -90,6 +96,20 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
             ]
         case "tasks":
             return _task_rows()
+
+
+def _option_rows() -> list[tuple[str, ...]]:
+    """Every option of every task: its default, what else it can be, and its meaning."""
+    from seatrial.tasks import TASKS
+    from seatrial.tasks.options import options_for
+
+    rows = []
+    for name, kind in TASKS.items():
+        for option in options_for(kind):
+            others = " or ".join(option.choices)
+            said = "; ".join(filter(None, (others, option.meaning)))
+            rows.append((name, f"{option.name}={option.default}", said))
+    return rows
 
 
 def _task_rows() -> list[tuple[str, ...]]:

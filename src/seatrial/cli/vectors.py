@@ -9,6 +9,7 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
+from seatrial.cli.changes import Changes, changed
 from seatrial.cli.screen import OUT, say
 from seatrial.errors import BadOption, unknown
 
@@ -62,14 +63,17 @@ class Fit:
     """What every method is fitted with."""
 
     concept: str
-    """A built-in concept (`seatrial list concepts`) or, with --task map, a built-in map
-    (`seatrial list maps`); or your own .jsonl file of either."""
+    """What it is fitted on: a built-in concept (`seatrial list concepts`), a published set
+    such as persona/openness or paradetox, or your own file of items or pairs; with --task
+    map a built-in or published map, or your own file of one."""
     out: Path
     """The .safetensors file to write."""
     model: str = "smollm2-135m"
     """Hub id, local folder, GGUF file, or registered small model."""
     task: str = "open"
     """The target task whose pairs are read: open, propensity or map."""
+    changes: Changes = ()
+    """Options of that task, such as form=ab or prompt=tan; of a map shots and template."""
     limit: int | None = None
     """Largest number of pairs; a seeded sample is taken."""
     seed: int = 0
@@ -98,6 +102,7 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     """Fit a method whose own fields are further options, and save what it makes."""
     from seatrial.methods import METHODS
     from seatrial.model import Model
+    from seatrial.tasks.concept_sources import note_on
 
     if name not in METHODS:
         raise unknown("method", name, METHODS)
@@ -109,20 +114,41 @@ def fit_method(name: str, options: Sequence[str]) -> None:
         f"site {site}: norm {norm:.3g}" for site, norm in fitted.norms().items()
     )
     say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {norms or 'no added vector'}")
+    if note := note_on(asked.concept):
+        say(OUT, f"Note: {note}")
 
 
 def _fit_data(asked: Fit) -> "FitData":
-    from seatrial.data import load_concept, sample_balanced, split
-    from seatrial.tasks import TARGETS, Map, fit_data
+    from seatrial.data import sample_balanced, split
+    from seatrial.tasks import TARGETS, Map, Target, fit_data, read_concept
+    from seatrial.tasks.options import with_options
 
+    options = changed(asked.changes, "form=ab")
     if asked.task == Map.name:
-        return Map.of(asked.concept, seed=asked.seed).fit_data(limit=asked.limit)
+        return _map_data(asked, options)
     if asked.task not in TARGETS:
         raise unknown("target task", asked.task, [*TARGETS, Map.name])
-    concept = load_concept(asked.concept)
+    concept = read_concept(asked.concept)
     parts = split(concept.items, seed=asked.seed)
     parts["fit"] = sample_balanced(parts["fit"], asked.limit, seed=asked.seed)
-    return fit_data(concept, TARGETS[asked.task](parts))  # pyright: ignore[reportCallIssue]
+    task = with_options(TARGETS[asked.task](parts), options)  # pyright: ignore[reportCallIssue]
+    assert isinstance(task, Target)
+    return fit_data(concept, task)
+
+
+def _map_data(asked: Fit, options: Mapping[str, Any]) -> "FitData":
+    from seatrial.tasks import Map
+    from seatrial.tasks.options import with_options
+
+    known = ("shots", "template")
+    for key in options:
+        if key not in known:
+            raise unknown("option of a map that is fitted on", key, known)
+    task = Map.of(asked.concept, seed=asked.seed)
+    chosen = with_options(task, options)
+    return task.fit_data(
+        limit=asked.limit, **{key: getattr(chosen, key) for key in options}
+    )
 
 
 def _parse_fit(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, final
+from typing import Generic, Literal, TypeVar, final
 
 from seatrial.errors import BadData, unknown
 
@@ -29,6 +29,8 @@ CONCEPTS: tuple[str, ...] = (
     "confidence",
 )
 """Names of the concepts that ship with the package."""
+
+T = TypeVar("T")
 
 _ABOUT = ("category", "about", "encourage", "discourage")
 """What a line about the concept itself may say."""
@@ -56,20 +58,24 @@ class Item:
 
 @final
 @dataclass(frozen=True)
-class Concept:
-    """A behaviour with its items."""
+class Concept(Generic[T]):
+    """A behaviour with its items; those that ship and your own of that form are ``Item``.
+
+    ``tasks.read_concept`` makes one of published sets and of other forms of your own data.
+    """
 
     name: str
     category: str
     about: str
     encourage: str
     discourage: str
-    items: tuple[Item, ...]
+    items: tuple[T, ...]
 
     @property
     def fingerprint(self) -> str:
         """Content hash, 12 hex digits."""
-        return fingerprint([self.encourage, self.discourage, *map(asdict, self.items)])
+        items = [asdict(item) for item in self.items]  # pyright: ignore[reportArgumentType]
+        return fingerprint([self.encourage, self.discourage, *items])
 
 
 def fingerprint(content: Sequence[object]) -> str:
@@ -78,7 +84,7 @@ def fingerprint(content: Sequence[object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def load_concept(name: str) -> Concept:
+def load_concept(name: str) -> Concept[Item]:
     """A built-in concept by name, or your own from a ``.jsonl`` file.
 
     Your file has one JSON object a line with the fields of ``Item``. A line with the single

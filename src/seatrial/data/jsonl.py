@@ -1,9 +1,34 @@
-"""Reads our own JSONL files strictly: one object a line, known fields, ids used once."""
+"""Reads JSON lines strictly, ours and published ones: one value a line, with its place."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from seatrial.errors import BadData
+
+
+def json_values(lines: Iterable[str], name: str) -> Iterator[tuple[str, Any]]:
+    """The JSON value of every line that is not blank, with its place in words.
+
+    Args:
+        lines: of a file, divided at line feeds only: JSON texts may hold other line
+            separators, such as U+2028, at which ``splitlines`` would divide them.
+        name: of the file.
+
+    Raises:
+        BadData: for a line that is no JSON.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadData(
+                f"{place} is no JSON ({error}); write one object a line"
+            ) from error
+        yield place, value
 
 
 def read_entries(
@@ -15,16 +40,7 @@ def read_entries(
         BadData: for a line that is no such object, a repeated id, or no lines at all.
     """
     records: list[tuple[str, dict]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        place = f"{name}, line {number}"
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadData(
-                f"{place} is no JSON ({error}); write one object a line"
-            ) from error
+    for place, entry in json_values(lines, name):
         check_fields(place, entry, wanted)
         records.append((place, entry))
     if not records:

@@ -8,9 +8,9 @@ question has the same group in every file that holds it.
 
 import re
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
-from seatrial.data.core import fingerprint
+from seatrial.data.core import Item, fingerprint
 from seatrial.data.maps import MapPair
 from seatrial.errors import BadData
 
@@ -64,6 +64,23 @@ class ChoiceItem:
                 "opposite of the correct one; ask for all of them, or name it"
             )
         return 1 - self.correct
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The matching answer and the one that is set against it, as texts.
+
+        Raises:
+            BadData: as ``other`` does.
+        """
+        return self.options[self.correct], self.options[self.other]
+
+    @property
+    def word(self) -> Literal["yes", "no", ""]:
+        """The matching answer where the two sides are yes and no; else empty."""
+        plain = [side.strip().rstrip(".").lower() for side in self.sides]
+        if plain == ["yes", "no"]:
+            return "yes"
+        return "no" if plain == ["no", "yes"] else ""
 
 
 @final
@@ -196,6 +213,10 @@ Record = (
     | Problem
 )
 """What ``load_dataset`` gives: tuples of one of these."""
+
+
+Contrastive = Item | ChoiceItem | TextPair
+"""What shows a behaviour and its absence side by side, so that it can be fitted on."""
 
 
 def group_of(*texts: str) -> str:

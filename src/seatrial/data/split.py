@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from seatrial.data.core import Item
+from seatrial.data.records import ChoiceItem, Contrastive, TextPair
 from seatrial.errors import BadData, BadOption
 from seatrial.types import SPLITS, Split
 
@@ -33,6 +34,7 @@ class Grouped(Protocol):
 
 T = TypeVar("T")
 G = TypeVar("G", bound=Grouped)
+C = TypeVar("C", bound=Contrastive)
 
 
 def split(
@@ -68,10 +70,11 @@ def split(
     # Every split keeps at least two groups, however small its share.
     first = min(max(2, round(shares["fit"] * len(groups))), len(groups) - 4)
     second = min(first + max(2, round(shares["select"] * len(groups))), len(groups) - 2)
-    dealt = dict(zip(SPLITS, np.split(shuffled, [first, second]), strict=True))
+    dealt = zip(SPLITS, np.split(shuffled, [first, second]), strict=True)
+    part_of = {group: name for name, chosen in dealt for group in chosen.tolist()}
     parts: dict[Split, tuple[G, ...]] = {
-        name: tuple(item for item in items if item.group in set(chosen.tolist()))
-        for name, chosen in dealt.items()
+        name: tuple(item for item in items if part_of[item.group] == name)
+        for name in SPLITS
     }
     check_disjoint(parts)
     return parts
@@ -99,20 +102,29 @@ def check_disjoint(parts: Mapping[Split, Sequence[Grouped]]) -> None:
 
 
 def _keys(item: Grouped) -> list[str]:
-    if isinstance(item, Item):
-        texts = [
-            item.statement,
-            f"{item.prompt} {item.matching_text}",
-            f"{item.prompt} {item.other_text}",
-        ]
-    else:
-        assert is_dataclass(item)
-        names = [f.name for f in fields(item) if f.name not in ("id", "group", "row")]
-        texts = [" ".join(str(getattr(item, name)) for name in names)]
     return [
         f"group {item.group}",
-        *(re.sub(r"\W+", " ", text.lower()).strip() for text in texts),
+        *(re.sub(r"\W+", " ", text.lower()).strip() for text in contents_of(item)),
     ]
+
+
+def contents_of(item: Grouped) -> tuple[str, ...]:
+    """The texts of an item that must not stand in two groups or two splits."""
+    match item:
+        case Item():
+            matching, other = item.matching_text, item.other_text
+            return item.statement, f"{item.prompt} {matching}", f"{item.prompt} {other}"
+        case ChoiceItem():
+            # In any order, and whichever of them matches; a few published items have
+            # options alone.
+            asked = item.question if re.search(r"\w", item.question) else item.published
+            return (" ".join((asked, *sorted(item.options))),)
+        case TextPair():
+            sides = (item.positive, item.negative)
+            return tuple(f"{item.prompt} {side}".strip() for side in sides)
+    assert is_dataclass(item)
+    names = [f.name for f in fields(item) if f.name not in ("id", "group", "row")]
+    return (" ".join(str(getattr(item, name)) for name in names),)
 
 
 def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]:
@@ -131,16 +143,14 @@ def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]
     return tuple(items[k] for k in sorted(picked.tolist()))
 
 
-def sample_balanced(
-    items: Sequence[Item], limit: int | None, *, seed: int
-) -> tuple[Item, ...]:
-    """At most ``limit`` items, as many whose matching answer is yes as no, in their order.
+def sample_balanced(items: Sequence[C], limit: int | None, *, seed: int) -> tuple[C, ...]:
+    """At most ``limit`` items, as many of one of their ``kinds`` as of the other, in order.
 
     Where no more than ``limit`` items are there, all of them, as they are.
 
     Raises:
         BadOption: for a limit below 2.
-        BadData: if all items are of one kind.
+        BadData: if all items are answered by yes, or all by no.
     """
     if limit is None or limit >= len(items):
         return tuple(items)
@@ -148,16 +158,43 @@ def sample_balanced(
         raise BadOption(
             f"a limit of items must be at least 2, one of each kind, not {limit}"
         )
-    kinds = [
-        [item for item in items if item.matching == answer] for answer in ("yes", "no")
+    labels = kinds(items)
+    if len(set(labels)) == 1:
+        if labels[0] in ("yes", "no"):
+            raise BadData(
+                f"the matching answer is {labels[0]!r} for all {len(items)} items that a "
+                f"limit of {limit} is to choose from, so they cannot be balanced; mix both "
+                "kinds in every group"
+            )
+        return sample(items, limit, seed=seed)
+    dealt = [
+        [item for item, label in zip(items, labels, strict=True) if label == kind]
+        for kind in set(labels)
     ]
-    each = min(limit // 2, *map(len, kinds))
-    if each == 0:
-        raise BadData(
-            f"the matching answer is {items[0].matching!r} for all {len(items)} items "
-            "that a limit of "
-            f"{limit} is to choose from, so they cannot be balanced; mix both kinds in "
-            "every group"
-        )
-    kept = {item.id for kind in kinds for item in sample(kind, each, seed=seed)}
+    each = min(limit // 2, *map(len, dealt))
+    kept = {item.id for kind in dealt for item in sample(kind, each, seed=seed)}
     return tuple(item for item in items if item.id in kept)
+
+
+def kinds(items: Sequence[Contrastive]) -> list[str]:
+    """What may come to stand for the behaviour by its share alone, item by item.
+
+    It is the matching answer where all are answered by yes or no. Of other choices it is
+    whether the matching one of the two comes first or second, as published. Pairs have
+    nothing of the kind: empty.
+    """
+    words = [_word(item) for item in items]
+    if all(words):
+        return words
+    return [
+        ("first" if item.correct < item.other else "second")
+        if isinstance(item, ChoiceItem)
+        else ""
+        for item in items
+    ]
+
+
+def _word(item: Contrastive) -> str:
+    if isinstance(item, Item):
+        return item.matching
+    return item.word if isinstance(item, ChoiceItem) else ""

@@ -16,11 +16,12 @@ from seatrial.edits.base import (
     widened,
 )
 from seatrial.edits.climbing import Ascend
-from seatrial.edits.linear import Add, Affine, Patch, Project, Replace
+from seatrial.edits.linear import Add, AddBySide, Affine, Patch, Project, Replace
 from seatrial.edits.turning import AddKeepingNorm, Rotate, RotateTo, Slerp, turned
 
 EDITS: dict[str, type[Edit]] = {
     "add": Add,
+    "add-by-side": AddBySide,
     "replace": Replace,
     "project": Project,
     "affine": Affine,
@@ -36,6 +37,7 @@ EDITS: dict[str, type[Edit]] = {
 __all__ = [
     "EDITS",
     "Add",
+    "AddBySide",
     "AddKeepingNorm",
     "Affine",
     "Ascend",

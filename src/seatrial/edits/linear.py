@@ -32,6 +32,31 @@ class Add(Edit):
 
 @final
 @dataclass(frozen=True, eq=False)
+class AddBySide(Edit):
+    """Push each state further to its own side: ``h + dose * sign(h . v) * v``.
+
+    The piecewise form of representation engineering (https://arxiv.org/abs/2310.01405);
+    the opposite vector does the same, and a negative dose pulls to the middle.
+    """
+
+    vector: Float[Tensor, " d_model"]
+    """The direction, in natural units."""
+
+    def __call__(
+        self, h: Float[Tensor, "*batch d_model"], dose: Dose
+    ) -> Float[Tensor, "*batch d_model"]:
+        """Shift ``h`` by ``dose`` vectors, forth or back; at right angles not at all."""
+        vector = self.vector.to(h)
+        return along(h, (h @ vector).sign()[..., None] * vector, dose)
+
+    @property
+    def width(self) -> int:
+        """Width of the vector."""
+        return self.vector.shape[0]
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Replace(Edit):
     """Put a fixed state in place (task vectors): ``(1 - dose) * h + dose * value``."""
 
@@ -125,3 +150,8 @@ class Patch(Edit):
     def width(self) -> int:
         """Width of the value."""
         return self.value.shape[0]
+
+    @property
+    def is_gated(self) -> bool:
+        """Always: it may find its value in place, for some heads hold a constant."""
+        return True

@@ -80,6 +80,11 @@ class Judge(ABC):
         """
 
 
+MAX_UNREADABLE = 0.05
+"""The largest share of replies without a score that is tolerated unless said otherwise
+(trap T49): what is lost could still move a mean by a twentieth of the judge's scale."""
+
+
 def as_text(prompt: Prompt) -> str:
     """A prompt as a judge reads it: plain text, or a conversation with its speakers."""
     if isinstance(prompt, str):
@@ -96,7 +101,7 @@ def check_bound(bound: float) -> None:
     if not 0 <= bound < 1:
         raise BadOption(
             f"the share of replies that may be unreadable must lie in [0, 1), not {bound}; "
-            "0.1 is usual"
+            f"{MAX_UNREADABLE:g} is usual"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, final
 
 from seatrial.data.core import fingerprint
 from seatrial.errors import BadData
-from seatrial.judges.base import as_text, check_bound, check_readable
+from seatrial.judges.base import MAX_UNREADABLE, as_text, check_bound, check_readable
 from seatrial.judges.chat import Question, Reply, ask
 from seatrial.judges.server import ChatServer
 from seatrial.stats import cluster_mean, cluster_share
@@ -91,7 +91,7 @@ class Contest:
 
 
 def compare(
-    server: ChatServer, duels: Sequence[Duel], *, max_unreadable: float = 0.1
+    server: ChatServer, duels: Sequence[Duel], *, max_unreadable: float = MAX_UNREADABLE
 ) -> list[Outcome]:
     """Ask a judge about each duel twice, with the texts swapped (trap T50).
 

@@ -30,8 +30,9 @@ class ActAdd(Method):
     the beginning-of-sequence token, have the same state in both and get no edit. Generated
     tokens are not edited, and prompts shorter than the longer of the two are refused.
     Departures from the released code: the prompts are by default the instructions that
-    come with the data ("Love" and "Hate" there, at coefficient 5), and only the front of a
-    prompt is edited, which is its default.
+    come with the data ("Love" and "Hate" there, at coefficient 5), and what is added stands
+    at the front of a prompt only, as published. The code's other places, the middle and the
+    back, depend on the length of each prompt, which no token scope expresses.
     """
 
     name: ClassVar[str] = "actadd"
@@ -53,6 +54,11 @@ class ActAdd(Method):
     """Size of what a dose of 1 adds, in differences."""
     padding: Literal["space", "pad"] = "space"
     """What the shorter prompt is padded with: the token of a space, or the pad token."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Never: what it reads are two prompts, not pairs."""
+        return False
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         if not isfinite(self.coefficient) or self.coefficient == 0:

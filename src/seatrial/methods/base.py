@@ -38,6 +38,16 @@ class Method(ABC):
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "activations"
     """What it changes: only activations have directions that can be drawn at random."""
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether other labels (sides of pairs, outputs of a map) give another direction.
+
+        Only then is a fit on shuffled labels a control: elsewhere it is the method itself,
+        or its opposite where labels give no more than a sign. Controls have nothing to
+        lose. It may depend on the options.
+        """
+        return not self.is_control
+
     @abstractmethod
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         """Make an intervention from the fit split; the model is left as it was."""

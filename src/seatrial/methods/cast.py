@@ -75,6 +75,11 @@ class CAST(Method):
     condition_task: str = "open"
     """Which target task's pairs of the other concept are read."""
 
+    @property
+    def reads_labels(self) -> bool:
+        """Unless directions are principal components: labels only give their signs."""
+        return self.direction != "pca"
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         if self.blocks < 1:
             raise BadOption(f"blocks must be at least 1, not {self.blocks}")

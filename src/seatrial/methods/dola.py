@@ -72,6 +72,11 @@ class DoLa(Method):
     """Whether named parts hold the embeddings: untied, always or never. Where they are the
     unembedding as well (tied), they only say the current token again."""
 
+    @property
+    def reads_labels(self) -> bool:
+        """Never: nothing is fitted."""
+        return False
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         if self.scores not in _FORMS:
             raise unknown("scores", self.scores, _FORMS)

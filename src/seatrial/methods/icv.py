@@ -59,6 +59,11 @@ class ICV(Method):
     """Which tokens are edited: all, from_last_prompt, generated, last, prompt, or
     first_K."""
 
+    @property
+    def reads_labels(self) -> bool:
+        """Unless it is a principal component alone, of which labels only give the sign."""
+        return self.direction != "pca"
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         if self.strength <= 0:
             raise BadOption(

@@ -5,7 +5,16 @@ from typing import ClassVar, final
 
 import torch
 
-from seatrial.edits import Add, AddKeepingNorm, Edit, Project, Rotate, RotateTo, Slerp
+from seatrial.edits import (
+    Add,
+    AddBySide,
+    AddKeepingNorm,
+    Edit,
+    Project,
+    Rotate,
+    RotateTo,
+    Slerp,
+)
 from seatrial.errors import BadOption
 from seatrial.geometry import random_beside
 from seatrial.intervention import Intervention
@@ -62,7 +71,7 @@ class Orthogonal(Method):
 
     def _counterpart(self, edit: Edit, generator: torch.Generator, parts: int) -> Edit:
         match edit:
-            case Add() | AddKeepingNorm():
+            case Add() | AddBySide() | AddKeepingNorm():
                 columns = edit.vector[:, None]
                 turned = random_beside(columns, generator, parts=parts)
                 return replace(edit, vector=turned[:, 0].float())

@@ -1,6 +1,6 @@
 """Asking for the behaviour in words: the baseline that steering must be worth more than."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
 from seatrial.errors import BadData
@@ -16,7 +16,7 @@ class Prompt(Method):
     """Put an instruction for the behaviour (dose 1) or against it (-1) before the prompt.
 
     In a conversation it is the system message; before plain text it is a paragraph of its
-    own.
+    own. The origin records how many tokens each is long.
     """
 
     name: ClassVar[str] = "prompt"
@@ -27,12 +27,35 @@ class Prompt(Method):
     doses: ClassVar[tuple[float, ...] | None] = (-1.0, 0.0, 1.0)
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "prompt"
 
+    encourage: str = ""
+    """A sentence of yours that asks for the behaviour; empty is that of the concept."""
+    discourage: str = ""
+    """One that asks for its opposite; empty is that of the concept."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Never: what it reads are instructions, not pairs."""
+        return False
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
-        if not data.encourage.strip() or not data.discourage.strip():
+        encourage, discourage = (
+            own if own.strip() else of_concept
+            for own, of_concept in (
+                (self.encourage, data.encourage),
+                (self.discourage, data.discourage),
+            )
+        )
+        if not encourage.strip() or not discourage.strip():
             raise BadData(
                 f"concept {data.concept!r} has no instruction for and against the "
-                "behaviour; add "
+                "behaviour; give the options encourage and discourage, or add "
                 'a line {"concept": {"encourage": ..., "discourage": ...}} to its file'
             )
-        edit = PromptEdit(data.encourage, data.discourage)
-        return Intervention(prompt=edit, origin=origin_of(self, model, data, seed))
+        tokenizer = model.encoder.tokenizer
+        counts = {
+            f"{side}_tokens": len(tokenizer(sentence, add_special_tokens=False).input_ids)
+            for side, sentence in (("encourage", encourage), ("discourage", discourage))
+        }
+        origin = origin_of(self, model, data, seed)
+        origin = replace(origin, options={**origin.options, **counts})
+        return Intervention(prompt=PromptEdit(encourage, discourage), origin=origin)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from seatrial.contrast import contrast
 from seatrial.edits import (
     Add,
+    AddBySide,
     AddKeepingNorm,
     Affine,
     Ascend,
@@ -22,8 +23,8 @@ from seatrial.edits import (
     RotateTo,
     Slerp,
 )
-from seatrial.errors import BadData, BadOption
-from seatrial.geometry import random_turn
+from seatrial.errors import BadData, BadOption, unknown
+from seatrial.geometry import random_like, random_turn
 from seatrial.in_context import template_named
 from seatrial.intervention import Intervention
 from seatrial.methods.base import Method, heads_at, origin_of, with_edits
@@ -58,7 +59,8 @@ class Random(Method):
 
     Heads are turned each in its own space, an edit used at many sites stays one, and a
     condition on the prompt stays as it is. Several seeds make the band that a claim has to
-    leave.
+    leave. Evenly drawn vectors mostly point where states hardly vary, which a model may not
+    heed; ``spread`` can have them drawn as states vary, at the same lengths.
     """
 
     name: ClassVar[str] = "random"
@@ -69,8 +71,13 @@ class Random(Method):
 
     reference: Method
     """The method that it controls."""
+    spread: Literal["even", "states"] = "even"
+    """even: all directions are as likely; states: drawn with the covariance of the states
+    that the method was fitted on, a harder control, for vectors and states only."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        if self.spread not in COUNTERPARTS:
+            raise unknown("spread", self.spread, COUNTERPARTS)
         fitted = self.reference.fit(model, data, seed=seed)
         if not fitted.parts:
             raise BadOption(
@@ -87,7 +94,7 @@ class Random(Method):
                 drawn = torch.Generator().set_state(before[id(edit)])
             else:
                 before[id(edit)] = generator.get_state()
-            return counterpart(
+            return COUNTERPARTS[self.spread](
                 edit,
                 drawn,
                 heads_at(model, site),
@@ -117,7 +124,7 @@ def counterpart(edit: Edit, generator: torch.Generator, parts: int, states: Stat
         return random_turn(columns, generator, parts=parts).float()
 
     match edit:
-        case Add() | AddKeepingNorm():
+        case Add() | AddBySide() | AddKeepingNorm():
             return replace(edit, vector=turn(edit.vector[:, None])[:, 0])
         case Slerp():
             return replace(edit, pole=turn(edit.pole[:, None])[:, 0])
@@ -140,6 +147,43 @@ def counterpart(edit: Edit, generator: torch.Generator, parts: int, states: Stat
                 f"{type(edit).__name__!r}; add it to seatrial.methods.random.counterpart, "
                 "or use 'shuffled' as control"
             )
+
+
+def like_states(edit: Edit, generator: torch.Generator, parts: int, states: States) -> Edit:
+    """A vector or state as long or as far off, drawn with the covariance of the states.
+
+    The arguments are those of ``counterpart``.
+
+    Raises:
+        BadOption: for an edit that is neither.
+        BadData: for states that do not vary.
+    """
+    points = states()
+
+    def draw(vector: Tensor) -> Tensor:
+        drawn = random_like(vector[:, None], points, generator, parts=parts)
+        return drawn[:, 0].float()
+
+    match edit:
+        case Add() | AddBySide() | AddKeepingNorm():
+            return replace(edit, vector=draw(edit.vector))
+        case Slerp():
+            return replace(edit, pole=draw(edit.pole))
+        case Replace():
+            mean = points.mean(0)
+            return Replace(mean + draw(edit.value - mean))
+        case _:
+            raise BadOption(
+                "'random' draws vectors and states like the fit states, but not an edit of "
+                f"kind {type(edit).__name__!r}; leave out the option spread"
+            )
+
+
+COUNTERPARTS: dict[str, Callable[[Edit, torch.Generator, int, States], Edit]] = {
+    "even": counterpart,
+    "states": like_states,
+}
+"""How a control is drawn, by ``spread``."""
 
 
 def _patch(

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.contrast import contrast
-from seatrial.edits import Add
-from seatrial.errors import BadOption
+from seatrial.edits import Add, AddBySide
+from seatrial.errors import BadOption, unknown
 from seatrial.geometry import unit
 from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
@@ -23,7 +23,8 @@ class RepE(Method):
     """Add the direction along which positive and negative states differ most.
 
         u = PC1 of the differences h+ - h-      c = (mean(h+) - mean(h-)) . u
-        h <- h + dose * c * u
+        linear:    h <- h + dose * c * u
+        piecewise: h <- h + dose * sign(h . u) * |c| * u
 
     A dose of 1 moves the mean negative projection on u onto the mean positive one, so the
     arbitrary sign of a principal component cannot be seen (trap T13). Centring differences
@@ -36,7 +37,6 @@ class RepE(Method):
         "add the first principal component of the differences (RepE, LAT)"
     )
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.01405"
-    is_odd: ClassVar[bool] = True
 
     layer: Layer = "middle"
     """Decoder block whose output is read and edited, counted from 0."""
@@ -52,17 +52,37 @@ class RepE(Method):
     """none: differences as they are; half-turned: a random half of them is turned round,
     then all are centred (the paper's random order of each pair)."""
 
+    form: Literal["linear", "piecewise"] = "linear"
+    """linear: all states are pushed to the positive side; piecewise: each further to the
+    side of u on which it is, so that the labels do not matter."""
+
+    @property
+    def is_odd(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Only the linear form: in the other one, u and its opposite do the same."""
+        return self.form == "linear"
+
+    @property
+    def reads_labels(self) -> bool:
+        """Never: a principal component has no side, so that labels only give its sign."""
+        return False
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         if self.blocks < 1:
             raise BadOption(f"blocks must be at least 1, not {self.blocks}")
+        if self.form not in FORMS:
+            raise unknown("form", self.form, FORMS)
         first = model.site(self.layer).layer
         edits = {}
         for site in [model.site(first + k) for k in range(self.blocks)]:
             positive, negative = contrast(model, data.pairs, site, self.read)
             deltas = positive.double() - negative.double()
             turned = _half_turned(deltas, seed) if self.centre == "half-turned" else deltas
-            edits[site] = Add(_along(principal(turned, site), deltas).float())
+            edits[site] = FORMS[self.form](_along(principal(turned, site), deltas).float())
         return Intervention(edits, self.tokens, origin=origin_of(self, model, data, seed))
+
+
+FORMS: dict[str, type[Add] | type[AddBySide]] = {"linear": Add, "piecewise": AddBySide}
+"""What is done with the direction, by ``form``."""
 
 
 def principal(points: Float[Tensor, "point width"], site: Site) -> Float[Tensor, " width"]:

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from seatrial.errors import BadData
+from seatrial.errors import BadData, BadOption
 from seatrial.in_context import with_labels_moved
 from seatrial.intervention import Intervention
 from seatrial.methods.base import Method, origin_of, rescaled
@@ -26,6 +26,9 @@ class Shuffled(Method):
     the reference's, site by site, or together where labels decide which sites are edited.
     Edits that are not added (maps, rotations, projections ...) have a size of their own,
     which the labels do not shrink, and stay as they are fitted.
+
+    A method that reads no labels (``reads_labels``) would be handed back as its own
+    control, so it is refused, and studies leave this control out there.
     """
 
     name: ClassVar[str] = "shuffled"
@@ -38,6 +41,12 @@ class Shuffled(Method):
     """Whether added vectors get the norm of the reference's vectors."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        if not self.reference.reads_labels:
+            raise BadOption(
+                f"'shuffled' fits on other labels, but {self.reference.name!r} as given "
+                "finds the same direction whatever the labels are, so this control would "
+                f"be the method itself or its opposite; {_instead(self.reference)}"
+            )
         fitted = self.reference.fit(model, shuffled(data, seed), seed=seed)
         if self.rescale:
             fitted = rescaled(
@@ -48,6 +57,17 @@ class Shuffled(Method):
                 "different texts, or read at a token where they differ",
             )
         return replace(fitted, origin=origin_of(self, model, data, seed))
+
+
+def _instead(method: Method) -> str:
+    """What to do where no shuffled control can be had."""
+    if method.is_control:
+        return "control the method that it stands beside"
+    if method.changes == "readout":
+        return "compare it with the unsteered model"
+    if method.changes == "prompt":
+        return "use 'other-task' to control it"
+    return "use 'random' or 'other-task' to control it"
 
 
 def shuffled(data: FitData, seed: int) -> FitData:

@@ -166,7 +166,10 @@ class Encoder:
         return tuple(Encoded(ids, boundary) for ids in whole)
 
     def encode_text(self, text: Text) -> Encoded:
-        """Token ids of a text; an empty completion is allowed, reading its prompt only."""
+        """Token ids of a text, of which the prompt or the completion may be empty."""
+        if not text.prompt and text.completion:
+            # Only a score needs something before it; a text alone can be read as it is.
+            return Encoded(self.prompt_ids(text.completion), len(self.prefix))
         if text.completion:
             return self.encode(text.prompt, (text.completion,))[0]
         ids = self.prompt_ids(text.prompt)

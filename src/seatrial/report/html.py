@@ -43,6 +43,7 @@ def page(summary: Summary) -> str:
         failures=words.failures(summary),
         across=words.across_concepts(summary),
         rows=table.verdict_rows(summary),
+        is_guarded=any(trial.guards for trial in summary.trials),
         many_methods=len({trial.method for trial in summary.trials}) > 1,
         labels=LABELS,
         marks=MARKS,
@@ -96,6 +97,7 @@ def _section(trial: Trial, summary: Summary, ids: Mapping[str, str]) -> dict[str
         "numbers": table.numbers(trial),
         "controls": table.control_lines(trial),
         "prices": table.price_lines(trial),
+        "guards": table.guard_lines(trial),
     }
 
 

@@ -11,6 +11,7 @@ from seatrial.report.table import (
     checks,
     control_lines,
     dose_lines,
+    guard_lines,
     numbers,
     price_lines,
     verdict_rows,
@@ -80,6 +81,7 @@ def _verdicts(summary: Summary) -> str:
         "anti-steerable",
         "prompt effect",
         "perplexity × at dose ±1",
+        *(("other guards at dose ±1",) if _is_guarded(summary) else ()),
         "layer",
     )
     return _table(
@@ -96,12 +98,17 @@ def _verdicts(summary: Summary) -> str:
                     row.anti_steerable,
                     row.prompt,
                     row.price,
+                    *((text("; ".join(row.guards)),) if _is_guarded(summary) else ()),
                     row.layer,
                 ),
             )
             for row in verdict_rows(summary)
         ),
     )
+
+
+def _is_guarded(summary: Summary) -> bool:
+    return any(trial.guards for trial in summary.trials)
 
 
 def _section(trial: Trial, summary: Summary) -> list[str]:
@@ -126,9 +133,27 @@ def _section(trial: Trial, summary: Summary) -> list[str]:
             ("steering", "dose", "perplexity ×", "KL, nats"),
             ((text(line.method), *line[1:]) for line in price_lines(trial)),
         ),
+        *_guards(trial),
         "### Numbers",
         _lines([*numbers(trial), *control_lines(trial)]),
         "\n".join(f"- {text(k)}: {text(v)}" for k, v in trial.control_verdicts.items()),
+    ]
+
+
+def _guards(trial: Trial) -> list[str]:
+    if not trial.guards:
+        return []
+    titles = ("guard", "steering", "dose", "change from unsteered", "controls")
+    return [
+        "### Other guards (more is worse)",
+        _table(
+            titles, (tuple(map(text, line[:3])) + line[3:] for line in guard_lines(trial))
+        ),
+        "\n".join(
+            f"- {text(f'{found.guard}: {found.metric}')}, unsteered: {found.base} "
+            f"{text(found.unit)}"
+            for found in trial.guards
+        ),
     ]
 
 

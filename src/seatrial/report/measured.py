@@ -1,7 +1,7 @@
 """One task measured without and with steering: every number with its interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from rich import box
@@ -34,6 +34,8 @@ class Measured:
     """How many items have the metric on both sides."""
     n_without: int
     """How many do not."""
+    condition: str = ""
+    """What the prompts carried, where several conditions are compared."""
 
 
 def compare(
@@ -42,6 +44,7 @@ def compare(
     *,
     dose: float | None = None,
     first: str = "",
+    condition: str = "",
 ) -> list[Measured]:
     """All metrics of a task, with 95 % intervals over groups.
 
@@ -54,6 +57,7 @@ def compare(
         steered: the same items in the same order; None: there is no steering.
         dose: of the steering.
         first: the metric that is told first.
+        condition: of the prompts, where there are several.
     """
     pairs = list(zip(unsteered, unsteered if steered is None else steered, strict=True))
     assert all(one.item == other.item for one, other in pairs)
@@ -61,7 +65,8 @@ def compare(
         name for pair in pairs for score in pair for name in score.metrics
     )
     ordered = sorted(names, key=lambda name: name != first)  # stable
-    return [_compared(pairs, name, steered is not None, dose) for name in ordered]
+    found = [_compared(pairs, name, steered is not None, dose) for name in ordered]
+    return [replace(row, condition=condition) for row in found]
 
 
 def _compared(
@@ -85,14 +90,15 @@ def _compared(
         dose,
         estimate(plain, groups),
         estimate(after, groups),
-        _difference(plain, after, groups, is_share),
+        difference(plain, after, groups, is_share),
         *counts,
     )
 
 
-def _difference(
+def difference(
     plain: Sequence[float], after: Sequence[float], groups: Sequence[str], is_share: bool
 ) -> Estimate:
+    """The mean of ``after - plain``; see ``compare`` for flags of which none changed."""
     found = cluster_difference(after, plain, groups)
     if not is_share or found.low < found.high:
         return found
@@ -111,7 +117,7 @@ def measured_table(
     """The rows for a terminal; where it is narrow, one estimate a line.
 
     Args:
-        rows: of one or several steerings.
+        rows: of one or several steerings, in one or several conditions.
         unit: of the metric in the first row.
         width: columns of the terminal; None: as many as it takes.
     """
@@ -123,12 +129,16 @@ def measured_table(
 
 def _wide(rows: Sequence[Measured], unit: str) -> Table:
     is_steered = any(row.dose is not None for row in rows)
+    is_shifted = any(row.condition for row in rows)
     titles = ["dose", "unsteered", "steered", "difference"] if is_steered else ["unsteered"]
-    table = _empty([*titles, "items", "without it"])
+    said = ["condition"] if is_shifted else []
+    table = _empty([*said, *titles, "items", "without it"])
     for row in rows:
+        said = [row.condition] if is_shifted else []
         dose = [f"{row.dose:g}" if row.dose is not None else ""] if is_steered else []
         counts = [str(row.n_items), str(row.n_without)]
-        table.add_row(_name(row, rows, unit), *dose, *_cells(row, is_steered), *counts)
+        cells = [*said, *dose, *_cells(row, is_steered), *counts]
+        table.add_row(_name(row, rows, unit), *cells)
     return table
 
 
@@ -140,6 +150,8 @@ def _narrow(rows: Sequence[Measured], unit: str) -> Table:
     table.add_column("estimate", justify="right", no_wrap=True)
     for row in rows:
         name = _name(row, rows, unit)
+        if row.condition:
+            name.append(f"\n{row.condition}")
         if row.dose is not None:
             name.append(f"\ndose {row.dose:g}")
         name.append(f"\n{row.n_items} items")

@@ -25,6 +25,8 @@ class Row(NamedTuple):
     prompt: str
     price: str
     """Perplexity ratio at dose 1 or -1, whichever is worse."""
+    guards: tuple[str, ...]
+    """Each other guard with its change at dose 1 or -1, whichever is worse."""
     layer: str
     anchor: str
 
@@ -59,6 +61,18 @@ class PriceLine(NamedTuple):
     kl: str
 
 
+class GuardLine(NamedTuple):
+    """What a guard other than prose says about one steering at one dose."""
+
+    guard: str
+    """With the quantity and its unit."""
+    method: str
+    dose: str
+    change: str
+    band: str
+    """What the controls do at this dose."""
+
+
 class Check(NamedTuple):
     """One line of the audit."""
 
@@ -87,9 +101,20 @@ def _row(trial: Trial) -> Row:
         anti_steerable=percent(trial.response.anti_steerable),
         prompt=str(trial.prompt) if trial.prompt else NOT_MEASURED,
         price=str(worst.perplexity_ratio) if worst else NOT_MEASURED,
+        guards=_worst_changes(trial),
         layer=str(trial.layer),
         anchor=anchor(trial),
     )
+
+
+def _worst_changes(trial: Trial) -> tuple[str, ...]:
+    lines = []
+    for found in trial.guards:
+        at_one = [damage.change for damage in found.damages if abs(damage.dose) == 1]
+        if found.is_metric:
+            worst = max(at_one, key=lambda change: change.high, default=NOT_MEASURED)
+            lines.append(f"{found.guard} {worst}")
+    return tuple(lines)
 
 
 def numbers(trial: Trial) -> list[Line]:
@@ -145,7 +170,7 @@ _PARTS = {
 
 
 _CONTROLS = {
-    "random": "a random direction of the same norm",
+    "random": "a random edit of the same kind and size",
     "shuffled": "a refit with half of the labels swapped",
 }
 
@@ -190,6 +215,22 @@ def price_lines(trial: Trial) -> list[PriceLine]:
         PriceLine(method, f"{price.dose:+g}", *_price_texts(price))
         for method, prices in trial.control_prices.items()
         for price in prices
+    ]
+
+
+def guard_lines(trial: Trial) -> list[GuardLine]:
+    """Every guard but prose: under the method, its controls and the prompt."""
+    return [
+        GuardLine(
+            f"{found.guard}: {found.metric}, {found.unit}",
+            method,
+            f"{damage.dose:+g}",
+            str(damage.change),
+            damage.band.ends if damage.band else NOT_MEASURED,
+        )
+        for found in trial.guards
+        for method, damages in {trial.method: found.damages, **found.controls}.items()
+        for damage in damages
     ]
 
 

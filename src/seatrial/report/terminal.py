@@ -62,7 +62,7 @@ _NARROW_COLUMNS = ("trial", "mean slope per dose", "items, prompt, price")
 
 
 def _wide_cells(row: Row) -> list[Text]:
-    cells = (row.anti_steerable, row.prompt, row.price)
+    cells = (row.anti_steerable, row.prompt, "\n".join((row.price, *row.guards)))
     return [
         Text(f"{row.slope}\nband {row.band}"),
         *(Text(cell.replace(" [", "\n[")) for cell in cells),
@@ -71,7 +71,8 @@ def _wide_cells(row: Row) -> list[Text]:
 
 
 def _narrow_cells(row: Row) -> list[Text]:
+    paid = (f"ppl × {row.price}", *row.guards)
     return [
         Text(f"{row.slope}\nband {row.band}\nlayer {row.layer}"),
-        Text(f"anti {row.anti_steerable}\nprompt {row.prompt}\nppl × {row.price}"),
+        Text("\n".join((f"anti {row.anti_steerable}", f"prompt {row.prompt}", *paid))),
     ]

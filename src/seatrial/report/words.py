@@ -47,7 +47,8 @@ GUIDE: tuple[tuple[str, str], ...] = (
         "Price",
         "damage to neutral prose: its perplexity against the unsteered model, where 1 "
         "means none; and KL, how far the next-token distribution drifts, in nats per "
-        "token.",
+        "token. Other guards, where a study has them, are questions and tasks that the "
+        "unsteered model can do: how much its errors or losses there grow.",
     ),
     (
         "Intervals",

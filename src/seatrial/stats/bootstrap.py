@@ -19,9 +19,10 @@ where ``spread`` is the standard deviation of the statistic over resamples of wh
 It also covers 95-96 % for the median (percentile: 50-93 %), and 92-97 % for means, medians
 and quartiles of heavy-tailed items and of groups of unequal size. Its limits: it is
 symmetric, so it can pass the ends of a bounded metric (use :func:`cluster_share` for
-flags and for numbers between 0 and 1), and for the mean of lognormally skewed items it covers 86 % with 10 groups
-(percentile: 81 %); look at the median there. Where most items share one value, the median
-hardly varies between resamples, and its interval is too narrow; look at the mean there.
+flags and for numbers between 0 and 1), and for the mean of lognormally skewed items it
+covers 86 % with 10 groups (percentile: 81 %); look at the median there. Where most items
+share one value, the median hardly varies between resamples, and its interval is too narrow;
+look at the mean there.
 """
 
 from collections.abc import Callable, Sequence
@@ -238,8 +239,8 @@ def cluster_share(
     if part.values.ndim != 1 or odd.size:
         found = odd[0] if odd.size else f"shape {part.values.shape}"
         raise BadData(
-            "a share is of flags (true or false, 1 or 0) or of numbers between 0 and 1, one "
-            f"for each item, got {found}. Compare with a threshold first, or use "
+            "a share is of flags (true or false, 1 or 0) or of numbers between 0 and 1, "
+            f"one for each item, got {found}. Compare with a threshold first, or use "
             "cluster_mean."
         )
     count, sizes, flagged = len(part.names), part.sizes, part.totals

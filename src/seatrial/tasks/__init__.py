@@ -5,6 +5,7 @@ from seatrial.tasks.arithmetic import Arithmetic
 from seatrial.tasks.base import Protocol, Splits, Target, Task, Writing, fit_data
 from seatrial.tasks.bbq import Bbq
 from seatrial.tasks.choice import Bbh, Choice, Facts, Mmlu
+from seatrial.tasks.concept_sources import read_concept
 from seatrial.tasks.crows_pairs import CrowsPairs
 from seatrial.tasks.dialogue import Dialogue
 from seatrial.tasks.factuality import Factuality
@@ -13,7 +14,7 @@ from seatrial.tasks.map import Map
 from seatrial.tasks.open import Open
 from seatrial.tasks.propensity import Propensity
 from seatrial.tasks.prose import Prose
-from seatrial.tasks.shifts import CONDITIONS, shifted
+from seatrial.tasks.shifts import CONDITIONS, shifted, told_about
 from seatrial.tasks.values import Values
 from seatrial.tasks.writing import Generation
 
@@ -68,5 +69,7 @@ __all__ = [
     "Values",
     "Writing",
     "fit_data",
+    "read_concept",
     "shifted",
+    "told_about",
 ]

@@ -58,6 +58,7 @@ class Arithmetic(Writing):
 
     splits: Mapping[Split, Sequence[Problem]]
     shots: int = 0
+    """How many solved problems stand before the question, as earlier turns."""
     seed: int = 0
     """Of the demonstrations."""
     max_tokens: int = 256

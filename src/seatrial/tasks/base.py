@@ -4,8 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from seatrial.data import CONCEPTS, Concept, Item, load_concept, sample_balanced, split
+from seatrial.data import CONCEPTS, Concept, sample_balanced, split
 from seatrial.data.core import fingerprint
+from seatrial.data.records import Contrastive
+from seatrial.tasks.concept_sources import read_concept
 from seatrial.types import (
     Answer,
     Completion,
@@ -17,7 +19,8 @@ from seatrial.types import (
     Split,
 )
 
-Splits = Mapping[Split, Sequence[Item]]
+Splits = Mapping[Split, Sequence[Contrastive]]
+"""What a concept task asks: items of a concept, questions with two answers, or pairs."""
 
 
 class Protocol(ABC):
@@ -96,8 +99,19 @@ class Target(Task):
 
     @classmethod
     def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Target":
-        """The task on a concept: a built-in one, or a ``.jsonl`` file."""
-        parts = split(load_concept(source).items, seed=seed)
+        """The task on a concept: one that ships, a published set, or your own file.
+
+        Args:
+            source: as ``read_concept`` takes it.
+            seed: of the split and of the sample.
+            limit: at most so many test items, as a seeded and balanced sample.
+
+        Raises:
+            UnknownName, BadData, BadOption, BadFile, Unreachable, StoreFault: as
+                ``read_concept``.
+            BadData: for items that cannot be split, or that this task cannot ask.
+        """
+        parts = split(read_concept(source).items, seed=seed)
         parts["test"] = sample_balanced(parts["test"], limit, seed=seed)
         return cls(parts)  # pyright: ignore[reportCallIssue]
 
@@ -106,7 +120,7 @@ class Target(Task):
         """Contrastive texts of a split, in this task's own format."""
 
     @abstractmethod
-    def describe(self, item: Item) -> str:
+    def describe(self, item: Contrastive) -> str:
         """The item in words, for people who read a report."""
 
 

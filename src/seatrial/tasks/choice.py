@@ -3,34 +3,44 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import exp
+from statistics import fmean
 from typing import ClassVar, Literal, final
 
 import numpy as np
 
-from seatrial.data import load_facts
+from seatrial.data import Fact, load_facts
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
-from seatrial.errors import unknown
+from seatrial.errors import BadOption, unknown
 from seatrial.tasks.base import Task
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Request, Role, Score, Split
+
+_WORDS = ("true", "false")
 
 
 @dataclass(frozen=True)
 class Choice(Task):
     """Share of questions whose right option is not the likeliest.
 
-    Two forms: ``letters`` shows the options and scores their letters, ``texts`` shows the
-    question alone and scores each option as its answer. Metrics of an item:
+    ``letters`` shows the options and scores their letters, ``texts`` shows the question
+    alone and scores each option as its answer. ``true_false`` asks of two statements, one
+    true and one false, whether they are (only the facts that ship have them): two requests,
+    ``ID/true`` and ``ID/false``, and one score, ``ID``, the mean of both; "true" is offered
+    first for half of the items. Metrics of an item:
 
     - ``accuracy``: 1 if the right option is the likeliest, 1/k if it is one of k that tie,
       else 0; of texts by the mean log-probability per token. ``error`` is 1 minus it, and
       the metric, because a guard's metric grows with the damage.
     - ``margin``: log-probability of the right option minus that of the likeliest other one,
       in nats (of texts: per token). It moves before the accuracy does.
-    - ``mass`` (letters): the probability of all letters together. Where it is low, the
-      model was about to say something else and the accuracy means little.
+    - ``mass`` (letters, true_false): the probability of all letters, or of both words,
+      together. Where it is low, the model was about to say something else and the accuracy
+      means little.
+    - ``called_true`` (true_false): the share of the two statements that are called true, a
+      tie as half of one; 0.5 of who knows, 1 of who always agrees.
     - ``accuracy_of_sums`` (texts): accuracy by the total log-probability, which favours
       short options.
 
@@ -43,11 +53,23 @@ class Choice(Task):
     unit: ClassVar[str] = "share of questions"
 
     splits: Mapping[Split, Sequence[ChoiceItem]]
-    form: Literal["letters", "texts"] = "letters"
+    form: Literal["letters", "texts", "true_false"] = "letters"
+    """Whether options are shown and their letters scored, or each is scored as an answer,
+    or statements are to be called true or false."""
     order: Literal["balanced", "published"] = "balanced"
     """Whether positions are dealt anew by the seed, or are those of the source."""
     seed: int = 0
-    """Of the positions."""
+    """Of the positions, and of which word is offered first."""
+
+    def __post_init__(self) -> None:
+        if self.form != "true_false":
+            return
+        ids = {item.id for part in self.splits.values() for item in part}
+        if unknown_ids := sorted(ids - _statements().keys()):
+            raise BadOption(
+                f"{unknown_ids[0]} has no true and false statement; form=true_false is for "
+                "the facts that ship, others have letters or texts"
+            )
 
     @classmethod
     @abstractmethod
@@ -73,8 +95,15 @@ class Choice(Task):
         return cls(deal(items, limit, seed=seed), seed=seed)
 
     def requests(self, split: Split) -> Sequence[Request]:
-        """The right option is the first answer."""
+        """The right option is the first answer; of statements, the right word."""
         items = self.splits[split]
+        if self.form == "true_false":
+            firsts = _halves(len(items), self.seed)
+            return [
+                _as_statement(item, first, side)
+                for item, first in zip(items, firsts, strict=True)
+                for side in _WORDS
+            ]
         if self.form == "texts":
             return [_as_texts(item) for item in items]
         if self.order == "published":
@@ -85,6 +114,8 @@ class Choice(Task):
     def score(
         self, requests: Sequence[Request], answers: Sequence[Answer]
     ) -> Sequence[Score]:
+        if self.form == "true_false":
+            return _of_statements(requests, answers)
         metrics = _of_letters if self.form == "letters" else _of_texts
         return [
             Score(request.id, request.group, metrics(answer))
@@ -122,10 +153,47 @@ def _as_letters(item: ChoiceItem, order: tuple[int, ...]) -> Request:
     return Request(item.id, item.group, (Message("user", shown.prompt),), shown.answers)
 
 
+@cache
+def _statements() -> dict[str, Fact]:
+    return {fact.id: fact for fact in load_facts()}
+
+
+def _halves(n: int, seed: int) -> list[str]:
+    """Which word is offered first, by item: each equally often, within one."""
+    generator = np.random.default_rng([seed, 2, n])
+    cycle = np.resize(generator.permutation(2), n)
+    return [_WORDS[k] for k in generator.permutation(cycle).tolist()]
+
+
+def _as_statement(item: ChoiceItem, first: str, side: str) -> Request:
+    fact = _statements()[item.id]
+    text = fact.true_statement if side == "true" else fact.false_statement
+    other = _WORDS[1 - _WORDS.index(first)]
+    words = f"{first} or {other}"
+    asked = f"Is this statement {words}?\n{text}\nAnswer with {words}."
+    answers = ("True", "False") if side == "true" else ("False", "True")
+    return Request(f"{item.id}/{side}", item.group, (Message("user", asked),), answers)
+
+
 def _as_texts(item: ChoiceItem) -> Request:
     others = [text for k, text in enumerate(item.options) if k != item.correct]
     prompt = (Message("user", item.question),)
     return Request(item.id, item.group, prompt, (item.options[item.correct], *others))
+
+
+def _of_statements(requests: Sequence[Request], answers: Sequence[Answer]) -> list[Score]:
+    """One score for each two requests, ``ID/true`` and ``ID/false``."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for request, answer in zip(requests, answers, strict=True):
+        item, _, side = request.id.rpartition("/")
+        metrics = _of_letters(answer)
+        right = metrics["accuracy"]
+        metrics["called_true"] = right if side == "true" else 1 - right
+        found.setdefault((item, request.group), []).append(metrics)
+    return [
+        Score(item, group, {name: fmean(m[name] for m in both) for name in both[0]})
+        for (item, group), both in found.items()
+    ]
 
 
 def _of_letters(answer: Answer) -> dict[str, float]:
@@ -148,7 +216,10 @@ def _of(scores: Sequence[float]) -> dict[str, float]:
 @final
 @dataclass(frozen=True)
 class Facts(Choice):
-    """``Choice`` on the facts that ship: four options, 1 in 4 is right by chance."""
+    """``Choice`` on the facts that ship: four options, 1 in 4 is right by chance.
+
+    Called true or false, 1 in 2 is. Their statements differ in the answer alone.
+    """
 
     name: ClassVar[str] = "facts"
     summary: ClassVar[str] = "guard: errors in plain facts, four options each"

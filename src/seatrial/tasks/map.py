@@ -83,7 +83,8 @@ class Map(Task):
     seed: int = 0
     """Draws demonstrations, moved labels, contexts and facts."""
     template: str = "qa"
-    """``bare``, ``qa``, ``arrow``, one of ``WORDED``, or a sentence of your own that holds
+    """``bare``, ``qa``, ``arrow``; in words of the map ``sentence``, ``sentence-2``,
+    ``sentence-3``, ``clauses``, ``chat`` (``WORDED``); or a sentence of your own that holds
     ``{x}`` and that the answer ends."""
     shots: int = 0
     """How many demonstrations stand before the query."""

@@ -23,8 +23,8 @@ def read_map(source: str) -> MapData:
     """
     if source in MAPS or source.endswith(".jsonl"):
         return load_map(source)
-    if source not in DATASETS and not source.endswith(".toml"):
-        own = "or a path to your own .jsonl or .toml file"
+    if source not in DATASETS and not Path(source).is_file():
+        own = "or a path to your own .jsonl, .csv, .tsv, .parquet or .toml file"
         raise unknown("map", source, [*MAPS, *PUBLISHED, own])
     pairs = merged(load_as(MapPair, source), source)
     if source not in DATASETS:

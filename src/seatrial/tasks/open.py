@@ -4,10 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-from seatrial.data import Item
+from seatrial.data import CONCEPTS, Item
+from seatrial.data.records import ChoiceItem, Contrastive, TextPair
 from seatrial.errors import BadData
 from seatrial.tasks.base import Splits, Target
-from seatrial.types import Answer, Completion, Pair, Request, Score, Split, Text
+from seatrial.tasks.concept_sources import PAIRS, asks
+from seatrial.types import (
+    Answer,
+    Completion,
+    Message,
+    Pair,
+    Prompt,
+    Request,
+    Score,
+    Split,
+    Text,
+)
 
 
 @final
@@ -21,6 +33,10 @@ class Open(Target):
 
     Somebody else's continuations may be unlike anything that a model would write;
     ``with_texts`` takes the model's own in their place.
+
+    Pairs are asked like items: their texts after what both continue, or alone. A question
+    with two answers is asked without showing them, and each is scored as a reply; answers
+    that are yes and no are no free text and refused.
     """
 
     name: ClassVar[str] = "open"
@@ -29,29 +45,32 @@ class Open(Target):
     )
     metric: ClassVar[str] = "open"
     unit: ClassVar[str] = "nats per token"
+    sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *PAIRS)
 
     splits: Splits
 
+    def __post_init__(self) -> None:
+        for part in self.splits.values():
+            for item in part:
+                if isinstance(item, ChoiceItem) and item.word:
+                    raise BadData(
+                        f"{item.id} is answered by yes or no, and 'open' asks free texts; "
+                        "use the task 'propensity', also to fit on (in a study: targets "
+                        'and fit_on = "propensity")'
+                    )
+
     def requests(self, split: Split) -> Sequence[Request]:
         return [
-            Request(
-                item.id,
-                item.group,
-                item.prompt,
-                (f" {item.matching_text}", f" {item.other_text}"),
-            )
+            Request(item.id, item.group, *_asked(item))
             for item in self.splits[split]
+            if asks(item)
         ]
 
     def pairs(self, split: Split) -> tuple[Pair, ...]:
+        asked = [(item, *_asked(item)) for item in self.splits[split] if asks(item)]
         return tuple(
-            Pair(
-                item.id,
-                item.group,
-                Text(item.prompt, f" {item.matching_text}"),
-                Text(item.prompt, f" {item.other_text}"),
-            )
-            for item in self.splits[split]
+            Pair(item.id, item.group, *(Text(prompt, answer) for answer in answers))
+            for item, prompt, answers in asked
         )
 
     def score(
@@ -70,8 +89,30 @@ class Open(Target):
             for request, answer in zip(requests, answers, strict=True)
         ]
 
-    def describe(self, item: Item) -> str:
-        return f"{item.prompt} … {item.matching_text} / … {item.other_text}"
+    def describe(self, item: Contrastive) -> str:
+        match item:
+            case Item():
+                return f"{item.prompt} … {item.matching_text} / … {item.other_text}"
+            case TextPair():
+                prompt, (matching, other) = item.prompt, (item.positive, item.negative)
+            case ChoiceItem():
+                prompt, (matching, other) = item.question, item.sides
+        return f"{prompt} … {matching} / … {other}".lstrip(" …")
+
+
+def _asked(item: Contrastive) -> tuple[Prompt, tuple[str, str]]:
+    match item:
+        case Item():
+            return item.prompt, (f" {item.matching_text}", f" {item.other_text}")
+        case TextPair():
+            # Texts are joined verbatim, so a space must stand on one side.
+            is_apart = not item.prompt or item.prompt[-1:].isspace()
+            sides = (item.positive, item.negative)
+            joined = (x if is_apart or x[:1].isspace() else f" {x}" for x in sides)
+            matching, other = joined
+            return item.prompt, (matching, other)
+        case ChoiceItem():
+            return (Message("user", item.question.strip()),), item.sides
 
 
 def with_texts(

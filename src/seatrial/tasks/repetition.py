@@ -33,6 +33,11 @@ def repetition(words: Sequence[str], n: int = 4) -> float | None:
     return None if share is None else 1 - share
 
 
+def degenerate(words: Sequence[str]) -> float:
+    """``repetition``, with 0 for a text too short for it and 1 for an empty one."""
+    return (repetition(words) or 0.0) if words else 1.0
+
+
 def longest_loop(words: Sequence[str]) -> int:
     """Words in the longest stretch that says the same at least twice in a row.
 

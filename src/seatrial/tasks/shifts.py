@@ -6,12 +6,16 @@ several structures, contexts and languages by their own fields and sources.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, NoReturn, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
 
-from seatrial.data import Concept
+from seatrial.data import CONCEPTS, Concept
 from seatrial.errors import BadData, BadOption, unknown
-from seatrial.tasks.base import Protocol, Task, Writing
+from seatrial.tasks.application import Application
+from seatrial.tasks.base import Protocol, Target, Task, Writing
+from seatrial.tasks.concept_sources import read_concept
+from seatrial.tasks.map import Map
+from seatrial.tasks.writing import Generation, concept_of
 from seatrial.types import (
     Answer,
     Completion,
@@ -39,32 +43,54 @@ of the user. Plain text knows no roles: both put it in front as a paragraph of i
 there are three different conditions of such a task, not five."""
 
 
-@final
 @dataclass(frozen=True)
-class ShiftedTask(Task):
+class Shifted(Protocol):
     """A task whose prompts carry an instruction; all else is that of the task."""
 
     name: ClassVar[str] = "shifted"
 
-    task: Task
+    task: Protocol
     condition: Condition
     instruction: str
     """Empty for ``base``."""
 
     def __post_init__(self) -> None:
-        _take_over(self, self.task, self.condition)
+        # Class variables of every other task; of this one they depend on what it asks.
+        own = ("summary", "role", "metric", "unit", "version", "sources")
+        is_scored = isinstance(self.task, Task)
+        more = ("needs_kl", "needs_top") if is_scored else ("max_tokens", "temperature")
+        for key in (*own, *more):
+            object.__setattr__(self, key, getattr(self.task, key))
+        object.__setattr__(self, "name", f"{self.task.name}@{self.condition}")
 
     @classmethod
-    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "ShiftedTask":
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Shifted":
         """Refused: a shifted task is made from another one.
 
         Raises:
             BadOption: always.
         """
-        _refuse(source)
+        raise BadOption(
+            f"a shifted task is not made from a source such as {source!r}; make the task "
+            "itself, then shifted(task, condition, concept)"
+        )
 
     def requests(self, split: Split) -> Sequence[Request]:
-        return _shifted_requests(self.task, split, self.condition, self.instruction)
+        return [
+            replace(
+                request,
+                prompt=shift_prompt(request.prompt, self.condition, self.instruction),
+            )
+            for request in self.task.requests(split)
+        ]
+
+
+@final
+@dataclass(frozen=True)
+class ShiftedTask(Shifted, Task):
+    """``Shifted``, of a task that scores answers."""
+
+    task: Task
 
     def score(
         self, requests: Sequence[Request], answers: Sequence[Answer]
@@ -74,32 +100,10 @@ class ShiftedTask(Task):
 
 @final
 @dataclass(frozen=True)
-class ShiftedWriting(Writing):
-    """The same for a task that scores what the model writes."""
-
-    name: ClassVar[str] = "shifted"
+class ShiftedWriting(Shifted, Writing):
+    """``Shifted``, of a task that scores what the model writes."""
 
     task: Writing
-    condition: Condition
-    instruction: str
-    """Empty for ``base``."""
-    max_tokens: int = field(init=False)
-    temperature: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        _take_over(self, self.task, self.condition, "max_tokens", "temperature")
-
-    @classmethod
-    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "ShiftedWriting":
-        """Refused: a shifted task is made from another one.
-
-        Raises:
-            BadOption: always.
-        """
-        _refuse(source)
-
-    def requests(self, split: Split) -> Sequence[Request]:
-        return _shifted_requests(self.task, split, self.condition, self.instruction)
 
     def score(
         self, requests: Sequence[Request], completions: Sequence[Completion]
@@ -124,7 +128,7 @@ def shifted(
     """
     if condition not in CONDITIONS:
         raise unknown("condition", condition, CONDITIONS)
-    if isinstance(task, ShiftedTask | ShiftedWriting):
+    if isinstance(task, Shifted):
         raise BadOption(
             f"{task.name} is shifted already; shift {task.task.name} itself, so that its "
             "prompts carry one instruction"
@@ -134,6 +138,29 @@ def shifted(
         return ShiftedWriting(task, condition, instruction)
     assert isinstance(task, Task)
     return ShiftedTask(task, condition, instruction)
+
+
+def told_about(task: Protocol, source: str) -> Concept | FitData:
+    """What has the instructions for and against what a task is about.
+
+    Args:
+        task: on a concept or a map.
+        source: what it was made of.
+
+    Raises:
+        BadOption: for a task that is about neither.
+        SeatrialError: whatever ``read_concept`` raises.
+    """
+    if isinstance(task, Map):
+        return task.fit_data(shots=0)
+    if isinstance(task, Generation):
+        return concept_of(source)
+    if isinstance(task, Target | Application):
+        return read_concept(source)
+    raise BadOption(
+        f"{task.name} is about no concept, so nothing says what its prompts are to carry; "
+        f"name a concept: {', '.join(CONCEPTS)}, or a path to your own .jsonl file"
+    )
 
 
 def shift_prompt(prompt: Prompt, condition: Condition, instruction: str) -> Prompt:
@@ -169,37 +196,7 @@ def _instruction(concept: Concept | FitData, condition: Condition) -> str:
         name = concept.name if isinstance(concept, Concept) else concept.concept
         raise BadData(
             f"{name!r} has no instruction {'for' if is_positive else 'against'} the "
-            'behaviour; add a line {"concept": {"encourage": ..., "discourage": ...}} to '
-            "its file"
+            'behaviour; name another concept, or add a line {"concept": {"encourage": ..., '
+            '"discourage": ...}} to its file'
         )
     return words
-
-
-def _shifted_requests(
-    task: Protocol, split: Split, condition: Condition, instruction: str
-) -> list[Request]:
-    return [
-        replace(request, prompt=shift_prompt(request.prompt, condition, instruction))
-        for request in task.requests(split)
-    ]
-
-
-def _take_over(
-    shift: ShiftedTask | ShiftedWriting, task: Protocol, condition: str, *more: str
-) -> None:
-    """Give a shifted task what its task says about itself, under a name that tells both.
-
-    They are class variables of every other task, and of this one they depend on the task.
-    """
-    own = ("summary", "role", "metric", "unit", "version", "sources")
-    needs = ("needs_kl", "needs_top") if isinstance(task, Task) else ()
-    for key in (*own, *needs, *more):
-        object.__setattr__(shift, key, getattr(task, key))
-    object.__setattr__(shift, "name", f"{task.name}@{condition}")
-
-
-def _refuse(source: str) -> NoReturn:
-    raise BadOption(
-        f"a shifted task is not made from a source such as {source!r}; make the task "
-        "itself, then shifted(task, condition, concept)"
-    )

@@ -1,19 +1,25 @@
 """What the model writes by itself after open prompts, scored by a judge."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, final
 
-from seatrial.data import Item, load_concept, sample, split
+from seatrial.data import Concept, Item, load_concept, sample, split
 from seatrial.data.records import Question
 from seatrial.errors import BadData, BadOption
 from seatrial.judges import Classifier, Judge, Judged, Lexicon, agreement, labelled_items
-from seatrial.judges.base import check_bound, check_readable
+from seatrial.judges.base import MAX_UNREADABLE, check_bound, check_readable
 from seatrial.tasks.base import Writing
+from seatrial.tasks.items import deal, load_as
+from seatrial.tasks.repetition import degenerate, distinct, words_of
 from seatrial.types import Completion, Message, Prompt, Request, Role, Score, Split
 
 Opening = Item | Question
 """What a model is given to write on from: the beginning of a passage, or a question."""
+
+INSTRUCTIONS = ("alpaca-eval", "mt-bench")
+"""Published instructions; a source names the concept that is looked for in the replies, as
+``alpaca-eval:formality`` does."""
 
 
 @final
@@ -38,17 +44,19 @@ class Generation(Writing):
         "formality",
         "confidence",
         "interest-in-music",
+        *(f"{name}:positive-sentiment" for name in INSTRUCTIONS),
     )
 
     splits: Mapping[Split, Sequence[Opening]]
     about: str
     """The concept in words, for judges that read them."""
     judge: Judge = field(default_factory=Lexicon)
+    """Who scores the texts: lexicon, regex:PATTERN, classifier, likelihood or endpoint."""
     max_tokens: int = 64
     temperature: float = 0.0
     form: Literal["text", "chat"] = "text"
     """Whether a passage is given as it is, or as a request to continue it."""
-    max_unreadable: float = 0.1
+    max_unreadable: float = MAX_UNREADABLE
     """The largest share of replies without a readable score that is tolerated."""
 
     def __post_init__(self) -> None:
@@ -67,6 +75,9 @@ class Generation(Writing):
     ) -> "Generation":
         """The task on a concept: a built-in one, or a ``.jsonl`` file.
 
+        On ``INSTRUCTIONS``, such as ``mt-bench:honesty``, the concept is looked for in
+        replies to them; of MT-bench that is the first turn of each question.
+
         Without a judge it is ``Lexicon`` for positive sentiment, and for other concepts a
         ``Classifier`` trained on the select split, so that it has not learnt from what
         methods are fitted on. It must agree with the texts of the fit split beyond chance.
@@ -74,12 +85,18 @@ class Generation(Writing):
 
         Raises:
             UnknownName: for a concept that is not there.
+            BadOption: for instructions without a concept.
             BadData: if there is no judge and none that comes with the package will do.
+            SeatrialError: whatever ``load_dataset`` raises where the source is published.
         """
-        concept = load_concept(source)
+        concept = concept_of(source)
         parts = split(concept.items, seed=seed)
         if judge is None:
-            judge = _own_judge(source, parts, concept.about)
+            judge = _own_judge(_named(source), parts, concept.about)
+        if source.partition(":")[0] in INSTRUCTIONS:
+            questions = load_as(Question, source.partition(":")[0])
+            firsts = [replace(item, turns=item.turns[:1]) for item in questions]
+            return cls(deal(firsts, limit, seed=seed), concept.about, judge)
         parts["test"] = sample(parts["test"], limit, seed=seed)
         return cls(parts, concept.about, judge)
 
@@ -118,8 +135,7 @@ class Generation(Writing):
         ):
             metrics: dict[str, float] = {}
             if judgement.score is not None:
-                tokens = float(len(completion.token_ids))
-                metrics = {**judgement.parts, "score": judgement.score, "tokens": tokens}
+                metrics = {**judgement.parts, "score": judgement.score, **_wear(completion)}
             scores.append(Score(request.id, request.group, metrics))
         return scores
 
@@ -135,6 +151,39 @@ class Generation(Writing):
             return item.prompt
         asked = f"Go on with this passage, in one to three sentences:\n\n{item.prompt}"
         return (Message("user", asked),)
+
+
+def concept_of(source: str) -> Concept[Item]:
+    """The concept that a source of this task is about.
+
+    Raises:
+        BadOption: for instructions without a concept.
+        SeatrialError: whatever ``load_concept`` raises.
+    """
+    return load_concept(_named(source))
+
+
+def _named(source: str) -> str:
+    name, colon, concept = source.partition(":")
+    if name not in INSTRUCTIONS:
+        return source
+    if not colon:
+        raise BadOption(
+            f"{name} holds instructions and says nothing of what is looked for in the "
+            f"replies; name a concept behind a colon, such as {name}:formality"
+        )
+    return concept
+
+
+def _wear(completion: Completion) -> dict[str, float]:
+    """What the score does not see: repetition, variety and length."""
+    words = words_of(completion.text)
+    variety = distinct(words, 2)
+    return {
+        "degenerate": degenerate(words),
+        **({} if variety is None else {"distinct_2": variety}),
+        "tokens": float(len(completion.token_ids)),
+    }
 
 
 def _own_judge(source: str, parts: Mapping[Split, Sequence[Item]], about: str) -> Judge:

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from seatrial.model.load import ModelCard, fingerprint_of_parameters
 from seatrial.model.model import Model
+from seatrial.testing.quiet import D_MODEL, as_model, quiet_llama
 
 N_FACTS = 8
-D_MODEL = 64
 _GAIN = 8.0
 """Logit of a direction of length 1; writes below are logits divided by it."""
 _MISTAKE, _GROWTH, _ANSWER = 6.0, 3.0, 5.5
@@ -56,7 +53,7 @@ def late_facts_model(late: int = 6, *, n_layers: int = 8, seed: int = 0) -> Late
     constant, subject, mistake, answer, easy = basis[: 1 + 4 * N_FACTS].split(
         [1, N_FACTS, N_FACTS, N_FACTS, N_FACTS]
     )
-    network = _quiet_llama(len(words), n_layers, seed)
+    network = quiet_llama(len(words), n_layers=n_layers, neurons=N_FACTS, seed=seed)
     with torch.no_grad():
         # A large constant part keeps the norms' scale the same for every token and block.
         embedding = D_MODEL**0.5 * constant.expand(len(words), -1).clone()
@@ -81,44 +78,4 @@ def late_facts_model(late: int = 6, *, n_layers: int = 8, seed: int = 0) -> Late
             mlp.up_proj.weight.copy_(subject)
             gate = torch.nn.functional.silu(torch.tensor(_GATE))
             mlp.down_proj.weight.copy_(written.T / _GAIN / gate)
-    network = network.eval().requires_grad_(False)
-    card = ModelCard(
-        f"late-facts-{late}-{seed}", "made in memory", fingerprint_of_parameters(network)
-    )
-    return LateFacts(Model(network, _tokenizer(words), card), late, *names)
-
-
-def _quiet_llama(vocabulary: int, n_layers: int, seed: int) -> LlamaForCausalLM:
-    """A Llama whose sublayers write next to nothing."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=vocabulary,
-                hidden_size=D_MODEL,
-                intermediate_size=N_FACTS,
-                num_hidden_layers=n_layers,
-                num_attention_heads=4,
-                num_key_value_heads=4,
-                tie_word_embeddings=False,
-                pad_token_id=1,
-                bos_token_id=None,
-                eos_token_id=2,
-            )
-        )
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            # Tiny, not zero, so that the sublayers can be told apart by their arithmetic.
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
-                weight.mul_(1e-3)
-    return network
-
-
-def _tokenizer(words: tuple[str, ...]) -> PreTrainedTokenizerFast:
-    """One token a word."""
-    vocabulary = {word: k for k, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
-    )
+    return LateFacts(as_model(network, words, f"late-facts-{late}-{seed}"), late, *names)

@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from seatrial.model.load import ModelCard, fingerprint_of_parameters
 from seatrial.model.model import Model
+from seatrial.testing.quiet import D_MODEL, as_model, quiet_llama
 from seatrial.types import Example
 
 POSITIVE = ("bright", "lovely", "sweet", "grand", "fresh", "merry", "warm", "fine")
@@ -35,7 +33,6 @@ NUISANCE = tuple(
     f"{a}{b}" for a in ("ka", "lo", "mi", "nu", "ro", "sa") for b in "bdfgklmnprst"
 )
 WORDS_OF_EACH = 3
-D_MODEL = 64
 
 LETTERS = "abcdefghijkl"
 CARRIER = (1, 2)
@@ -53,7 +50,6 @@ _LETTER, _CAPITAL, _OWNER, _ASKED, _CONSTANT, _RIGHT, _TASK = 0, 12, 24, 36, 48,
 def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
     """The model, and the unit direction planted at the output of both its blocks."""
     words = ("<unk>", "<pad>", "<eos>", *POSITIVE, *NEGATIVE, *NUISANCE)
-    wrapped = _tokenizer(words)
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(D_MODEL, D_MODEL, generator=generator)).Q
     planted, constant, rest = basis[:, 0], basis[:, 1], basis[:, 2:]
@@ -63,27 +59,8 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
     noise = torch.randn(len(words), D_MODEL - 2, generator=generator) @ rest.T
     # What sentiment words have beside u is in every pair and would not average out.
     noise *= torch.where(valence == 0, 0.15, 0.02)[:, None]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(words),
-                hidden_size=D_MODEL,
-                intermediate_size=16,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=4,
-                tie_word_embeddings=False,
-                pad_token_id=1,
-                bos_token_id=None,
-                eos_token_id=2,
-            )
-        )
+    network = quiet_llama(len(words), neurons=16, written=1e-4, seed=seed)
     with torch.no_grad():
-        for name, weight in network.named_parameters():
-            # Tiny, not zero, so that the sublayers can be told apart by their arithmetic.
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
-                weight.mul_(1e-4)
         # A large constant part keeps the final norm's scale the same for every token and
         # dose.
         network.model.embed_tokens.weight.copy_(
@@ -93,21 +70,7 @@ def planted_model(*, seed: int = 0) -> tuple[Model, Float[Tensor, " d_model"]]:
         network.lm_head.weight.copy_(
             0.5 * valence[:, None] * planted + likes[:, None] * constant / 8 + noise / 3
         )
-    network = network.eval().requires_grad_(False)
-    card = ModelCard(
-        f"planted-{seed}", "made in memory", fingerprint_of_parameters(network)
-    )
-    return Model(network, wrapped, card), planted
-
-
-def _tokenizer(words: tuple[str, ...]) -> PreTrainedTokenizerFast:
-    """One token a word; the first three are <unk>, <pad> and <eos>."""
-    vocabulary = {word: k for k, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>"
-    )
+    return as_model(network, words, f"planted-{seed}"), planted
 
 
 def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
@@ -148,55 +111,56 @@ def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
     return path
 
 
-def planted_map() -> tuple[Model, tuple[Example, ...]]:
+def planted_map(*, asks_late: bool = False) -> tuple[Model, tuple[Example, ...]]:
     """A model that turns letters into capitals after examples, and the map as examples.
 
     Its prompts are those of the template ``qa``; head ``CARRIER`` carries the task.
+
+    Args:
+        asks_late: copy the letter that is asked, and turn it into its capital, in a third
+            block of their own. What block 1 leaves at the last token is then the task and
+            not the answer, as task vectors suppose.
     """
     words = ("<unk>", "<pad>", "<eos>", "Q:", "A:", *LETTERS, *LETTERS.upper())
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(words),
-                hidden_size=D_MODEL,
-                intermediate_size=len(LETTERS),
-                num_hidden_layers=2,
-                num_attention_heads=D_MODEL // _WIDTH,
-                num_key_value_heads=D_MODEL // _WIDTH,
-                # Every pair of coordinates turns fast enough to tell neighbours apart.
-                rope_parameters={"rope_type": "default", "rope_theta": 10.0},
-                tie_word_embeddings=False,
-                pad_token_id=1,
-                bos_token_id=None,
-                eos_token_id=2,
-            )
-        )
+    # Every pair of coordinates turns fast enough to tell neighbours apart.
+    rope = {"rope_type": "default", "rope_theta": 10.0}
+    network = quiet_llama(
+        len(words),
+        n_layers=3 if asks_late else 2,
+        neurons=len(LETTERS),
+        rope_parameters=rope,
+    )
     letter = torch.arange(len(LETTERS))
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if weight.ndim > 1:
-                # Tiny, not zero, so that the sublayers can be told apart by arithmetic.
-                is_last = name.endswith(("o_proj.weight", "down_proj.weight"))
-                weight.mul_(1e-3 if is_last else 0.0)
+            if weight.ndim > 1 and not name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight.mul_(0.0)
         embedding, unembedding = network.model.embed_tokens.weight, network.lm_head.weight
         embedding[:, _CONSTANT] = _LOUD
         embedding[5 + letter, _LETTER + letter] = 1.0
         embedding[5 + len(letter) + letter, _CAPITAL + letter] = 1.0
         unembedding[5 + len(letter) + letter, _CAPITAL + letter] = 16.0
-        first, second = network.model.layers
+        first, second, *_ = network.model.layers
+        asking = network.model.layers[2 if asks_late else 0]
+        answering = network.model.layers[2 if asks_late else 1]
         _plant_copy(first.self_attn, head=0, back=2, to=_OWNER)
-        _plant_copy(first.self_attn, head=1, back=1, to=_ASKED)
+        _plant_copy(asking.self_attn, head=1, back=1, to=_ASKED)
         _plant_gate(first.mlp, _CAPITAL + letter, _OWNER + letter, torch.tensor([_RIGHT]))
         carrier = CARRIER[1] * _WIDTH
         attention: Any = second.self_attn
         attention.v_proj.weight[carrier, _RIGHT] = 2.0
         attention.o_proj.weight[_TASK, carrier] = 4.0
-        _plant_gate(second.mlp, torch.tensor([_TASK]), _ASKED + letter, _CAPITAL + letter)
-    network = network.eval().requires_grad_(False)
-    card = ModelCard("planted-map", "made in memory", fingerprint_of_parameters(network))
+        if asks_late:
+            # A little, for an MLP that writes nothing cannot be told from one that is none.
+            idle: Any = second.mlp
+            for weight in (idle.gate_proj.weight, idle.up_proj.weight):
+                weight[:, _CONSTANT] = 1.0
+        _plant_gate(
+            answering.mlp, torch.tensor([_TASK]), _ASKED + letter, _CAPITAL + letter
+        )
     examples = tuple(Example(letter, letter.upper()) for letter in LETTERS)
-    return Model(network, _tokenizer(words), card), examples
+    name = "planted-map-late" if asks_late else "planted-map"
+    return as_model(network, words, name), examples
 
 
 def _plant_copy(attention: Any, head: int, back: int, to: int) -> None:

@@ -116,7 +116,7 @@ def test_an_unknown_name_gets_the_nearest_one_of_its_family():
     with pytest.raises(
         UnknownName,
         match=r"unknown data set 'maps/antonyms'; known: maps/antonym, .* or a path to "
-        r"your own \.toml file\. Did you mean 'maps/antonym'\?",
+        r"your own file\. Did you mean 'maps/antonym'\?",
     ):
         load_dataset("maps/antonyms")
     with pytest.raises(UnknownName, match=r"'gsm'; known: ai-risk, .*persona.*'gsm8k'\?"):

@@ -20,7 +20,7 @@ from seatrial.data.lint.rows import (
     value_row,
 )
 from seatrial.data.lint.sheet import Finding, Form, Row, Sheet
-from seatrial.data.sources.own import Kind, OwnData, read_own
+from seatrial.data.sources.own import Kind, OwnData, bare, read_own
 from seatrial.data.sources.read import text_of
 from seatrial.data.values import parse_values
 from seatrial.errors import BadData, BadFile
@@ -81,24 +81,18 @@ def _toml(path: Path) -> Found:
 
 
 def _table(path: Path) -> Found:
-    rows = list(_bare(path, "pairs", ()).rows())
+    rows = list(bare(path, "pairs", ()).rows())
     form = form_of([row for _, row in rows], path.name)
     if form not in _KINDS:
         raise BadFile(
             f"{path.name} looks like {form}, which is read from .jsonl only; save it so"
         )
     columns = [key for key in rows[0][1] if key in _columns(form)]
-    return _own(_bare(path, _KINDS[form], columns), path.name, rows)
+    return _own(bare(path, _KINDS[form], columns), path.name, rows)
 
 
 def _columns(form: Form) -> set[str]:
     return {"id", *FIELDS[form][0], *FIELDS[form][1]} - {"also"}
-
-
-def _bare(path: Path, kind: Kind, columns: Iterable[str]) -> OwnData:
-    """A file without a TOML file, as if one gave its columns the names they have."""
-    named = {key: key for key in columns}
-    return OwnData(path.stem, kind, path, "", "", "", "", named, "", "")
 
 
 def _own(
@@ -146,7 +140,7 @@ def _jsonl(path: Path) -> Found:
     if form in ("pairs", "items"):
         columns = sorted({key for _, entry in entries for key in entry} & _columns(form))
         placed = [(f"{path.name}, line {line}", entry) for line, entry in entries]
-        sheet, more = _own(_bare(path, _KINDS[form], columns), path.name, placed)
+        sheet, more = _own(bare(path, _KINDS[form], columns), path.name, placed)
         return sheet, [*findings, *more]
     rows: list[Row] = []
     if form in _WHOLE:

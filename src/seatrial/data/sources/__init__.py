@@ -22,11 +22,12 @@ from seatrial.data.sources import (
 from seatrial.data.sources.dataset import Dataset
 from seatrial.data.sources.fetch import File, fetch, known_files
 from seatrial.data.sources.lettered import clean_prompt
-from seatrial.data.sources.own import OwnData, read_own
+from seatrial.data.sources.own import SUFFIXES, OwnData, read_bare, read_own
 from seatrial.errors import UnknownName, unknown
 
 __all__ = [
     "DATASETS",
+    "OWN",
     "Dataset",
     "File",
     "OwnData",
@@ -37,6 +38,7 @@ __all__ = [
     "known_files",
     "load_dataset",
     "pull_dataset",
+    "read_bare",
     "read_own",
 ]
 
@@ -61,12 +63,17 @@ DATASETS: dict[str, Dataset] = {
 }
 """Every published data set by name; names of one family begin alike, ``persona/...``."""
 
+OWN: tuple[str, ...] = (".toml", ".json", *SUFFIXES)
+"""How the names of your own files end."""
+
 
 def load_dataset(name: str, *, mirror: Path | None = None) -> tuple[Record, ...]:
     """The items of a published data set, or of your own.
 
     Args:
-        name: A key of ``DATASETS``, or the path of a TOML file as ``own`` describes it.
+        name: A key of ``DATASETS``, or the path of a file: ``.toml`` as ``own`` describes
+            it, ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` whose columns have the names
+            of a kind already, or ``.json`` in the format of CAA.
         mirror: Root of a mirror; ``$SEATRIAL_MIRROR`` by default.
 
     Raises:
@@ -76,9 +83,11 @@ def load_dataset(name: str, *, mirror: Path | None = None) -> tuple[Record, ...]
     if name in DATASETS:
         return DATASETS[name].load(mirror=mirror)
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return read_own(path).load()
-    raise _unknown(name)
+    if not path.is_file() or path.suffix not in OWN:
+        raise _unknown(name)
+    if path.suffix == ".json":
+        return caa_format.parse(path, path.stem)
+    return (read_own(path) if path.suffix == ".toml" else read_bare(path)).load()
 
 
 def pull_dataset(
@@ -128,4 +137,4 @@ def _unknown(name: str) -> UnknownName:
     known = [d.name for d in find_datasets(family)]
     if not known:
         known = list(dict.fromkeys(key.partition("/")[0] for key in DATASETS))
-    return unknown("data set", name, [*known, "or a path to your own .toml file"])
+    return unknown("data set", name, [*known, "or a path to your own file"])

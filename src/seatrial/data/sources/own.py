@@ -21,10 +21,14 @@ with its ``split`` and ``revision``, and ``config`` where it has several. Its pa
 - items: question, matching, not_matching.
 
 Without a column ``group``, rows with the same question, input or prompt are one group.
+Before the columns, ``about`` may say what is shown, and ``encourage`` and ``discourage``
+ask for it and against it, which a study needs.
+
+A file whose columns have these names already needs no TOML file: ``read_bare``.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -36,16 +40,23 @@ from seatrial.errors import BadData, BadOption, Unreachable, sentence
 
 Kind = Literal["pairs", "maps", "items"]
 
-COLUMNS: dict[str, tuple[str, ...]] = {
+COLUMNS: dict[Kind, tuple[str, ...]] = {
     "pairs": ("positive", "negative"),
     "maps": ("input", "output"),
     "items": ("question", "matching", "not_matching"),
 }
 """The columns that each kind needs."""
 
-_KEYS = ("kind", "source", "dataset", "config", "split", "revision", "licence",
-         "attribution", "columns")  # fmt: skip
-_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+_OPTIONAL: dict[Kind, tuple[str, ...]] = {
+    "pairs": ("prompt", "id", "group"),
+    "maps": ("id", "group"),
+    "items": ("id", "group"),
+}
+_TEXTS = ("dataset", "config", "split", "revision", "licence", "attribution", "about",
+          "encourage", "discourage")  # fmt: skip
+_KEYS = ("kind", "source", "columns", *_TEXTS)
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+"""How a file ends that rows are read from."""
 
 
 @final
@@ -67,6 +78,12 @@ class OwnData:
     licence: str
     """Empty where you do not say."""
     attribution: str
+    about: str = ""
+    """What the items show, in words."""
+    encourage: str = ""
+    """An instruction that asks for it."""
+    discourage: str = ""
+    """Its opposite."""
 
     def load(self) -> tuple[Record, ...]:
         """The records, in the order of the source.
@@ -122,8 +139,7 @@ def read_own(path: Path) -> OwnData:
         raise BadData(f"{path.name}: kind is {kind!r}; write one of {', '.join(COLUMNS)}")
     if not isinstance(columns, dict):
         raise BadData(f"{path.name} needs a table [columns] that names {_listed(kind)}")
-    optional = ("id", "group", "prompt") if kind == "pairs" else ("id", "group")
-    _check_keys(f"{path.name}, columns", columns, (*COLUMNS[kind], *optional))
+    _check_keys(f"{path.name}, columns", columns, (*COLUMNS[kind], *_OPTIONAL[kind]))
     if missing := [key for key in COLUMNS[kind] if key not in columns]:
         raise BadData(
             f"{path.name}: [columns] does not say which column is {missing[0]!r}; {kind} "
@@ -137,9 +153,35 @@ def read_own(path: Path) -> OwnData:
         kind=kind,
         source=_source(path, entry),
         columns=columns,
-        **{key: entry.get(key, "") for key in
-           ("dataset", "config", "split", "revision", "licence", "attribution")},
-    )  # fmt: skip
+        **{key: entry.get(key, "") for key in _TEXTS},
+    )
+
+
+def read_bare(path: Path) -> OwnData:
+    """A file without a TOML file, whose columns have the names of a kind already.
+
+    Raises:
+        BadData: if it has no rows, or they have the columns of no kind.
+    """
+    first = next(iter(bare(path, "pairs", ()).rows()), None)
+    if first is None:
+        raise BadData(f"{path.name} holds no rows; give at least a few dozen")
+    seen = first[1]
+    for kind in COLUMNS:
+        if set(COLUMNS[kind]) <= set(seen):
+            columns = [*COLUMNS[kind], *(key for key in _OPTIONAL[kind] if key in seen)]
+            return bare(path, kind, columns)
+    wanted = "; ".join(f"{kind}: {_listed(kind)}" for kind in COLUMNS)
+    raise BadData(
+        f"{path.name} has the columns {', '.join(map(str, seen))}; give it those of one "
+        f"kind ({wanted}), or write a .toml file that says which column means what"
+    )
+
+
+def bare(path: Path, kind: Kind, columns: Iterable[str]) -> OwnData:
+    """What a TOML file would say that gives columns the names they have."""
+    named = {key: key for key in columns}
+    return OwnData(path.stem, kind, path, "", "", "", "", named, "", "")
 
 
 def _source(path: Path, entry: Mapping[str, Any]) -> Path | None:
@@ -160,10 +202,10 @@ def _source(path: Path, entry: Mapping[str, Any]) -> Path | None:
     if extra := [key for key in ("config", "split", "revision") if key in entry]:
         raise BadData(f"{path.name}: {extra[0]} belongs to dataset, not to source")
     source = path.parent / entry["source"]
-    if source.suffix not in _SUFFIXES:
+    if source.suffix not in SUFFIXES:
         raise BadData(
             f"{path.name}: source is {entry['source']!r}; give a file that ends in "
-            f"{', '.join(_SUFFIXES)}"
+            f"{', '.join(SUFFIXES)}"
         )
     return source
 
@@ -175,7 +217,7 @@ def _check_keys(where: str, entry: Mapping[str, Any], known: tuple[str, ...]) ->
         )
 
 
-def _listed(kind: str) -> str:
+def _listed(kind: Kind) -> str:
     return ", ".join(COLUMNS[kind])
 
 

@@ -1,4 +1,8 @@
-"""Reads JSON and tables strictly: a bad line is one sentence with its number."""
+"""Reads published files strictly, JSON and tables: a bad line is one sentence.
+
+Lines of JSON are read, and empty texts refused, by ``seatrial.data.jsonl``; what is added
+here are files, lists, tables, and fields that have types of their own.
+"""
 
 import csv
 import io
@@ -7,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seatrial.data.jsonl import check_texts, json_values
 from seatrial.errors import BadData
 
 Kinds = type | tuple[type, ...]
@@ -28,17 +33,7 @@ def json_lines(
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    # Not splitlines(): JSON texts may hold line separators such as U+2028.
-    for number, line in enumerate(text_of(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadData(
-                f"{where} is no JSON ({error}); write one object a line"
-            ) from error
+    for where, entry in json_values(text_of(path).split("\n"), path.name):
         yield where, checked(entry, wanted, optional or {}, where)
 
 
@@ -169,6 +164,6 @@ def checked(
                 f"{where}: {key} is {entry[key]!r}; wanted: "
                 f"{' or '.join(kind.__name__ for kind in names)}"
             )
-        if isinstance(entry.get(key), str) and not entry[key].strip():
-            raise BadData(f"{where}: {key} is empty; fill it in")
+        if isinstance(entry.get(key), str):
+            check_texts(where, entry, (key,))
     return entry
