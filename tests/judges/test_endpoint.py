@@ -155,4 +155,5 @@ def test_parts_of_a_score_stand_beside_it(served, chat, completion):
 
     assert score.metrics == {
         "concept": 2, "instruction": 2, "fluency": 2, "score": 2, "tokens": 3,
+        "degenerate": 0.0, "distinct_2": 1.0,
     }  # fmt: skip
