@@ -391,7 +391,7 @@ def test_cells_have_unique_names_and_say_what_they_are(trial):
                 assert (options, cell.reference, cell.layer) == ({}, "unsteered", -1)
             case "prompt":
                 assert (options, cell.reference, cell.layer) == (
-                    {"name": "prompt", "encourage": "", "discourage": ""},
+                    {"name": "prompt"},
                     "prompt",
                     -1,
                 )

@@ -71,7 +71,7 @@ class Plan:
         self, task: Protocol, split: Split, method: Method | None, seed: int, dose: float
     ) -> Cell:
         """Name one steering on one task."""
-        options = options_of(method) if method else {}
+        options = options_of(method, brief=True) if method else {}
         inner = options.get("reference", options)
         layer = inner.get("layer")
         asked = [repr(request) for request in task.requests(split)]

@@ -7,7 +7,14 @@ from seatrial.edits import Add, Affine
 from seatrial.errors import BadData
 from seatrial.intervention import Intervention, Part
 from seatrial.methods import CAA, METHODS, FewShot, Prompt, Random, Shuffled
-from seatrial.methods.base import doses_of, has_one_layer, heads_at, rescaled, with_edits
+from seatrial.methods.base import (
+    doses_of,
+    has_one_layer,
+    heads_at,
+    options_of,
+    rescaled,
+    with_edits,
+)
 from seatrial.types import Site
 
 
@@ -102,3 +109,13 @@ def test_only_at_their_own_site_do_heads_lie_side_by_side(tiny):
 
     assert heads_at(model, Site(1, "heads")) == 4
     assert {heads_at(model, Site(1, point)) for point in ("resid", "attn", "mlp")} == {1}
+
+
+def test_cells_are_named_without_defaults_that_came_later():
+    """So what was stored before is not measured again; the record has them all."""
+    assert options_of(Prompt(), brief=True) == {"name": "prompt"}
+    told = options_of(Prompt(encourage="Be calm."), brief=True)
+    assert told == {"name": "prompt", "encourage": "Be calm."}
+    inside = options_of(Random(CAA(layer=1)), brief=True)
+    assert set(inside) == {"name", "reference"}
+    assert set(options_of(Random(CAA(layer=1)))) == {"name", "reference", "spread"}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from math import hypot
 from typing import Any, ClassVar, Literal
 
@@ -53,13 +53,29 @@ class Method(ABC):
         """Make an intervention from the fit split; the model is left as it was."""
 
 
-def options_of(method: Method) -> dict[str, Any]:
-    """A method's name and hyperparameters as plain values, nested methods included."""
+def later(default: Any) -> Any:
+    """A field that a method did not always have: cells are named without its default.
+
+    So cells that were stored before keep their names, and are not measured again.
+    """
+    return field(default=default, metadata={"later": True})
+
+
+def options_of(method: Method, *, brief: bool = False) -> dict[str, Any]:
+    """A method's name and hyperparameters as plain values, nested methods included.
+
+    Args:
+        method: fitted or not.
+        brief: as cells are named, without defaults of ``later`` fields.
+    """
     assert is_dataclass(method)
     plain: dict[str, Any] = {"name": method.name}
-    for field in fields(method):
-        value = getattr(method, field.name)
-        plain[field.name] = options_of(value) if isinstance(value, Method) else value
+    for part in fields(method):
+        value = getattr(method, part.name)
+        if brief and "later" in part.metadata and value == part.default:
+            continue
+        is_method = isinstance(value, Method)
+        plain[part.name] = options_of(value, brief=brief) if is_method else value
     return plain
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from seatrial.errors import BadData, BadOption
 from seatrial.in_context import generator_for, template_named, with_labels_moved
 from seatrial.intervention import Intervention, PromptEdit
-from seatrial.methods.base import Method, origin_of
+from seatrial.methods.base import Method, later, origin_of
 from seatrial.model import Model
 from seatrial.types import FitData, Pair, Text
 
@@ -39,7 +39,7 @@ class FewShot(Method):
 
     shots: int = 5
     """How many demonstrations."""
-    template: str = "qa"
+    template: str = later("qa")
     """Of a map, how examples are written: qa, bare, arrow, or a sentence of yours that
     holds {x}; use the one that is asked with."""
 

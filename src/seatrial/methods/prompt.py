@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, final
 
 from seatrial.errors import BadData
 from seatrial.intervention import Intervention, PromptEdit
-from seatrial.methods.base import Method, origin_of
+from seatrial.methods.base import Method, later, origin_of
 from seatrial.model import Model
 from seatrial.types import FitData
 
@@ -27,9 +27,9 @@ class Prompt(Method):
     doses: ClassVar[tuple[float, ...] | None] = (-1.0, 0.0, 1.0)
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "prompt"
 
-    encourage: str = ""
+    encourage: str = later("")
     """A sentence of yours that asks for the behaviour; empty is that of the concept."""
-    discourage: str = ""
+    discourage: str = later("")
     """One that asks for its opposite; empty is that of the concept."""
 
     @property

@@ -27,7 +27,7 @@ from seatrial.errors import BadData, BadOption, unknown
 from seatrial.geometry import random_like, random_turn
 from seatrial.in_context import template_named
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, heads_at, origin_of, with_edits
+from seatrial.methods.base import Method, heads_at, later, origin_of, with_edits
 from seatrial.model import Model, TokenSelector
 from seatrial.questions import last_states
 from seatrial.types import FitData, Site
@@ -71,7 +71,7 @@ class Random(Method):
 
     reference: Method
     """The method that it controls."""
-    spread: Literal["even", "states"] = "even"
+    spread: Literal["even", "states"] = later("even")
     """even: all directions are as likely; states: drawn with the covariance of the states
     that the method was fitted on, a harder control, for vectors and states only."""
 

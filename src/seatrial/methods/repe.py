@@ -12,7 +12,7 @@ from seatrial.edits import Add, AddBySide
 from seatrial.errors import BadOption, unknown
 from seatrial.geometry import unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, later, origin_of
 from seatrial.model import Model, TokenSelector
 from seatrial.types import FitData, Site
 
@@ -52,7 +52,7 @@ class RepE(Method):
     """none: differences as they are; half-turned: a random half of them is turned round,
     then all are centred (the paper's random order of each pair)."""
 
-    form: Literal["linear", "piecewise"] = "linear"
+    form: Literal["linear", "piecewise"] = later("linear")
     """linear: all states are pushed to the positive side; piecewise: each further to the
     side of u on which it is, so that the labels do not matter."""
 
