@@ -10,10 +10,11 @@ split is not touched, so that choosing concepts by this table costs no claim its
 from collections.abc import Sequence
 
 from seatrial.data import CONCEPTS
+from seatrial.ground import Ground
 from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import CAA, Method, Prompt, Random, Shuffled
 from seatrial.model import Model
-from seatrial.study import Ground, make_study
+from seatrial.study import make_study
 from seatrial.tasks import Target, fit_data
 from seatrial.types import FitData
 

@@ -10,11 +10,12 @@ from seatrial import audit
 from seatrial.audit import audit_ground, audit_model, audit_rows, plain
 from seatrial.edits import Add
 from seatrial.errors import BadData
+from seatrial.ground import Ground
 from seatrial.intervention import UNSTEERED, Intervention
 from seatrial.methods import CAA
 from seatrial.model import Model
 from seatrial.store import COLUMNS
-from seatrial.study import Ground, make_study
+from seatrial.study import make_study
 from seatrial.tasks import Open, Propensity, fit_data
 from seatrial.testing import tiny_model
 from seatrial.testing.planted import planted_concept

@@ -18,6 +18,7 @@ import torch
 from seatrial.audit import Check
 from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption, SteeringFault, StoreFault
+from seatrial.ground import Ground
 from seatrial.intervention import Intervention
 from seatrial.methods import METHODS, Method, origin_of
 from seatrial.model import Model
@@ -26,7 +27,7 @@ from seatrial.report import report
 from seatrial.report.summary import summarise
 from seatrial.run import run
 from seatrial.store import Store
-from seatrial.study import Ground, make_study
+from seatrial.study import make_study
 from seatrial.testing.planted import planted_concept, planted_model
 from seatrial.types import Site
 

@@ -16,9 +16,9 @@ from seatrial.contrast import check_read
 from seatrial.data import check_disjoint
 from seatrial.data.split import kinds
 from seatrial.errors import BadData
+from seatrial.ground import Ground
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.model import Model, TokenSelector
-from seatrial.study import Ground
 from seatrial.tasks import Target
 from seatrial.types import Answer, Request
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seatrial.errors import BadOption, UnsupportedModel
 from seatrial.model import Model
-from seatrial.model.blocks import Heads
+from seatrial.model.anatomy import Heads
 from seatrial.model.hooks import scale_at
 from seatrial.types import Site
 

@@ -13,13 +13,14 @@ from typing import final
 import numpy as np
 import polars as pl
 
+from seatrial.ground import Ground
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import Method, Prompt, options_of
 from seatrial.methods.base import doses_of
 from seatrial.model import Model
 from seatrial.stats import slopes
 from seatrial.store import Store
-from seatrial.study import Cell, Ground, Study
+from seatrial.study import Cell, Study
 from seatrial.tasks import TASKS, Protocol, fit_data
 from seatrial.types import FitData, Split
 

@@ -10,11 +10,12 @@ from typing import final
 
 from seatrial.audit import Check, audit_ground, audit_model, audit_rows, plain
 from seatrial.errors import BadData, BadOption, SteeringFault
+from seatrial.ground import Ground
 from seatrial.measure import measure
 from seatrial.model import Model
 from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan, at_doses
 from seatrial.store import PROGRESS, Store
-from seatrial.study import Ground, Study
+from seatrial.study import Study
 from seatrial.tasks import Protocol, Writing
 from seatrial.types import Split
 

@@ -16,20 +16,11 @@ from typing import Any, Literal, final
 from pydantic import TypeAdapter, ValidationError
 
 from seatrial.bounds import STRICT, Controls, Limit, Limits
-from seatrial.data import (
-    DEFAULT_SHARES,
-    Concept,
-    load_prose,
-    sample_balanced,
-    split,
-)
-from seatrial.data.core import fingerprint
-from seatrial.data.records import Contrastive
-from seatrial.errors import BadData, BadOption, unknown
+from seatrial.data import DEFAULT_SHARES
+from seatrial.errors import BadOption, unknown
 from seatrial.methods import METHODS, Method, Random, Shuffled
 from seatrial.methods.base import has_one_layer
 from seatrial.study_checks import (
-    check_copies,
     check_distinct,
     check_doses,
     check_known,
@@ -38,9 +29,8 @@ from seatrial.study_checks import (
     clause,
     make_method,
 )
-from seatrial.tasks import GUARDS, TARGETS, Protocol, Target, read_concept
+from seatrial.tasks import GUARDS, TARGETS
 from seatrial.tasks.concept_sources import name_of
-from seatrial.tasks.options import with_options
 from seatrial.types import SPLITS, Split
 
 STUDIES: tuple[str, ...] = ("quickstart",)
@@ -144,11 +134,14 @@ class Study:
         return make_method(options.pop("name"), {**options, **layers})
 
     def controls_of(self, method: Method) -> list[tuple[Method, int]]:
-        """The controls of a method, each with its seed.
+        """The random and shuffled controls of a method, with seeds from ``seed + 1`` on.
 
-        Words have no direction to be drawn at random: a method that changes the prompt has
-        its own demonstrations with swapped labels as control. A method that reads no labels
-        has random controls only, for with shuffled ones it would be its own control.
+        A method that changes activations has ``controls.random`` random ones; a prompt or a
+        readout has no direction to be drawn at random. A method that reads labels has
+        ``controls.shuffled`` ones, fitted on shuffled labels, which for another method
+        would be the method itself, or its opposite. So ``few-shot`` has shuffled ones only,
+        ``actadd`` random ones only, and most methods have both. The unsteered model and the
+        prompt, which all methods share, are not among them.
         """
         turned = self.controls.random if method.changes == "activations" else 0
         refitted = self.controls.shuffled if method.reads_labels else 0
@@ -190,79 +183,6 @@ class Cell:
     def is_control(self) -> bool:
         """Whether a claim must beat it."""
         return self.method in METHODS and METHODS[self.method].is_control
-
-
-@final
-class Ground:
-    """One concept of a study, split and turned into tasks.
-
-    Raises:
-        UnknownName: if the concept is neither built in nor a file.
-        BadData: if its items cannot be split, or leave too few to measure.
-        BadOption: for a limit that leaves nothing.
-    """
-
-    def __init__(self, study: Study, name: str) -> None:
-        self.study = study
-        self.concept: Concept = read_concept(name)
-        if not (self.concept.encourage.strip() and self.concept.discourage.strip()):
-            raise BadData(
-                f"concept {self.concept.name!r} has no instruction for and against the "
-                "behaviour, and a study compares steering with asking; add a line "
-                '{"concept": {"encourage": ..., "discourage": ...}} to its .jsonl file, or '
-                "the keys encourage and discourage to a .toml file that describes it"
-            )
-        check_copies(self.concept)
-        whole = split(self.concept.items, study.shares, seed=study.seed)
-        limits = study.limits
-        self.parts: dict[Split, tuple[Contrastive, ...]] = {
-            "fit": sample_balanced(whole["fit"], limits.fit, seed=study.seed),
-            "select": sample_balanced(whole["select"], limits.select, seed=study.seed),
-            "test": whole["test"],
-        }
-        self.targets: dict[str, Target] = {
-            target: self._target(target)
-            for target in dict.fromkeys((*study.targets, study.fit_on))
-        }
-        """Target tasks by name, each with its own sample of the test split."""
-        self.guards: dict[str, Protocol] = {
-            guard: self._guard(guard) for guard in study.guards
-        }
-        """Guard tasks by name; what is asked of them is their test split."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Content hash of everything that can be asked or fitted on, 12 hex digits."""
-        others = [
-            [repr(request) for request in guard.requests("test")]
-            for name, guard in self.guards.items()
-            if name != "prose"
-        ]
-        return fingerprint([self.concept.fingerprint, load_prose(), *others])
-
-    def _guard(self, name: str) -> Protocol:
-        limit, kind = self.study.limits.of_guard(name), GUARDS[name]
-        guard = kind.of(kind.sources[0], seed=self.study.seed, limit=limit)
-        if len({request.group for request in guard.requests("test")}) < 2:
-            raise BadData(
-                f"{limit} items of {name!r} are of one group, too few for an interval; "
-                f"raise limits.guards.{name}"
-            )
-        return guard
-
-    def _target(self, name: str) -> Target:
-        limit = self.study.limits.test.get(name)
-        test = sample_balanced(self.parts["test"], limit, seed=self.study.seed)
-        for part, items in (("select", self.parts["select"]), ("test", test)):
-            if len({item.group for item in items}) < 2:
-                raise BadData(
-                    f"{self.concept.name}: {len(items)} {part} items of one group are too "
-                    f"few for an interval on {name!r}; raise limits.{part} or add groups"
-                )
-        task = TARGETS[name]({**self.parts, "test": test})  # pyright: ignore[reportCallIssue]
-        task = with_options(task, self.study.options.get(name, {}))
-        assert isinstance(task, Target)
-        return task
 
 
 def read_study(source: str, changes: Mapping[str, Any] | None = None) -> Study:

@@ -1,6 +1,5 @@
 """What is found in a model is what its arithmetic says; the rest is refused."""
 
-import dataclasses
 from contextlib import ExitStack
 
 import pytest
@@ -16,7 +15,7 @@ from transformers import (
 )
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model.blocks import dissect, first_tensor, with_first_tensor
+from seatrial.model.blocks import dissect
 from seatrial.model.hooks import hook_site, module_at, reading
 from seatrial.testing import FAMILIES
 from seatrial.types import Site, Text
@@ -242,25 +241,6 @@ def test_families_of_both_return_types_are_tested(tiny):
         assert (block.tuple_length > 0) == (family in TUPLES)
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda h: h, lambda h: (h, None, "x"), lambda h: [h, None]]
-)
-def test_only_the_tensor_of_an_output_is_exchanged(wrap):
-    old, new = torch.zeros(2), torch.ones(2)
-
-    output = with_first_tensor(wrap(old), new)
-
-    assert first_tensor(wrap(old)) is old
-    assert first_tensor(output) is new
-    assert type(output) is type(wrap(old))
-    assert output is new or output[1:] == wrap(old)[1:]
-
-
-@pytest.mark.parametrize("value", [(), [], None, "text", (None, torch.ones(1))])
-def test_an_output_without_a_tensor_has_none(value):
-    assert first_tensor(value) is None
-
-
 @pytest.mark.parametrize("point", ["attn", "heads"])
 def test_convolution_block_has_no_attention_to_edit(tiny, point):
     with pytest.raises(
@@ -383,8 +363,3 @@ def test_block_of_one_model_is_found_in_half_precision(tiny):
         for point in ("attn", "mlp", "heads", "resid"):
             found = [names[m][module_at(m.anatomy, Site(1, point))] for m in (full, half)]
             assert found[0] == found[1]
-
-
-def test_records_of_the_anatomy_cannot_be_changed(tiny):
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        tiny("llama").anatomy.d_model = 3

@@ -30,8 +30,8 @@ from seatrial.edits import (
 from seatrial.errors import BadData, SteeringFault
 from seatrial.intervention import UNSTEERED, Intervention, Part, PromptEdit, Steering
 from seatrial.model import Budget, Model
-from seatrial.model.blocks import Sublayer
-from seatrial.model.hooks import Segment
+from seatrial.model.anatomy import Sublayer
+from seatrial.model.segments import Segment
 from seatrial.readouts import ContrastLayers
 from seatrial.testing import (
     FAMILIES,

@@ -6,167 +6,19 @@ residual stream, and which projection merges the attention heads. So a new famil
 line here, and one whose arithmetic does not fit is refused rather than steered wrongly.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from seatrial.errors import UnsupportedModel
+from seatrial.model.anatomy import Anatomy, Block, Heads, Sublayer, embedding_of
+from seatrial.model.trace import Call, stepwise, trace
 
 PROBE_TOKENS = 6
-
-
-@final
-@dataclass(frozen=True)
-class Sublayer:
-    """A module whose output, times ``scale``, is what a sublayer adds to the stream."""
-
-    module: nn.Module
-    scale: float
-    """1 in most families; Granite multiplies every contribution by a constant."""
-    is_flat: bool = False
-    """Whether its rows and tokens are one axis (OPT's MLP)."""
-
-
-@final
-@dataclass(frozen=True)
-class Heads:
-    """The attention output projection; its input is all heads side by side."""
-
-    projection: nn.Module
-    n_heads: int
-    d_head: int
-
-
-@final
-@dataclass(frozen=True)
-class Block:
-    """One decoder block."""
-
-    module: nn.Module
-    attn: Sublayer | None
-    """``None`` where the block mixes tokens by something that is not attention."""
-    mlp: Sublayer | None
-    heads: Heads | None
-    tuple_length: int = 0
-    """How many values it returns in a tuple; 0 where it returns the bare tensor."""
-
-
-@final
-@dataclass(frozen=True)
-class Anatomy:
-    """What was found in a model."""
-
-    blocks: tuple[Block, ...]
-    final_norm: nn.Module | None
-    unembedding: nn.Module
-    d_model: int
-    shares_prefix: bool
-    """Whether every block keeps keys and values per position: a prefix can be reused."""
-    counts_columns: bool = False
-    """Whether a token's place in the call enters its attention, whatever its position."""
-
-
-@dataclass
-class _Seen:
-    """One module's one call during the probe."""
-
-    name: str
-    module: nn.Module
-    order: int
-    """When it finished, among all calls."""
-    input: Tensor | None
-    output: Tensor
-    calls: int = 1
-    tuple_length: int = 0
-
-
-def first_tensor(value: Any) -> Tensor | None:
-    """The tensor of a module's output, which some families wrap in a tuple."""
-    if isinstance(value, (tuple, list)):
-        value = value[0] if value else None
-    return value if isinstance(value, Tensor) else None
-
-
-def with_first_tensor(output: Any, new: Tensor) -> Any:
-    """The same output with its tensor exchanged."""
-    if isinstance(output, tuple):
-        return (new, *output[1:])
-    if isinstance(output, list):
-        return [new, *output[1:]]
-    return new
-
-
-@contextmanager
-def _recording(model: nn.Module) -> Iterator[dict[nn.Module, _Seen]]:
-    seen: dict[nn.Module, _Seen] = {}
-    names = {module: name for name, module in model.named_modules()}
-
-    def record(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-        tensor = first_tensor(output)
-        if tensor is None or not tensor.is_floating_point():
-            return
-        given = first_tensor(args) if args else first_tensor(list(kwargs.values())[:1])
-        # Clones, because some families add in place to what a submodule returned.
-        calls = seen[module].calls + 1 if module in seen else 1
-        seen[module] = _Seen(
-            names[module],
-            module,
-            len(seen),
-            given.detach().clone() if given is not None else None,
-            tensor.detach().clone(),
-            calls,
-            len(output) if isinstance(output, (tuple, list)) else 0,
-        )
-
-    with ExitStack() as stack:
-        for module in names:
-            handle = module.register_forward_hook(record, with_kwargs=True)
-            stack.callback(handle.remove)
-        yield seen
-
-
-def embedding_of(model: PreTrainedModel) -> Tensor:
-    """The weight of the token embedding; its device is where token ids belong."""
-    weight = model.get_input_embeddings().weight
-    assert isinstance(weight, Tensor)
-    return weight
-
-
-def _run(
-    model: PreTrainedModel, ids: list[int], cache: DynamicCache, start: int = 0
-) -> Any:
-    """Read ``ids[start:]`` after what the cache holds."""
-    tokens = torch.tensor([ids], device=embedding_of(model).device)
-    with torch.inference_mode():
-        return model(
-            input_ids=tokens[:, start:],
-            attention_mask=torch.ones_like(tokens),
-            past_key_values=cache,
-            use_cache=True,
-        )
-
-
-def _probe(
-    model: PreTrainedModel, ids: list[int]
-) -> tuple[dict[nn.Module, _Seen], DynamicCache, Any]:
-    cache = DynamicCache(config=model.config)
-    with _recording(model) as seen:
-        output = _run(model, ids, cache)
-    return seen, cache, output
-
-
-def _stepwise(model: PreTrainedModel, ids: list[int]) -> Any:
-    """Like ``_probe``, but the last token is read on its own, from the cache."""
-    cache = DynamicCache(config=model.config)
-    _run(model, ids[:-1], cache)
-    return _run(model, ids, cache, start=len(ids) - 1)
 
 
 def dissect(model: PreTrainedModel, name: str) -> Anatomy:
@@ -182,9 +34,9 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
     vocabulary = embedding_of(model).shape[0]
     ids = [(3 + 7 * k) % vocabulary for k in range(PROBE_TOKENS)]
     try:
-        seen, cache, output = _probe(model, ids)
-        other_end, _, _ = _probe(model, [*ids[:-1], (ids[-1] + 1) % vocabulary])
-        stepwise = _stepwise(model, ids)
+        seen, cache, output = trace(model, ids)
+        other_end, _, _ = trace(model, [*ids[:-1], (ids[-1] + 1) % vocabulary])
+        in_steps = stepwise(model, ids)
     except (
         TypeError,
         ValueError,
@@ -221,7 +73,7 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
             "(get_output_embeddings() is "
             "None), so it gives no next-token distribution to measure"
         )
-    whole, step = output.logits[:, -1].float(), stepwise.logits[:, -1].float()
+    whole, step = output.logits[:, -1].float(), in_steps.logits[:, -1].float()
     # Half precision differs by rounding; a cache that is ignored differs by the whole
     # context.
     slack = max(1e-3, 16 * torch.finfo(output.logits.dtype).eps) * float(whole.abs().max())
@@ -257,7 +109,7 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
 
 
 def _longest_chain(
-    model: nn.Module, seen: dict[nn.Module, _Seen], name: str
+    model: nn.Module, seen: dict[nn.Module, Call], name: str
 ) -> tuple[nn.Module, ...]:
     """The module list in which each element is fed what its predecessor returned."""
 
@@ -292,7 +144,7 @@ def _longest_chain(
 
 
 def _dissect_block(
-    seen: dict[nn.Module, _Seen], module: nn.Module, config: Any, attends: bool
+    seen: dict[nn.Module, Call], module: nn.Module, config: Any, attends: bool
 ) -> Block:
     whole = seen[module]
     assert whole.input is not None
@@ -308,7 +160,7 @@ def _dissect_block(
         return Block(module, None, None, None, whole.tuple_length)
     mixer, mlp, scale = pair
 
-    def sublayer(call: _Seen) -> Sublayer:
+    def sublayer(call: Call) -> Sublayer:
         return Sublayer(call.module, scale, call.output.ndim != added.ndim)
 
     if not attends:
@@ -334,8 +186,8 @@ def _dissect_block(
 
 
 def _additive_pair(
-    parts: list[_Seen], added: Tensor, whole: _Seen, multiplier: float
-) -> tuple[_Seen, _Seen, float] | None:
+    parts: list[Call], added: Tensor, whole: Call, multiplier: float
+) -> tuple[Call, Call, float] | None:
     """The two submodules whose outputs sum to what the block adds, the earlier one first.
 
     Where several modules return the same tensor (a projection, the dropout after it, the

@@ -17,20 +17,20 @@ hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs`
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from seatrial.errors import BadData
 from seatrial.intervention import PromptEdit, Steering
-from seatrial.model.blocks import Anatomy
+from seatrial.model.anatomy import Anatomy
 from seatrial.model.budget import Budget, Meter
 from seatrial.model.chunks import Cutter
 from seatrial.model.context import check_reach, context_limit
+from seatrial.model.delivery import Delivery
 from seatrial.model.forward import Forward
 from seatrial.model.linear import quick_linears
 from seatrial.model.read_out import Reader
@@ -39,8 +39,7 @@ from seatrial.model.scores import Base, Progress, Table
 from seatrial.model.stacks import Member, first_node, frontier_of
 from seatrial.model.tokens import Encoded, Encoder
 from seatrial.model.tree import Grove, Tree
-from seatrial.model.unembed import Found, find_unembedding
-from seatrial.readouts import Readout
+from seatrial.model.unembed import find_unembedding
 from seatrial.types import Answer, Request
 
 Variant = tuple[PromptEdit, float] | None
@@ -139,15 +138,15 @@ class Engine:
         active = {s for members in groups.values() for s in members}
         rest = [s for s in range(len(under)) if s not in active]
         report = Progress(progress, len(requests))
+        deliver = Delivery(under, table, self.reader)
+        call = _Call(requests, plain, under, groups, rest, table, report, deliver)
         with quick_linears(self.network):
             # Over all requests, so that it does not depend on what they are asked under.
             stem = self.cutter.stem(plain)
             frontiers = {self._frontier(under[s]) for s in active}
             for chunk in self.cutter.chunks(plain, frontiers, stem, kl=kl):
                 report.begin(len(chunk))
-                self._answer_chunk(
-                    chunk, requests, plain, under, groups, rest, table, report, stem
-                )
+                self._answer_chunk(call, chunk, stem)
                 report.end()
         return table.answers()
 
@@ -164,91 +163,79 @@ class Engine:
                 "answers or fewer tokens to generate"
             )
 
-    def _answer_chunk(
-        self,
-        chunk: list[int],
-        requests: Sequence[Request],
-        plain: Sequence[tuple[Encoded, ...]],
-        under: Sequence[Steering],
-        groups: dict[Variant, list[int]],
-        rest: Sequence[int],
-        table: "Table",
-        report: "Progress",
-        stem: int,
-    ) -> None:
-        deliver = partial(self._deliver, under, table)
+    def _answer_chunk(self, call: "_Call", chunk: list[int], stem: int) -> None:
         base: Base | None = None
-        variants: list[Variant] = [v for v in groups if v is not None]
-        if rest or None in groups or table.kl is not None:
+        variants: list[Variant] = [v for v in call.groups if v is not None]
+        if call.rest or None in call.groups or call.table.kl is not None:
             variants.insert(0, None)
-        report.expect(len(variants) + sum(map(len, groups.values())))
+        call.report.expect(len(variants) + sum(map(len, call.groups.values())))
         for variant in variants:
-            texts = plain
-            if variant is not None:
-                texts = self._edited(variant, chunk, requests, plain, kl=bool(base))
+            texts = call.plain
+            if variant is None:
+                base = Base(call.table.slots) if call.table.kl is not None else None
+            else:
+                texts = self._edited(variant, chunk, call, kl=base is not None)
+                stem = self.cutter.stem([texts[index] for index in chunk])
             trees = [
                 tree
                 for index in chunk
-                for tree in self.cutter.trees(texts[index], table.firsts[index])
+                for tree in self.cutter.trees(texts[index], call.table.firsts[index])
             ]
-            asked = groups.get(variant, [])
-            members = [
-                Member(s, under[s], self._frontier(under[s]))
-                for s in asked
-                if under[s].intervention.parts
-            ]
-            layers = {
-                layer
-                for s in asked
-                if (readout := under[s].intervention.readout)
-                for layer in readout.layers
-            }
-            if variant is not None:
-                stem = self.cutter.stem([texts[index] for index in chunk])
-            pass_ = Unsteered(self.forward, trees, members, tuple(layers), stem)
-            if self._memory is not None and variant is None:
-                if not any(pass_.adopt(other) for other in self._memory):
-                    self._memory.append(pass_)
-                while sum(old.size for old in self._memory[:-1]) > self.budget.cache_bytes:
-                    del self._memory[0]
-            same = [s for s in asked if not under[s].intervention.parts]
-            step = 1 + len(same)
-            same += rest if variant is None else []
-            # Scopes that begin after the prompt leave its last distribution alone.
-            same += [m.number for m in members if self._is_partial(m, trees)]
-            if variant is None and table.kl is not None:
-                base = Base(table.slots)
+            self._answer_variant(call, variant, trees, stem, base)
 
-            def first(
-                grove: Grove,
-                _: Sequence[int],
-                h: Tensor,
-                early: Early,
-                same: list[int] = same,
-                step: int = step,
-                variant: Variant = variant,
-                base: Base | None = base,
-                trees: list[Tree] = trees,
-            ) -> None:
-                if base is not None and variant is None:
-                    base.fill(grove, h[0])
-                if same:
-                    deliver(grove, same, h, early, base, is_unsteered=variant is None)
-                report.advance(step * len(grove.trees) / len(trees))
+    def _answer_variant(
+        self,
+        call: "_Call",
+        variant: Variant,
+        trees: list[Tree],
+        stem: int,
+        base: Base | None,
+    ) -> None:
+        """Pass over some trees, and replay from there under all steerings of one prompt."""
+        asked, under = call.groups.get(variant, []), call.under
+        members = [
+            Member(s, under[s], self._frontier(under[s]))
+            for s in asked
+            if under[s].intervention.parts
+        ]
+        layers = {
+            layer
+            for s in asked
+            if (readout := under[s].intervention.readout)
+            for layer in readout.layers
+        }
+        pass_ = Unsteered(self.forward, trees, members, tuple(layers), stem)
+        if variant is None:
+            self._remember(pass_)
+        same = [s for s in asked if not under[s].intervention.parts]
+        step = 1 + len(same)
+        same += call.rest if variant is None else []
+        # Scopes that begin after the prompt leave its last distribution alone.
+        same += [m.number for m in members if self._is_partial(m, trees)]
 
-            def later(
-                grove: Grove,
-                numbers: Sequence[int],
-                h: Tensor,
-                early: Early,
-                base: Base | None = base,
-                trees: list[Tree] = trees,
-            ) -> None:
-                deliver(grove, numbers, h, early, base)
-                report.advance(len(numbers) * len(grove.trees) / len(trees))
+        def first(grove: Grove, _: Sequence[int], h: Tensor, early: Early) -> None:
+            if base is not None and variant is None:
+                base.fill(grove, h[0])
+            if same:
+                is_plain = variant is None
+                call.deliver(grove, same, h, early, base, is_unsteered=is_plain)
+            call.report.advance(step * len(grove.trees) / len(trees))
 
-            pass_.run(self.meter, first)
-            pass_.replay(self.meter, later)
+        def later(grove: Grove, numbers: Sequence[int], h: Tensor, early: Early) -> None:
+            call.deliver(grove, numbers, h, early, base)
+            call.report.advance(len(numbers) * len(grove.trees) / len(trees))
+
+        pass_.run(self.meter, first)
+        pass_.replay(self.meter, later)
+
+    def _remember(self, pass_: Unsteered) -> None:
+        """Take over an earlier pass over the same trees, or keep this one for later."""
+        if self._memory is None:
+            return
+        if not any(pass_.adopt(other) for other in self._memory):
+            self._memory.append(pass_)
+        while sum(old.size for old in self._memory[:-1]) > self.budget.cache_bytes:
+            del self._memory[0]
 
     def _frontier(self, steering: Steering) -> int:
         """The first block that runs again."""
@@ -263,13 +250,13 @@ class Engine:
         self,
         variant: tuple[PromptEdit, float],
         chunk: Sequence[int],
-        requests: Sequence[Request],
-        plain: Sequence[tuple[Encoded, ...]],
+        call: "_Call",
         *,
         kl: bool,
     ) -> dict[int, tuple[Encoded, ...]]:
         """The requests of a chunk after a change of the prompt."""
         edit, dose = variant
+        requests, plain = call.requests, call.plain
         texts = {
             index: self.encoder.encode(
                 edit(requests[index].prompt, dose), requests[index].answers
@@ -290,53 +277,20 @@ class Engine:
                     )
         return texts
 
-    def _deliver(
-        self,
-        under: Sequence[Steering],
-        table: "Table",
-        grove: Grove,
-        numbers: Sequence[int],
-        h: Float[Tensor, "steering row d_model"],
-        early: Early,
-        base: "Base | None",
-        *,
-        is_unsteered: bool = False,
-    ) -> None:
-        """Read scores off final states and put them where they belong."""
-        rows, tokens, slots = grove.targets
-        reference = None if base is None else base.states(grove)
-        readouts = [
-            under[s].intervention.readout if under[s].dose else None for s in numbers
-        ]
-        plain = [k for k, readout in enumerate(readouts) if readout is None]
-        states = h.expand(len(numbers), -1, -1)
 
-        def put(places: Sequence[int], found: Found) -> None:
-            if table.kl is not None:
-                drift = torch.zeros(1, len(rows)) if found.kl is None else found.kl[:, rows]
-                found = found._replace(kl=drift)
-            table.put([numbers[k] for k in places], slots, found, h.dtype)
+@final
+@dataclass(frozen=True)
+class _Call:
+    """What one call of ``Engine.answer`` is about."""
 
-        top = table.is_top is not None
-        if plain:
-            # Without steering all rows are one, and scored once.
-            one = h if len(h) == 1 else states[plain]
-            # The unsteered model's distance from itself is 0, not its rounding.
-            other = None if is_unsteered else reference
-            put(plain, self.unembedding.score(one, rows, tokens, other, top=top))
-        for places, group in self._by_states(h, readouts):
-            asked = [(readout, float(under[numbers[k]].dose)) for k, readout in group]
-            part = {layer: states_[places] for layer, states_ in early.items()}
-            found = self.reader.score(
-                h[places], part, asked, rows, tokens, reference, top=top
-            )
-            put([k for k, _ in group], found)
-
-    def _by_states(
-        self, h: Tensor, readouts: Sequence[Readout | None]
-    ) -> list[tuple[int, list[tuple[int, Readout]]]]:
-        """Readouts by the states that they look at: all share those of one pass."""
-        mine = [(k, readout) for k, readout in enumerate(readouts) if readout is not None]
-        if len(h) == 1:
-            return [(0, mine)] if mine else []
-        return [(k, [(k, readout)]) for k, readout in mine]
+    requests: Sequence[Request]
+    plain: Sequence[tuple[Encoded, ...]]
+    """The answers of each request, with its prompt as it was given."""
+    under: Sequence[Steering]
+    groups: dict[Variant, list[int]]
+    """The steerings that change something, by what they do to the prompt."""
+    rest: list[int]
+    """Those that change nothing."""
+    table: Table
+    report: Progress
+    deliver: Delivery

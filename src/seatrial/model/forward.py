@@ -12,11 +12,12 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from seatrial.errors import SeatrialError
-from seatrial.model.blocks import Anatomy, embedding_of
-from seatrial.model.hooks import Segment, final_states, reading, replaying, steering
+from seatrial.model.anatomy import Anatomy, embedding_of
+from seatrial.model.hooks import final_states, reading, replaying
 from seatrial.model.layout import Layout
 from seatrial.model.packing import Packing, packed
 from seatrial.model.prefix import Prefix
+from seatrial.model.segments import Segment, steering
 from seatrial.model.tree import Grove, Tree
 from seatrial.types import Site
 

@@ -1,54 +1,24 @@
 """Decoding under steering, with a cache, batched over prompts and steerings."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import final
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from seatrial.errors import BadOption
 from seatrial.intervention import UNSTEERED, Steering, scope_span
 from seatrial.model.cache import roomy_cache
 from seatrial.model.engine import Engine
 from seatrial.model.gates import Gates
-from seatrial.model.hooks import Segment, final_states, reading, steering
+from seatrial.model.hooks import final_states, reading
 from seatrial.model.linear import quick_linears
+from seatrial.model.sampling import Sampling, generator_for, sample_token
 from seatrial.model.scores import overflow
+from seatrial.model.segments import Segment, steering
 from seatrial.model.stacks import LATE
 from seatrial.types import Completion, Prompt, Site
-
-
-@final
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen."""
-
-    max_tokens: int = 64
-    temperature: float = 0.0
-    """0 takes the most likely token."""
-    top_p: float = 1.0
-    seed: int = 0
-    """Each prompt draws from its own generator, made from this seed and the prompt's
-    tokens, so that its text does not depend on what else is in the batch; all steerings of
-    a prompt share it."""
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise BadOption(f"max_tokens must be at least 1, not {self.max_tokens}")
-        if not self.temperature >= 0 or not 0 < self.top_p <= 1:
-            raise BadOption(
-                "temperature must be at least 0 and top_p in (0, 1], not "
-                f"{self.temperature} and {self.top_p}"
-            )
-        if "" in self.stop:
-            raise BadOption(
-                "an empty stop string would end every text at once; leave it out"
-            )
 
 
 @dataclass
@@ -67,7 +37,7 @@ class _Sequence:
 
     def restart(self, seed: int) -> None:
         """Begin anew, as after running out of memory half-way."""
-        self.generator = _generator(seed, self.prompt)
+        self.generator = generator_for(seed, self.prompt)
         self.new, self.log_probs, self.finish, self.text = [], [], "", ""
 
 
@@ -126,11 +96,6 @@ def generate(
         ]
         for line in grid
     ]
-
-
-def _generator(seed: int, ids: tuple[int, ...]) -> torch.Generator:
-    digest = hashlib.sha256(repr((seed, ids)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def _batches(
@@ -293,7 +258,7 @@ def _choose(
         if row.finish:
             continue
         if sampling.temperature:
-            best[k] = _pick(logits[k], row.generator, sampling)
+            best[k] = sample_token(logits[k], row.generator, sampling)
         token = int(best[k])
         row.new.append(token)
         row.log_probs.append(float(logits[k, token] - lse[k]))
@@ -309,13 +274,3 @@ def _choose(
         elif is_full:
             row.finish = "length"
     return best
-
-
-def _pick(logits: Tensor, generator: torch.Generator, sampling: Sampling) -> int:
-    probabilities = (logits / sampling.temperature).softmax(-1)
-    if sampling.top_p < 1:
-        ordered, index = probabilities.sort(descending=True)
-        # A token stays while the mass before it is below top_p, so the first always stays.
-        ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0
-        probabilities = torch.zeros_like(probabilities).scatter(-1, index, ordered)
-    return int(torch.multinomial(probabilities, 1, generator=generator))

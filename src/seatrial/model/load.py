@@ -1,15 +1,10 @@
-"""Turns the name of a model into weights in memory."""
+"""Loads located weights into memory: a model, its tokenizer and its card."""
 
-import hashlib
 import json
-import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import (
@@ -22,42 +17,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from seatrial.errors import (
-    BadFile,
-    BadOption,
-    UnknownName,
-    UnsupportedModel,
-    sentence,
-    unknown,
-)
+from seatrial.errors import BadFile, BadOption, UnsupportedModel, sentence
 from seatrial.model.convert import quiet, read_gguf
-from seatrial.model.pull import (
-    MODELS,
-    SmallModel,
-    Source,
-    pull,
-    pulled,
-    snapshot,
-)
-
-__all__ = [
-    "MODELS",
-    "ModelCard",
-    "SmallModel",
-    "Source",
-    "fingerprint_of_files",
-    "fingerprint_of_parameters",
-    "load",
-    "locate",
-    "pull",
-]
+from seatrial.model.fingerprint import fingerprint_of_files
+from seatrial.model.locate import weights_of
+from seatrial.model.pull import Source
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-CHUNK, CHUNKS, HEAD = 4096, 1024, 65536
-"""Bytes of a sample, samples of a file, bytes of its beginning (names and shapes)."""
 
 
 @dataclass(frozen=True)
@@ -75,75 +41,6 @@ class ModelCard:
     def identity(self) -> str:
         """Name, origin and weights, in one string that is the same on every machine."""
         return f"{self.name} ({self.source}, {self.fingerprint})"
-
-
-def locate(name: str, *, revision: str | None = None, cache: Path | None = None) -> Source:
-    """Find the weights that a name means, and fetch them if they are not on this disk.
-
-    Args:
-        name: A key of ``MODELS``, a folder with config.json and safetensors, a .gguf file,
-            or a hub id ("owner/name").
-        revision: Commit, tag or branch; for hub ids only.
-        cache: The folder of pulled models, if not the default one.
-    """
-    path = Path(name).expanduser()
-    is_here = name in MODELS or path.exists()
-    if revision is not None and (is_here or not HUB_ID.fullmatch(name)):
-        raise BadOption(
-            f"revision {revision!r} means nothing for {name!r}; only a hub id such as "
-            f"'HuggingFaceTB/SmolLM2-135M' has revisions."
-        )
-    if name in MODELS:
-        return pull(name, cache=cache)
-    if path.is_dir():
-        return in_folder(path)
-    if path.is_file():
-        if path.suffix != ".gguf":
-            raise BadFile(
-                f"{path} is no model; give a folder with config.json or a .gguf file."
-            )
-        return Source(path.stem, path.resolve(), "gguf")
-    if HUB_ID.fullmatch(name) and path.suffix != ".gguf":
-        folder, commit = snapshot(name, revision)
-        weights_of(folder)
-        return Source(name, folder, f"hub:{name}@{commit}")
-    if os.sep in name or name.startswith(("~", ".")) or path.suffix == ".gguf":
-        raise UnknownName(
-            f"{name!r} does not exist; give an existing folder or .gguf file, a hub id "
-            f"like 'owner/name', or a registered model: {', '.join(sorted(MODELS))}."
-        )
-    hint = "A folder, a .gguf file or a hub id such as 'owner/name' will do as well."
-    raise UnknownName(f"{unknown('model', name, MODELS)} {hint}")
-
-
-def in_folder(folder: Path) -> Source:
-    """The source that a local folder is; one that ``pull`` has made keeps its name."""
-    weights_of(folder)
-    if (folder / "seatrial.json").is_file():
-        return pulled(folder.resolve())
-    return Source(folder.resolve().name, folder.resolve(), "folder")
-
-
-def weights_of(path: Path) -> list[Path]:
-    """The weight files of a .gguf file or of a folder that can be loaded safely."""
-    if path.is_file():
-        return [path]
-    if not (path / "config.json").is_file():
-        raise BadFile(
-            f"{path} holds no config.json, so transformers cannot read it as a model."
-        )
-    weights = sorted(path.glob("*.safetensors"))
-    if weights:
-        return weights
-    pickles = [
-        f.name for f in path.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".ckpt")
-    ]
-    if pickles:
-        raise BadFile(
-            f"{path} holds pickled weights only ({min(pickles)}), and loading a pickle "
-            f"runs any code that is in it; convert them to safetensors where that is safe."
-        )
-    raise BadFile(f"{path} holds a config.json but no *.safetensors weights.")
 
 
 def load(
@@ -289,40 +186,3 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise BadFile(
             f"tokenizer in {folder} cannot be read: {sentence(error)}."
         ) from error
-
-
-def fingerprint_of_files(files: Iterable[Path]) -> str:
-    """12 hex digits of weight files, from samples of them: fast at any size.
-
-    Names, sizes, the first 64 KiB and 1024 evenly spaced chunks of 4 KiB: close enough that
-    an edit of a single matrix is seen, while an edit of a few numbers can be missed.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(files, key=lambda file: file.name):
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        with file.open("rb", buffering=0) as stream:
-            if size <= HEAD + CHUNK * CHUNKS:
-                digest.update(stream.read())
-                continue
-            digest.update(stream.read(HEAD))
-            for index in range(CHUNKS):
-                stream.seek(index * (size - CHUNK) // (CHUNKS - 1))
-                digest.update(stream.read(CHUNK))
-    return digest.hexdigest()[:12]
-
-
-@torch.no_grad()
-def fingerprint_of_parameters(model: nn.Module) -> str:
-    """12 hex digits of a model in memory: names, shapes, up to 256 values a tensor."""
-    digest = hashlib.sha256()
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in sorted(tensors, key=lambda item: item[0]):
-        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
-        flat = tensor.detach().reshape(-1)
-        if flat.numel() == 0:
-            continue
-        steps = np.linspace(0, flat.numel() - 1, min(256, flat.numel())).astype(np.int64)
-        sample = flat[torch.from_numpy(steps).to(flat.device)]
-        digest.update(sample.to("cpu", torch.float32).numpy().tobytes())
-    return digest.hexdigest()[:12]

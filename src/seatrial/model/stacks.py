@@ -7,7 +7,7 @@ from typing import final
 import torch
 
 from seatrial.intervention import Steering
-from seatrial.model.hooks import Segment
+from seatrial.model.segments import Segment
 from seatrial.model.tree import Grove, Tree
 
 LATE = {"last": -1, "from_last_prompt": -1, "generated": 0}

@@ -23,26 +23,17 @@ from seatrial.stats.bootstrap import (
     partition,
     resample,
 )
+from seatrial.stats.least_squares import (
+    ROUNDING,
+    explained_share,
+    moved_curves,
+    off_line,
+    slopes,
+)
 from seatrial.types import Estimate
 
 RANGES: tuple[float, ...] = (0.5, 1.0, 1.5)
 """Largest absolute doses of the ranges over which slopes are compared."""
-
-_ROUNDING = 1e-12
-"""Differences below this share of the values are float64 rounding, not effects."""
-
-
-@dataclass(frozen=True, eq=False)
-class DoseFit:
-    """How well a line fits the curve of each item."""
-
-    residual: Float[np.ndarray, " item"]
-    """Sum of the squared distances from the line, in squared units of the metric."""
-    explained: Float[np.ndarray, " item"]
-    """R^2: the share, from 0 to 1, of the squares about the item's mean that the line
-    explains. A curve that does not move has nothing to explain; by convention its share is
-    0, so that an item untouched by steering never counts as well explained (its
-    ``residual`` of 0 tells it apart)."""
 
 
 @dataclass(frozen=True)
@@ -92,35 +83,6 @@ class DoseResponse(Curvature):
     Its low end is 0 where noise alone could bend the curve as much. Cautious, as ``r2``."""
 
 
-def slopes(
-    doses: Values, curve: Real[np.ndarray, "item dose"]
-) -> Float[np.ndarray, " item"]:
-    """The least-squares slope of each item over all doses, dose 0 among them.
-
-    Items that do not move have a slope of exactly 0.
-
-    Args:
-        doses: The dose of each column, in any order.
-        curve: The metric of each item at each dose.
-    """
-    dose, moved = _moved(doses, curve)
-    centred = dose - dose.mean()
-    slope = moved @ centred / (centred @ centred)
-    # A slope of +1e-17 is a 0 that rounding has pushed out of the anti-steerable share.
-    rounding = _ROUNDING * np.abs(moved).max(axis=1) / np.abs(centred).max()
-    return np.where(np.abs(slope) <= rounding, 0.0, slope)
-
-
-def fit_quality(doses: Values, curve: Real[np.ndarray, "item dose"]) -> DoseFit:
-    """How much of each item's curve its least-squares line leaves over, and explains."""
-    dose, moved = _moved(doses, curve)
-    about_mean = moved - moved.mean(axis=1, keepdims=True)
-    total = np.square(about_mean).sum(axis=1)
-    residual = np.square(_off_line(dose, moved)).sum(axis=1)
-    scale = np.abs(curve).max(axis=1)
-    return DoseFit(residual, _explained(residual, total, scale))
-
-
 def curvature(
     doses: Values,
     curve: Real[np.ndarray, "item dose"],
@@ -148,7 +110,7 @@ def curvature(
     by_range: dict[float, Estimate] = {}
     change, held = None, 2
     for limit in sorted(ranges):
-        inside = np.abs(dose) <= limit * (1 + _ROUNDING)
+        inside = np.abs(dose) <= limit * (1 + ROUNDING)
         if inside.sum() <= held:
             continue
         held = int(inside.sum())
@@ -204,61 +166,6 @@ def describe(
     )
 
 
-def _moved(
-    doses: Values, curve: Real[np.ndarray, "item dose"]
-) -> tuple[Float[np.ndarray, " dose"], Float[np.ndarray, "item dose"]]:
-    """Doses ascending, and each item's curve minus its value at the lowest dose.
-
-    Subtracting a value of the curve itself, not its rounded mean, makes slopes of constant
-    curves exactly 0, which the anti-steerable share counts on.
-    """
-    dose, table = np.asarray(doses, dtype=float), np.asarray(curve, dtype=float)
-    if table.ndim != 2 or dose.ndim != 1 or table.shape[1] != dose.size:
-        raise BadData(
-            "a curve needs one row per item and one column per dose, "
-            f"got shape {table.shape} for {dose.size} doses."
-        )
-    if len(table) == 0:
-        raise BadData(
-            "a dose-response needs at least one item, got none. "
-            "Check that the split and the filters leave items to measure."
-        )
-    if not np.isfinite(dose).all() or len(set(dose.tolist())) < max(2, dose.size):
-        raise BadData(
-            f"a slope needs at least 2 doses, finite and each once, got {dose.tolist()}. "
-            "Average repeated measurements of one dose first."
-        )
-    if not np.isfinite(table).all():
-        row, column = np.argwhere(~np.isfinite(table))[0]
-        raise BadData(
-            f"the curve of item {row} is not finite at dose {dose[column]:g}. "
-            "Mend or leave out that item before any statistics."
-        )
-    order = np.argsort(dose)
-    table = table[:, order]
-    return dose[order], table - table[:, :1]
-
-
-def _off_line(
-    dose: Float[np.ndarray, " dose"], moved: Float[np.ndarray, "row dose"]
-) -> Float[np.ndarray, "row dose"]:
-    """What each curve leaves over after its least-squares line."""
-    centred = dose - dose.mean()
-    slope = moved @ centred / (centred @ centred)
-    return moved - moved.mean(axis=1, keepdims=True) - slope[:, None] * centred
-
-
-def _explained(
-    residual: Float[np.ndarray, " row"],
-    total: Float[np.ndarray, " row"],
-    scale: Float[np.ndarray, " row"],
-) -> Float[np.ndarray, " row"]:
-    """R^2 by row, 0 where the total is rounding."""
-    moves = total > np.square(_ROUNDING * scale)
-    share = 1 - residual / np.where(moves, total, 1.0)
-    return np.where(moves, np.clip(share, 0.0, 1.0), 0.0)
-
-
 def _mean_curve_fit(
     dose: Float[np.ndarray, " dose"],
     curve: Real[np.ndarray, "item dose"],
@@ -276,7 +183,7 @@ def _mean_curve_fit(
     inequality), whose distribution the bootstrap knows. The same for the part along the
     line; R^2 combines both, each with half of the allowed misses.
     """
-    ascending, moved = _moved(dose, curve)
+    ascending, moved = moved_curves(dose, curve)
     part = partition(moved, groups)
     count, totals = len(part.names), part.totals
     mean = totals.sum(axis=0, keepdims=True) / part.sizes.sum()
@@ -285,9 +192,9 @@ def _mean_curve_fit(
 
     spread = float(np.sqrt(np.square(ascending - ascending.mean()).sum()))
     along = float(np.abs(slopes(ascending, mean)[0])) * spread
-    across = float(np.linalg.norm(_off_line(ascending, mean)))
+    across = float(np.linalg.norm(off_line(ascending, mean)))
     along_error = slopes(ascending, error) * spread
-    across_error = np.linalg.norm(_off_line(ascending, error), axis=1)
+    across_error = np.linalg.norm(off_line(ascending, error), axis=1)
 
     def across_reach(at: float) -> float:
         widening = critical(at, count) / float(ndtri((1 + at) / 2))
@@ -306,7 +213,7 @@ def _mean_curve_fit(
     straightest, bent = max(across - reach, 0.0), across + reach
     total = np.array([along**2 + across**2])
     scale = np.array([np.abs(curve).max()])
-    value = float(_explained(np.array([across**2]), total, scale)[0])
+    value = float(explained_share(np.array([across**2]), total, scale)[0])
     low = least**2 / (least**2 + bent**2) if least > 0 else 0.0
     high = most**2 / (most**2 + straightest**2) if straightest > 0 else 1.0
     return Estimate(value, min(low, value), max(high, value), count), residual
@@ -324,7 +231,7 @@ def _is_monotone(
     hides in the noise of each single step.
     """
     check_level(level)
-    _, moved = _moved(dose, curve)
+    _, moved = moved_curves(dose, curve)
     part = partition(moved, groups)
     count, items = len(part.names), int(part.sizes.sum())
     mean = part.totals.sum(axis=0) / items
@@ -339,5 +246,5 @@ def _is_monotone(
         - 2 * covariance[before, after]
     )
     quantile = float(stdtrit(count - 1, 1 - (1 - level) / (2 * len(change))))
-    noise = quantile * np.sqrt(np.maximum(variance, 0.0)) + _ROUNDING * np.abs(curve).max()
+    noise = quantile * np.sqrt(np.maximum(variance, 0.0)) + ROUNDING * np.abs(curve).max()
     return not ((change > noise).any() and (change < -noise).any())

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from seatrial.edits import Edit
 from seatrial.intervention import UNSTEERED, Steering, scope_span
-from seatrial.model.blocks import first_tensor
 from seatrial.model.hooks import hook_site
 from seatrial.model.model import Model
+from seatrial.model.outputs import first_tensor
 from seatrial.readouts import Depths
 from seatrial.types import Prompt, Request
 

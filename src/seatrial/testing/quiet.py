@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from seatrial.model.load import ModelCard, fingerprint_of_parameters
+from seatrial.model.fingerprint import fingerprint_of_parameters
+from seatrial.model.load import ModelCard
 from seatrial.model.model import Model
 
 D_MODEL = 64
