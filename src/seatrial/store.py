@@ -1,11 +1,7 @@
 """Where results live: one Parquet file per batch, written whole or not at all."""
 
 import json
-import os
-import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seatrial.errors import BadFile, StoreFault
+from seatrial.folder import Folder, is_partial
 from seatrial.intervention import Intervention
 from seatrial.study import Cell, Study, make_study
 from seatrial.types import Score
@@ -50,20 +47,15 @@ ORDER = (
 
 
 @final
-class Store:
+class Store(Folder):
     """A results folder that belongs to one study, one model and one set of items.
 
     Files: ``study.json`` (the plan and what it ran on), ``rows/*.parquet`` (one a batch),
     ``items.parquet`` (the items in words), ``vectors/*.safetensors`` (what was fitted),
     ``audit.json`` (checks made while running), ``progress.json`` (whether it is finished).
 
-    Each file is written under a hidden name and then renamed, so that a killed process
-    leaves no half file, and of two processes with the same study the last one wins, with
-    equal content.
+    Of two processes with the same study the last one wins, with equal content.
     """
-
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
 
     def open(self, study: Study, header: Mapping[str, Any]) -> None:
         """Take the folder for a study, or find it already taken by the same one.
@@ -73,11 +65,11 @@ class Store:
                 written.
             BadFile: if its plan cannot be read.
         """
-        self._sweep()
+        self.sweep()
         if (self.root / PLAN).exists():
             self._check_same(study, header)
             return
-        if self.root.is_dir() and not all(map(_is_partial, self.root.iterdir())):
+        if self.root.is_dir() and not all(map(is_partial, self.root.iterdir())):
             raise StoreFault(
                 f"{self.root} is not empty and holds no study; choose another --out, so "
                 "that nothing of yours is overwritten"
@@ -147,13 +139,13 @@ class Store:
         """
         rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         for cell, items in zip(cells, scores, strict=True):
+            whole = (
+                cell.id, cell.concept, cell.task, cell.split, cell.method,
+                cell.reference, cell.is_control, cell.layer, cell.seed, cell.dose,
+            )  # fmt: skip
             for score in items:
                 for metric, value in score.metrics.items():
-                    row = (
-                        cell.id, cell.concept, cell.task, cell.split, cell.method,
-                        cell.reference, cell.is_control, cell.layer, cell.seed, cell.dose,
-                        score.item, score.group, metric, value,
-                    )  # fmt: skip
+                    row = (*whole, score.item, score.group, metric, value)
                     for name, entry in zip(COLUMNS, row, strict=True):
                         rows[name].append(entry)
         table = pl.DataFrame(rows, schema=COLUMNS).to_arrow()
@@ -213,90 +205,15 @@ class Store:
 
     def write_vector(self, name: str, fitted: Intervention) -> None:
         """Keep a fitted intervention for `seatrial steer`."""
-        self._write(f"vectors/{name}.safetensors", fitted.save)
-
-    def write_json(self, name: str, content: object) -> None:
-        """Write a small file in one step."""
-        self.write_text(name, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file in one step, as UTF-8."""
-        self._write(name, lambda path: path.write_bytes(text.encode("utf-8")))
-
-    def read_json(self, name: str) -> Any:
-        """Read a small file; ``None`` if it is not there.
-
-        Raises:
-            BadFile: if it cannot be read.
-        """
-        path = self.root / name
-        if not path.is_file():
-            return None
-        try:
-            return json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadFile(
-                f"{path} cannot be read ({error}); restore it or choose another --out"
-            ) from error
-
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a Parquet file in one step."""
-        self._write(name, lambda path: pq.write_table(table, path, compression="zstd"))
+        self.write(f"vectors/{name}.safetensors", fitted.save)
 
     def _rows(self, batch: str) -> Path:
         return self.root / "rows" / f"{batch}.parquet"
 
     def _files(self) -> list[Path]:
         return sorted(
-            p for p in (self.root / "rows").glob("*.parquet") if not _is_partial(p)
+            p for p in (self.root / "rows").glob("*.parquet") if not is_partial(p)
         )
-
-    def _write(self, name: str, fill: Callable[[Path], object]) -> None:
-        path = self.root / name
-        partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fill(partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except (OSError, pa.ArrowException) as error:
-            reason = error.__cause__ if isinstance(error, StoreFault) else error
-            raise StoreFault(
-                f"cannot write {path}: {reason}; what was measured before is kept, so free "
-                "space or fix the folder and run the same command again"
-            ) from error
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-
-    def _sweep(self) -> None:
-        """Delete what killed processes of this machine left half-written."""
-        pattern = re.compile(
-            rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial(\.partial)?"
-        )
-        folders = [self.root / name for name in (".", "rows", "vectors", "audit")]
-        for path in (path for folder in folders for path in folder.glob(".*.partial")):
-            named = pattern.fullmatch(path.name)
-            if named and not _is_running(int(named[1])):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-
-
-def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".partial")
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":
-        return True  # Elsewhere, signal 0 would end the process instead of asking for it.
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _as_frame(table: pa.Table) -> pl.DataFrame:
