@@ -21,7 +21,7 @@ from benchmarks.rows import timed
 from benchmarks.sweep import grid
 from seatrial.model import Model
 
-ITEMS = (8, 16, 32, 64, 128)
+ITEMS = (8, 16, 32, 64, 128, 256)
 STEERINGS = (7, 14, 28, 56, 112, 210)
 FIXED_ITEMS, FIXED_STEERINGS = 16, 56
 DOSES = tuple(0.25 * k for k in range(1, 13))

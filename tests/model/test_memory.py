@@ -1,9 +1,14 @@
-"""Freed memory is kept, where the C library can."""
+"""Freed memory is kept, and given back between chunks, where the C library can."""
 
 import subprocess
 import sys
 
 import pytest
+
+from seatrial.intervention import Intervention, Steering
+from seatrial.model import Budget
+from seatrial.testing import tiny_model
+from seatrial.types import Request
 
 SCRIPT = """
 import resource
@@ -23,7 +28,25 @@ print(faults() - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+HOLES = """
+from seatrial.model.memory import give_back_freed, keep_freed_memory
+assert keep_freed_memory()
+import torch
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+several = [torch.ones(2**20) for _ in range(50)]  # 4 MiB each
+above = torch.ones(2**12)
+del several
+before = resident()
+assert give_back_freed()
+print(before - resident())
+"""
+
+glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+
+
+@glibc
 def test_memory_is_not_fetched_anew_for_every_tensor():
     kept, fetched = (
         int(
@@ -38,3 +61,24 @@ def test_memory_is_not_fetched_anew_for_every_tensor():
     )
 
     assert kept < fetched / 10
+
+
+@glibc
+def test_holes_are_given_back_too():
+    freed = subprocess.run(
+        [sys.executable, "-c", HOLES], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert int(freed) > 150 * 2**10
+
+
+def test_it_happens_between_chunks_and_not_after_the_only_one(monkeypatch):
+    given = []
+    monkeypatch.setattr("seatrial.model.chunks.give_back_freed", lambda: given.append(1))
+    under = [Steering(Intervention({}), 0.0)]
+    requests = [Request(str(k), "g", "one two three " * (k + 1), (" x",)) for k in range(6)]
+    tiny_model("llama").log_probs(requests[:2], under)
+    assert not given
+
+    tiny_model("llama", budget=Budget(tokens=8, cache_bytes=1)).log_probs(requests, under)
+    assert given

@@ -7,6 +7,7 @@ from typing import final
 
 from seatrial.model.budget import Budget, Meter
 from seatrial.model.forward import Forward
+from seatrial.model.memory import give_back_freed
 from seatrial.model.stacks import common_start, slices
 from seatrial.model.tokens import Encoded
 from seatrial.model.tree import Tree
@@ -34,8 +35,9 @@ class Cutter:
     ) -> Iterator[list[int]]:
         """Requests of similar length whose kept keys, values and states fit the budget.
 
-        A chunk ends only where a forward call of the unsteered pass does, whatever the
-        steerings: so the unsteered answers keep their last bits beside any steering.
+        What one leaves free is given back before the next. A chunk ends only where a
+        forward call of the unsteered pass does, whatever the steerings: so the unsteered
+        answers keep their last bits beside any steering.
 
         Args:
             encoded: the answers of each request.
@@ -66,6 +68,7 @@ class Cutter:
             # Prompts are kept padded to the longest of the chunk.
             if size + self.meter.tokens > limit or coming > 1.5 * shortest + 32:
                 yield chunk
+                give_back_freed()
                 chunk, size = [], 0
         yield chunk
 
