@@ -1,17 +1,21 @@
-"""How long the vectors of some interventions are, and how alike."""
+"""How long the vectors of some interventions are beside the states, and how alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from statistics import fmean
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from seatrial.compose import origin_of_parts
-from seatrial.edits import Add, AddKeepingNorm
+from seatrial.edits import Add, AddBySide, AddKeepingNorm, Edit
 from seatrial.errors import BadOption, ForeignIntervention
 from seatrial.intervention import Intervention
-from seatrial.types import Site
+from seatrial.types import Origin, Site
+
+STATE_NORMS = "state_norms"
+"""Where an origin tells how long the states at a site are that were read for the fit."""
 
 
 @final
@@ -24,6 +28,10 @@ class Row:
     tokens: str
     norm: float
     """Length, in the units of the stream."""
+    ratio: float | None
+    """Length beside the mean length of the states that were read at the site for the fit,
+    ``|v| / mean |h|`` (trap T33); ``None`` where that is not on record. What is added to
+    states of length 1 (``AddKeepingNorm``) is such a ratio itself."""
     cosines: tuple[float, ...]
     """With every vector of the comparison at this site, in the order of the rows; with
     itself 1."""
@@ -42,13 +50,15 @@ class Comparison:
         return tuple(row for row in self.rows if row.site == site)
 
     def __str__(self) -> str:
-        head = ("site", "steering", "tokens", "norm", "cosines, in the order of the rows")
+        head = ("site", "steering", "tokens", "norm", "|v|/|h|",
+                "cosines, in the order of the rows")  # fmt: skip
         lines = [head] + [
             (
                 str(row.site),
                 row.intervention,
                 row.tokens,
                 f"{row.norm:.4g}",
+                "" if row.ratio is None else f"{row.ratio:.3g}",
                 " ".join(f"{cosine:+.3f}" for cosine in row.cosines),
             )
             for row in self.rows
@@ -65,8 +75,8 @@ class Comparison:
 def compared(interventions: Mapping[str, Intervention]) -> Comparison:
     """How long the vectors of some interventions are, and how alike at each site.
 
-    Vectors are those of ``Add`` and ``AddKeepingNorm`` edits; other kinds have none and are
-    left out. Tokens do not matter for what is compared, and are shown.
+    Vectors are those of ``Add``, ``AddBySide`` and ``AddKeepingNorm`` edits; other kinds
+    have none and are left out. Tokens do not matter for what is compared, and are shown.
 
     Args:
         interventions: by the names to show.
@@ -77,12 +87,14 @@ def compared(interventions: Mapping[str, Intervention]) -> Comparison:
     """
     # For the refusal of different models only.
     origin_of_parts("compared", list(interventions.values()), {})
-    found: dict[Site, list[tuple[str, str, Tensor]]] = {}
+    found: dict[Site, list[_Vector]] = {}
     for name, intervention in interventions.items():
         for part in intervention.parts:
             for site, edit in part.edits.items():
-                if isinstance(edit, Add | AddKeepingNorm):
-                    found.setdefault(site, []).append((name, part.tokens, edit.vector))
+                if isinstance(edit, Add | AddBySide | AddKeepingNorm):
+                    beside = _beside(intervention.origin, site, edit)
+                    vector = _Vector(name, part.tokens, edit.vector, beside)
+                    found.setdefault(site, []).append(vector)
     if not found:
         raise BadOption(
             "none of these interventions adds a vector, so there are no lengths and "
@@ -93,23 +105,58 @@ def compared(interventions: Mapping[str, Intervention]) -> Comparison:
     )
 
 
-def _rows(site: Site, found: Sequence[tuple[str, str, Tensor]]) -> list[Row]:
+def state_norm(origin: Origin | None, site: Site) -> float | None:
+    """Mean length of the states that a fit has read at a site, where it is on record.
+
+    Of a composition it is the mean over the parts that have read there.
+    """
+    found = list(_recorded(origin.options, str(site))) if origin else []
+    return fmean(found) if found else None
+
+
+def _recorded(options: Mapping[str, Any], site: str) -> Iterator[float]:
+    """What an origin and those of its parts say of a site."""
+    norms = options.get(STATE_NORMS, {})
+    if site in norms:
+        yield norms[site]
+    for part in options.get("parts", ()):
+        if part is not None:
+            yield from _recorded(part["options"], site)
+
+
+class _Vector(NamedTuple):
+    """One vector, before it is compared."""
+
+    name: str
+    tokens: str
+    vector: Tensor
+    beside: float | None
+    """How long the states are that it stands beside."""
+
+
+def _beside(origin: Origin | None, site: Site, edit: Edit) -> float | None:
+    return 1.0 if isinstance(edit, AddKeepingNorm) else state_norm(origin, site)
+
+
+def _rows(site: Site, found: Sequence[_Vector]) -> list[Row]:
     """The vectors of one site, beside each other."""
-    for name, _, vector in found:
-        if len(vector) != len(found[0][2]):
+    first = found[0]
+    for name, _, vector, _ in found:
+        if len(vector) != len(first.vector):
             raise ForeignIntervention(
                 f"the vector of {name!r} at site {site} is {len(vector)} wide, that of "
-                f"{found[0][0]!r} {len(found[0][2])}; compare steerings of one model"
+                f"{first.name!r} {len(first.vector)}; compare steerings of one model"
             )
         if not vector.any():
             raise BadOption(
                 f"the vector of {name!r} at site {site} is 0, so it has no direction; fit "
                 "it on texts that differ"
             )
-    rows = torch.stack([vector.double() for _, _, vector in found])
+    rows = torch.stack([each.vector.double() for each in found])
     units = rows / rows.norm(dim=-1, keepdim=True)
-    cosines = (units @ units.mT).clamp(-1, 1)
+    cosines = (units @ units.mT).clamp(-1, 1).tolist()
+    norms = rows.norm(dim=-1).tolist()
     return [
-        Row(site, name, tokens, float(rows[k].norm()), tuple(cosines[k].tolist()))
-        for k, (name, tokens, _) in enumerate(found)
+        Row(site, name, tokens, norm, norm / beside if beside else None, tuple(line))
+        for (name, tokens, _, beside), norm, line in zip(found, norms, cosines, strict=True)
     ]

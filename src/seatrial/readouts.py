@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seatrial.errors import BadData, BadOption
 
-Norm = Literal["none", "final"]
+Norm = Literal["none", "final", "next_block"]
 Divergence = Literal["textbook", "published"]
 Mask = Literal["before", "after"]
 _CHOICES = {
@@ -74,7 +74,8 @@ class Readout(ABC):
     layers: tuple[int, ...]
     """The blocks whose outputs it looks at; -1 is the embeddings."""
     norm: Norm
-    """Whether early states pass the final norm before the unembedding."""
+    """What early states pass before the unembedding: the final norm, the norm at the input
+    of the block after them, or none."""
 
     @abstractmethod
     def __call__(self, depths: Depths, dose: float) -> Float[Tensor, "row vocabulary"]:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from seatrial import cli
 from seatrial.cli.changes import change
+from seatrial.comparison import compared
 from seatrial.edits import Add
 from seatrial.errors import BadOption
 from seatrial.intervention import Intervention, PromptEdit
@@ -163,12 +164,16 @@ def test_the_options_of_a_method_reach_it(root, tmp_path, call):
     out = tmp_path / "v.safetensors"
     data = ("--concept", root / "planted.jsonl", "--model", root / "model", "--out", out)
 
-    call("fit", "caa", *data, "--layer", "0", "--read", "completion", "--tokens", "first_2")
+    options = ("--layer", "0", "--read", "completion", "--tokens", "first_2")
+    _, said, _ = call("fit", "caa", *data, *options)
 
     fitted = Intervention.load(out)
+    [row] = compared({"caa": fitted}).rows
+    assert f"norm {row.norm:.3g} (|v|/|h| {row.ratio:.2g})" in said
     assert list(fitted.edits) == [Site(0)]
     assert fitted.tokens == "first_2"
-    assert fitted.origin.options == {"layer": 0, "read": "completion", "tokens": "first_2"}
+    told = {"layer": 0, "read": "completion", "tokens": "first_2"}
+    assert told.items() <= fitted.origin.options.items()
 
 
 def test_the_options_of_a_control_reach_it_and_its_reference(root, tmp_path, call):

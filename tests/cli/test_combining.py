@@ -101,7 +101,8 @@ def test_what_is_fitted_can_be_combined_and_the_origin_names_the_parts(
 
 
 def test_compare_shows_every_norm_and_cosine_by_site(files, call):
-    several = {"up": push(1), "down": push(2), "far": push(3, 1)}
+    origin = Origin("model", WIDTH, "caa", {"state_norms": {"0.resid": 8.0}}, "data", 0)
+    several = {"up": push(1, origin=origin), "down": push(2), "far": push(3, 1)}
     paths = files(**several)
 
     code, said, err = call("compare", *paths.values())
@@ -119,6 +120,7 @@ def test_compare_shows_every_norm_and_cosine_by_site(files, call):
             row.intervention,
             row.tokens,
             f"{row.norm:.4g}",
+            f"{row.norm / 8:.3g}" if row.intervention == "up" else "",
             " ".join(f"{cosine:+.3f}" for cosine in row.cosines),
         ]
         for row in rows

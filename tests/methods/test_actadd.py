@@ -8,7 +8,7 @@ import torch
 from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import CAA, ActAdd, Orthogonal, Random
-from seatrial.methods.actadd import difference
+from seatrial.methods.actadd import states_of
 from seatrial.testing import CHECKS, naive_greedy, naive_log_probs
 from seatrial.types import FitData, Request, Site
 
@@ -146,9 +146,9 @@ def test_what_both_prompts_begin_with_gets_no_edit(tiny, example, bos):
     same = next(k for k in range(len(one)) if one[k] != other[k])
     assert same >= 1 + bos
     assert list(rows_of(fitted)) == list(range(same, len(one)))
-    whole = difference(model, one, other, Site(1))
-    assert whole.shape == (len(one), 32)
-    assert not whole[:same].any()
+    read = states_of(model, one, other, Site(1))
+    assert [len(each) for each in read] == [len(one)] * 2
+    assert torch.equal(read[0][:same], read[1][:same])
 
 
 def test_tokens_that_were_read_are_recorded(tiny, example):
@@ -210,11 +210,6 @@ def test_the_planted_direction_is_what_it_adds_and_moves_the_behaviour(planted):
 @pytest.mark.parametrize("check", CHECKS)
 def test_it_keeps_every_promise(tiny, example, check):
     CHECKS[check](ActAdd(), tiny("gemma3"), example)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "bloom", "olmo2", "falcon_h1"])
-def test_it_works_in_other_families(tiny, example, family):
-    CHECKS["dose 1 changes something"](ActAdd(), tiny(family), example)
 
 
 @pytest.mark.parametrize("control", [Random, Orthogonal])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from seatrial.errors import BadOption, UnknownName
+from seatrial.errors import BadOption, UnknownName, UnsupportedModel
 from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import METHODS, DoLa
 from seatrial.methods.dola import bucket, is_tied
@@ -64,6 +64,18 @@ def final_norm(network):
     raise AssertionError("add where this family keeps its final norm")
 
 
+def input_norm(network, block):
+    """What a block passes its input through first, by the names of transformers."""
+    for path in ("model.layers", "transformer.h", "model.decoder.layers"):
+        try:
+            part = functools.reduce(getattr, path.split("."), network)[block]
+        except AttributeError:
+            continue
+        names = ("input_layernorm", "ln_1", "self_attn_layer_norm")
+        return next(getattr(part, name) for name in names if hasattr(part, name))
+    raise AssertionError("add where this family keeps its blocks")
+
+
 @torch.inference_mode()
 def state_logits(model, ids, states, norm):
     """Final logits, and those of hidden states by their number; 0 is the embeddings.
@@ -82,11 +94,12 @@ def state_logits(model, ids, states, norm):
         return logits if cap is None else cap * (logits / cap).tanh()
 
     torch.testing.assert_close(head(hidden[-1]), output.logits[0], atol=1e-4, rtol=1e-4)
-    early = {
-        j: head(final_norm(network)(hidden[j]) if norm == "final" else hidden[j])
-        for j in states
-    }
-    return output.logits[0], early
+
+    def passed(j):  # state j is what enters block j
+        norms = {"final": final_norm, "next_block": lambda each: input_norm(each, j)}
+        return norms[norm](network)(hidden[j]) if norm in norms else hidden[j]
+
+    return output.logits[0], {j: head(passed(j)) for j in states}
 
 
 def by_probabilities(model, ids, states, *, norm, alpha, scores, divergence, dose):
@@ -172,8 +185,14 @@ def assert_near(found, expected):
 FAMILIES = ["llama", "qwen3", "gemma2", "gemma3", "olmo2", "granite", "gpt2", "opt"]
 
 
-@pytest.mark.parametrize("norm", ["final", "none"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "norm"),
+    [
+        *((family, norm) for family in FAMILIES for norm in ("final", "none")),
+        *((family, "next_block") for family in FAMILIES if family != "olmo2"),
+        *(("olmo", norm) for norm in ("final", "next_block")),  # norms without weights
+    ],
+)
 def test_it_equals_a_direct_implementation_from_hidden_states(tiny, family, norm):
     """Blocks are one less than states; the embeddings are state 0 and block -1."""
     model = tiny(family)
@@ -219,6 +238,23 @@ def test_the_published_scores_equal_a_second_direct_implementation(tiny, family,
     by_hand = functools.partial(by_logarithms, states=(0, 1, 2), norm=norm)
     assert_near(found, direct(model, REQUEST, by_hand))
     assert max(map(max, found)) > 0, "these scores are no log-probabilities (trap T14)"
+
+
+def test_the_norm_of_the_next_block_is_another_form(tiny):
+    model = tiny("llama")
+    norms = ("next_block", "final", "none")
+
+    found = answers(model, *(DoLa(layers=(0,), plausibility=0.0, norm=n) for n in norms))
+
+    one, *others = (torch.tensor([x for part in line for x in part]) for line in found)
+    assert all(float((one - other).abs().max()) > 0.01 for other in others)
+
+
+def test_a_block_without_a_norm_at_its_input_is_said(tiny):
+    method = DoLa(layers=(0,), norm="next_block")
+
+    with pytest.raises(UnsupportedModel, match="block 1 of this model has no norm at its"):
+        answers(tiny("olmo2"), method)
 
 
 def test_a_state_too_early_or_too_late_is_noticed(tiny):

@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 from seatrial.contrast import contrast
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import UNSTEERED, Intervention, Steering
+from seatrial.intervention import Intervention, Steering
 from seatrial.methods import KSteering
 from seatrial.testing import CHECKS, tiny_model
 from seatrial.types import Request, Site
@@ -37,18 +37,6 @@ def fitted(planted, planted_data):
 @pytest.mark.parametrize("check", CHECKS)
 def test_it_keeps_every_promise(tiny, example, check):
     CHECKS[check](KSteering(layer=1, steps=2, epochs=20), tiny("llama"), example)
-
-
-@pytest.mark.parametrize("family", ["gemma2", "gpt2", "falcon", "lfm2"])
-def test_it_works_in_other_families(tiny, example, family):
-    model = tiny(family)
-    fitted = KSteering(epochs=10).fit(model, example, seed=0)
-
-    asked = [Request("r", "r", "The sea", (" is calm", " is rough"))]
-    unsteered, steered = model.log_probs(asked, [UNSTEERED, Steering(fitted)])
-
-    assert list(fitted.edits) == [Site(1)]
-    assert unsteered != steered
 
 
 def test_its_gradient_finds_the_planted_direction_at_every_text(planted, fitted, states):

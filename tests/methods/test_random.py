@@ -23,7 +23,7 @@ from seatrial.edits import (
     RotateTo,
     Slerp,
 )
-from seatrial.errors import BadData, BadOption
+from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.geometry import covariance
 from seatrial.intervention import Intervention, Part, PromptEdit
 from seatrial.methods import ITI, LEACE, METHODS, Ablate, Angular, Method, MiMiC, Random
@@ -470,6 +470,14 @@ def test_the_spread_of_a_random_control_is_an_option(tiny, many):
 
     assert even < 0.35 and like > 0.5
     assert share("states", 3) == share("states", 3) != share("states", 4)
+
+
+def test_a_spread_that_does_not_exist_is_refused(tiny, many):
+    method = Random(METHODS["caa"](layer=1))
+    object.__setattr__(method, "spread", "state")  # types are checked here, not by users
+
+    with pytest.raises(UnknownName, match=r"unknown spread 'state'; .* mean 'states'"):
+        method.fit(tiny("llama"), many, seed=0)
 
 
 def test_maps_and_planes_are_not_drawn_like_states(tiny, many):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seatrial.contrast import contrast
-from seatrial.errors import BadData, BadOption
+from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods import RepE
 from seatrial.methods.repe import principal
 from seatrial.testing import CHECKS
@@ -145,6 +145,14 @@ def test_a_range_that_does_not_exist_is_refused(planted, planted_data, options, 
         fit(planted[0], planted_data, layer=1, **options)
 
 
+def test_a_form_that_does_not_exist_is_refused(planted, planted_data):
+    method = RepE(layer=1)
+    object.__setattr__(method, "form", "linaer")  # types are checked here, not by users
+
+    with pytest.raises(UnknownName, match=r"unknown form 'linaer'; .* mean 'linear'"):
+        method.fit(planted[0], planted_data, seed=0)
+
+
 def test_pairs_without_any_difference_are_refused(tiny):
     pair = Pair("p", "g", Text("The sea", " is calm"), Text("The sea", " is rough"))
 
@@ -155,11 +163,6 @@ def test_pairs_without_any_difference_are_refused(tiny):
 @pytest.mark.parametrize("check", CHECKS)
 def test_it_keeps_every_promise_with_wide_heads(tiny, example, check):
     CHECKS[check](RepE(layer=1), tiny("gemma3"), example)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "falcon-new", "lfm2", "olmo2"])
-def test_it_steers_other_families(tiny, example, family):
-    CHECKS["dose 1 changes something"](RepE(layer=1), tiny(family), example)
 
 
 def test_the_piecewise_form_pushes_each_state_to_its_own_side(planted, planted_data, swap):

@@ -106,6 +106,7 @@ def test_every_option_equals_the_slow_obvious_way(tiny, family):
     under += [
         contrast(0, 1, norm="none", divergence="published", **FREE),
         contrast(0, 1, norm="final", normalise=False, **FREE),
+        contrast(0, 1, norm="next_block", **FREE),
         contrast(-1, 0, 1, plausibility=0.1, dose=0.5),
         UNSTEERED,
     ]

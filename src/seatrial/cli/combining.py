@@ -62,6 +62,8 @@ def combine(
 def compare(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """Print how long the vectors of some steerings are, and how alike at each site.
 
+    Beside its length stands that of the states that it was fitted on, as their ratio.
+
     Args:
         files: Made by `seatrial fit` on one model; what adds no vector has no length.
     """
@@ -118,12 +120,13 @@ def _table(found: "Comparison") -> Table:
     table.add_column("steering", overflow="fold")
     table.add_column("tokens", no_wrap=True)
     table.add_column("norm", no_wrap=True)
+    table.add_column("|v|/|h|", no_wrap=True)
     table.add_column("cosines, in the order of the rows")
     for site, rows in groupby(found.rows, key=lambda row: row.site):
         for row in rows:
             cosines = " ".join(f"{cosine:+.3f}" for cosine in row.cosines)
-            table.add_row(
-                str(site), Text(row.intervention), row.tokens, f"{row.norm:.4g}", cosines
-            )
+            ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+            numbers = f"{row.norm:.4g}", ratio, cosines
+            table.add_row(str(site), Text(row.intervention), row.tokens, *numbers)
         table.add_section()
     return table

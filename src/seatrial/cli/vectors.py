@@ -100,6 +100,7 @@ def fit(method: tyro.conf.Positional[str]) -> None:
 
 def fit_method(name: str, options: Sequence[str]) -> None:
     """Fit a method whose own fields are further options, and save what it makes."""
+    from seatrial.comparison import state_norm
     from seatrial.methods import METHODS
     from seatrial.model import Model
     from seatrial.tasks.concept_sources import note_on
@@ -110,9 +111,11 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     data = _fit_data(asked)
     fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
     fitted.save(asked.out)
-    norms = ", ".join(
-        f"site {site}: norm {norm:.3g}" for site, norm in fitted.norms().items()
-    )
+    norms = ""
+    for site, norm in fitted.norms().items():
+        states = state_norm(fitted.origin, site)
+        beside = f" (|v|/|h| {norm / states:.2g})" if states else ""
+        norms += f"{', ' if norms else ''}site {site}: norm {norm:.3g}{beside}"
     say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {norms or 'no added vector'}")
     if note := note_on(asked.concept):
         say(OUT, f"Note: {note}")

@@ -1,16 +1,17 @@
 """Activation addition: the difference of two prompts, token by token, at the front."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import ClassVar, Literal, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption
 from seatrial.intervention import Intervention, Part
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model
 from seatrial.types import FitData, Site
 
@@ -66,20 +67,19 @@ class ActAdd(Method):
         layer = max(0, model.n_layers // 8 - 1) if self.layer == "eighth" else self.layer
         site = model.site(layer)
         positive, negative = self._prompts(model, data)
-        rows = self.coefficient * difference(model, positive, negative, site)
+        one, other = states_of(model, positive, negative, site)
+        rows = self.coefficient * (one - other)
         lengths = rows.norm(dim=-1)
-        (first, *others) = [
-            Part({site: Add(rows[k])}, f"at_{k}")
-            for k in (lengths > _ROUNDING * lengths.max()).nonzero()[:, 0].tolist()
-        ]
-        origin = origin_of(self, model, data, seed)
+        edited = (lengths > _ROUNDING * lengths.max()).nonzero()[:, 0].tolist()
+        first, *others = [Part({site: Add(rows[k])}, f"at_{k}") for k in edited]
         read = [
             [model.encoder.decode([token]) for token in ids] for ids in (positive, negative)
         ]
+        norms = state_norms({site: (one[edited], other[edited])})
         return Intervention(
             first.edits,
             first.tokens,
-            origin=replace(origin, options={**origin.options, "read": read}),
+            origin=origin_of(self, model, data, seed, {"read": read, **norms}),
             also=tuple(others),
         )
 
@@ -120,24 +120,23 @@ class ActAdd(Method):
         return (token,)
 
 
-def difference(
+def states_of(
     model: Model, positive: tuple[int, ...], negative: tuple[int, ...], site: Site
-) -> Float[Tensor, "token width"]:
-    """States of one sequence minus those of another of the same length, in float32.
+) -> tuple[Float[Tensor, "token width"], Float[Tensor, "token width"]]:
+    """States of two sequences of one length, in float32.
 
-    Exactly 0 as long as both are the same, because no token sees later ones.
+    As long as both are the same, so are they, bit for bit: no token sees later ones.
 
     Raises:
         BadData: if no state differs.
     """
-    # In one order, so that exchanging the two only turns the sign.
+    # In one order, so that exchanging the two only turns the sign of their difference.
     low, high = sorted((positive, negative))
     before, after = (found[site] for found in model.token_activations([low, high], [site]))
-    rows = after - before if positive == high else before - after
     same = next(k for k in range(len(low)) if low[k] != high[k])
-    rows[:same] = 0
-    if not rows.any():
+    after = torch.cat([before[:same], after[same:]])
+    if torch.equal(before, after):
         raise BadData(
             f"the two prompts have the same states at site {site}; read at another layer"
         )
-    return rows
+    return (after, before) if positive == high else (before, after)

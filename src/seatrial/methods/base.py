@@ -1,11 +1,15 @@
 """What a method is: hyperparameters as fields, and one verb."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass, replace
 from math import hypot
 from typing import Any, ClassVar, Literal
 
+import torch
+from torch import Tensor
+
+from seatrial.comparison import STATE_NORMS
 from seatrial.edits import Add, Edit
 from seatrial.errors import BadData
 from seatrial.intervention import Intervention
@@ -79,12 +83,49 @@ def options_of(method: Method, *, brief: bool = False) -> dict[str, Any]:
     return plain
 
 
-def origin_of(method: Method, model: Model, data: FitData, seed: int) -> Origin:
-    """The record of where a fitted intervention comes from."""
+def origin_of(
+    method: Method,
+    model: Model,
+    data: FitData,
+    seed: int,
+    found: Mapping[str, object] | None = None,
+) -> Origin:
+    """The record of where a fitted intervention comes from.
+
+    Args:
+        method: as it was asked for.
+        model: what it was fitted on.
+        data: what it was fitted to.
+        seed: of the fit.
+        found: what the fit has found out, told beside the options: plain values by name.
+    """
     options = options_of(method)
-    return Origin(
-        model.identity, model.d_model, options.pop("name"), options, data.fingerprint, seed
-    )
+    name = options.pop("name")
+    told = {**options, **(found or {})}
+    return Origin(model.identity, model.d_model, name, told, data.fingerprint, seed)
+
+
+def state_norms(read: Mapping[Site, Sequence[Tensor]]) -> dict[str, object]:
+    """How long the states are that vectors are added to, for the origin.
+
+    A length says little without it (trap T33). It is kept rather than the ratio of both,
+    which would be wrong as soon as a vector is given another length (``rescaled``).
+
+    Args:
+        read: by site, the states that were read there: ``state width`` each.
+    """
+    means = {
+        str(site): torch.cat(list(states)).double().norm(dim=-1).mean()
+        for site, states in read.items()
+    }
+    # Six digits, so that the order in which texts were read cannot be seen.
+    return {STATE_NORMS: {site: float(f"{mean:.6g}") for site, mean in means.items()}}
+
+
+def norms_beside(fitted: Intervention) -> dict[str, object]:
+    """The same of what was fitted already, for a control that stands in its place."""
+    options = fitted.origin.options if fitted.origin else {}
+    return {name: options[name] for name in (STATE_NORMS,) if name in options}
 
 
 def has_one_layer(kind: type[Method]) -> bool:

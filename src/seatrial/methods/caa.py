@@ -6,7 +6,7 @@ from typing import ClassVar, final
 from seatrial.contrast import contrast
 from seatrial.edits import Add
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
 from seatrial.types import FitData
 
@@ -43,6 +43,6 @@ class CAA(Method):
         positive, negative = contrast(model, data.pairs, site, self.read)
         # In float64, so that the order of the texts cannot be seen in the result.
         vector = (positive.double().mean(0) - negative.double().mean(0)).float()
-        return Intervention(
-            {site: Add(vector)}, self.tokens, origin=origin_of(self, model, data, seed)
-        )
+        read = state_norms({site: (positive, negative)})
+        origin = origin_of(self, model, data, seed, read)
+        return Intervention({site: Add(vector)}, self.tokens, origin=origin)

@@ -1,7 +1,7 @@
 """Conditional steering: a vector that is added only to prompts that a condition picks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
@@ -15,7 +15,7 @@ from seatrial.edits import Add
 from seatrial.errors import BadOption, unknown
 from seatrial.geometry import difference, unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.types import FitData, Pair, Site
@@ -84,9 +84,9 @@ class CAST(Method):
         if self.blocks < 1:
             raise BadOption(f"blocks must be at least 1, not {self.blocks}")
         first = model.site(self.layer).layer
-        edits = {}
+        edits, read = {}, {}
         for site in [model.site(first + k) for k in range(self.blocks)]:
-            states = contrast(model, data.pairs, site, self.read)
+            read[site] = states = contrast(model, data.pairs, site, self.read)
             u = along(*states, site, self.direction)
             edits[site] = Add(((difference(*states) @ u) * u).float())
         texts = self._texts(data, seed=seed)
@@ -98,9 +98,9 @@ class CAST(Method):
             "f1": cut.f1,
             "false_positives": self._picked(model, condition, texts.pairs),
             "condition_data": texts.fingerprint,
+            **state_norms(read),
         }
-        origin = origin_of(self, model, data, seed)
-        origin = replace(origin, options={**origin.options, **found})
+        origin = origin_of(self, model, data, seed, found)
         return Intervention(edits, self.tokens, origin=origin, condition=condition)
 
     def _texts(self, data: FitData, *, seed: int) -> FitData:

@@ -62,7 +62,8 @@ class DoLa(Method):
     """Tokens less likely than this share of the most likely one are ruled out; 0 rules
     nothing out, as published for multiple choice on TruthfulQA."""
     norm: Norm = "final"
-    """What early states pass before the unembedding: final, or none as published."""
+    """What early states pass before the unembedding: final, none as published, or
+    next_block, the norm that the block after them reads them through."""
     divergence: Divergence = "textbook"
     """How the candidate is chosen: the Jensen-Shannon divergence, or as published."""
     scores: Scores = "normalised"

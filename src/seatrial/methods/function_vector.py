@@ -1,16 +1,21 @@
 """Function vectors: what the few heads that carry a task add, given without examples."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from seatrial.edits import Add
 from seatrial.errors import BadOption
 from seatrial.heads import check_heads, mean_added
+from seatrial.in_context import template_named
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model
 from seatrial.patching import best, survey
+from seatrial.questions import last_states
 from seatrial.types import FitData
+
+BARE = 25
+"""How many bare queries are read for the length of states, which the fit does not read."""
 
 
 @final
@@ -77,6 +82,9 @@ class FunctionVector(Method):
         heads = self.use if table is None else best(model, table, self.heads)
         vector = mean_added(model, states, heads, self.write)
         chosen = [[*head, None if table is None else float(table[head])] for head in heads]
-        origin = origin_of(self, model, data, seed)
-        origin = replace(origin, options={**origin.options, **counts, "chosen": chosen})
+        form = template_named(self.template)
+        bare = [form.prompt((), example.input) for example in data.examples[:BARE]]
+        norms = state_norms({site: [last_states(model, bare, [site])[site]]})
+        found = {**counts, "chosen": chosen, **norms}
+        origin = origin_of(self, model, data, seed, found)
         return Intervention({site: Add(vector)}, self.tokens, origin=origin)

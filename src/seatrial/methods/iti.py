@@ -1,6 +1,6 @@
 """Inference-time intervention: shift the attention heads whose states tell best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, final
 
@@ -13,7 +13,7 @@ from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption, UnsupportedModel
 from seatrial.geometry import difference, unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
 from seatrial.types import FitData, Pair, Site, texts_of
 
@@ -76,10 +76,11 @@ class ITI(Method):
             sigma = (torch.cat(sides).double() @ theta).std(correction=0)
             vector = vectors.setdefault(site, torch.zeros(model.width(site)))
             vector[start:stop] = (self.alpha * sigma * theta).float()
+        read = {site: _whole(states, site) for site in vectors}
         return Intervention(
             {site: Add(vector) for site, vector in vectors.items()},
             self.tokens,
-            origin=origin_of(self, model, data, seed),
+            origin=origin_of(self, model, data, seed, state_norms(read)),
         )
 
 
@@ -173,3 +174,11 @@ def _read(
         both = found[head.site][:, head.start : head.stop]
         states[head] = both[:n], both[n:]
     return states
+
+
+def _whole(
+    states: Mapping[Head, tuple[Tensor, Tensor]], site: Site
+) -> list[Float[Tensor, "pair width"]]:
+    """The states of all heads of a site side by side again, of either class."""
+    mine = [sides for head, sides in states.items() if head.site == site]
+    return [torch.cat(side, dim=1) for side in zip(*mine, strict=True)]

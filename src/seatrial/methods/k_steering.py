@@ -1,5 +1,6 @@
 """K-steering: up the gradient of a small classifier, at each token on its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import ClassVar, final
@@ -10,29 +11,44 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from seatrial.contrast import contrast
+from seatrial.data import load_concept, sample_balanced, split
 from seatrial.edits import Ascend
-from seatrial.errors import BadData, BadOption
+from seatrial.errors import BadData, BadOption, unknown
 from seatrial.geometry import difference, unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, later, origin_of
 from seatrial.model import Model, TokenSelector
-from seatrial.types import FitData
+from seatrial.tasks import TARGETS, fit_data
+from seatrial.types import FitData, texts_of
 
 States = Float[Tensor, "pair side d_model"]
 """Positive (side 0) and negative (side 1) activations."""
+Labels = Float[Tensor, "pair side class"]
+"""1 where a text belongs to a class, else 0; it may belong to several, or to none."""
+
+SIDES = ("positive", "negative")
+"""The classes that every concept has: the sides of its pairs."""
 
 
 @final
 @dataclass(frozen=True)
 class KSteering(Method):
-    """Climb the logit of the behaviour minus that of its absence.
+    """Climb the logits of wanted classes, and down those of avoided ones.
 
-        f: d_model -> hidden -> hidden -> 2 logits, ReLU between, trained on the fit states
-        h <- h + dose * size * grad_h [f_positive(h) - f_negative(h)]
+        f: d_model -> hidden -> hidden -> K logits, ReLU between, trained on the fit states
+        h <- h + dose * size * grad_h [mean of f_target(h) - mean of f_avoid(h)]
+
+    The classes are the positive and the negative texts of the pairs, and the positive ones
+    of each concept in `others`. Their negative texts belong to no class (but to the one
+    they stand in, word for word), so that a class is told from the other side of its own
+    prompts and not by what these are about.
 
     The step depends on the token, so what is already there can be pushed less or otherwise.
-    At a dose of 1 the mean step on the fit states is as long as the difference of the class
-    means. Departures from the released code: its hook averages logits over all tokens of a
+    What is climbed is the difference: of several classes each need not rise, or fall, at
+    every state by itself.
+    At a dose of 1 the mean step on the fit states is as long as the mean state of the
+    target classes is away from that of the avoided ones, or of all other texts where none
+    is. Departures from the released code: its hook averages logits over all tokens of a
     call, so that a step is as small as the call is long (trap T26), and ours does not; the
     last layer starts at zero, so that swapped pairs give the opposite; its single epoch
     suits thousands of texts, not the hundred of a fit split; and there is weight decay,
@@ -43,7 +59,6 @@ class KSteering(Method):
     name: ClassVar[str] = "k-steering"
     summary: ClassVar[str] = "climb the gradient of a small nonlinear classifier"
     paper: ClassVar[str] = "https://arxiv.org/abs/2505.24535"
-    is_odd: ClassVar[bool] = True
 
     layer: Layer = "middle"
     """Decoder block whose output is read and edited, counted from 0."""
@@ -67,26 +82,50 @@ class KSteering(Method):
     tokens: str = "all"
     """Which tokens are edited: all, from_last_prompt, generated, last, prompt, or
     first_K."""
+    others: tuple[str, ...] = later(())
+    """Concepts that give a class more each: built-in, or your own .jsonl files. Of their
+    fit split, as many items are read as there are pairs."""
+    others_task: str = later("open")
+    """Which target task's pairs of those are read."""
+    target: tuple[str, ...] = later(("positive",))
+    """Classes that are climbed to: positive, negative, or names of others."""
+    avoid: tuple[str, ...] = later(("negative",))
+    """Classes that are left; empty: none."""
+
+    @property
+    def is_odd(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether swapped sides are swapped aims."""
+        swapped = {"positive": "negative", "negative": "positive"}
+        return {swapped.get(name, name) for name in self.target} == set(self.avoid)
+
+    @property
+    def reads_labels(self) -> bool:
+        """Unless it neither climbs to a side of the pairs nor leaves one."""
+        return bool({*self.target, *self.avoid} & {*SIDES})
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         self._check()
         site = model.site(self.layer)
-        sides = contrast(model, data.pairs, site, self.read)
-        length = difference(*sides).norm()
-        unit(difference(*sides), site)  # refuses texts that do not differ
-        states = torch.stack(sides, dim=1).double()
-        climb = self._trained(states, seed)
+        others = self.other_data(data, seed=seed)
+        target, avoid = self._aims([*SIDES, *(other.concept for other in others)])
+        sides = [contrast(model, each.pairs, site, self.read) for each in (data, *others)]
+        for each in sides:
+            unit(difference(*each), site)  # refuses texts that do not differ
+        states = torch.cat([torch.stack(each, dim=1) for each in sides]).double()
+        labels = labels_of(data, others)
+        climb = self.classifier(states, labels, seed).climb(target, avoid)
         slope = climb.gradient(states).norm(dim=-1).mean()
         if not 0 < float(slope) < inf:
             raise BadData(
                 f"the classifier at site {site} has learnt nothing (its gradient is "
                 f"{float(slope)}); lower weight_decay or rate, or raise epochs"
             )
-        size = length / slope
+        size = _apart(states, labels, target, avoid) / slope
         share = self.decay ** torch.arange(self.steps, dtype=torch.float64)
         climb = replace(climb, steps=(size * share / share.sum()).float())
+        found = {"others_data": [other.fingerprint for other in others]} if others else {}
         return Intervention(
-            {site: climb}, self.tokens, origin=origin_of(self, model, data, seed)
+            {site: climb}, self.tokens, origin=origin_of(self, model, data, seed, found)
         )
 
     def _check(self) -> None:
@@ -98,41 +137,72 @@ class KSteering(Method):
         if self.batch < 2:
             raise BadOption(f"batch must be at least 2, one text a side, not {self.batch}")
 
-    def _trained(self, states: States, seed: int) -> Ascend:
-        """The trained network as an edit with a single step of size 1."""
+    def other_data(self, data: FitData, *, seed: int) -> list[FitData]:
+        """The fit split of every other concept, cut to as many items as there are pairs.
+
+        Raises:
+            UnknownName: if a concept or the task does not exist.
+            BadOption: for the concept itself, or one named twice.
+        """
+        if self.others and self.others_task not in TARGETS:
+            raise unknown("target task", self.others_task, TARGETS)
+        found = []
+        for concept in map(load_concept, self.others):
+            items = split(concept.items, seed=seed)["fit"]
+            few = sample_balanced(items, max(2, len(data.pairs)), seed=seed)
+            task = TARGETS[self.others_task]({"fit": few})  # pyright: ignore[reportCallIssue]
+            found.append(fit_data(concept, task))
+        names = [*SIDES, data.concept, *(other.concept for other in found)]
+        if found and len(set(names)) < len(names):
+            raise BadOption(
+                f"others must name concepts beside {data.concept!r}, each once, not "
+                f"{', '.join(names[3:])}; its own sides are classes already"
+            )
+        return found
+
+    def _aims(self, classes: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Which classes are climbed to and which are left, by number."""
+        for name in (*self.target, *self.avoid):
+            if name not in classes:
+                raise unknown("class", name, classes)
+        if not self.target or set(self.target) & set(self.avoid):
+            raise BadOption(
+                "target must name at least one class, and none that avoid names, not "
+                f"{list(self.target)} and {list(self.avoid)}"
+            )
+        target, avoid = (
+            [classes.index(name) for name in dict.fromkeys(names)]
+            for names in (self.target, self.avoid)
+        )
+        return target, avoid
+
+    def classifier(self, states: States, labels: Labels, seed: int) -> "Classifier":
+        """A network trained to tell the classes of some states."""
         # One scale for all coordinates, so that directions keep their angles.
         centre = states.mean((0, 1))
         scale = (states - centre).square().mean().sqrt()
         with torch.inference_mode(False), torch.enable_grad():
             # A clone, because nothing can be learnt from tensors of inference mode.
-            weights = self._learnt(((states - centre) / scale).clone(), seed)
-        first, first_bias, second, second_bias, last, _ = weights
+            x = ((states - centre) / scale).clone()
+            first, first_bias, *rest = self._learnt(x, labels.clone(), seed)
         first = first / scale
-        return Ascend(
-            first.float(),
-            (first_bias - first @ centre).float(),
-            second.float(),
-            second_bias.float(),
-            (last[0] - last[1]).float(),
-            torch.ones(1),
-        )
+        return Classifier(first, first_bias - first @ centre, *rest)
 
-    def _learnt(self, x: States, seed: int) -> list[Tensor]:
+    def _learnt(self, x: States, labels: Labels, seed: int) -> list[Tensor]:
         generator = torch.Generator().manual_seed(seed)
-        weights = self._start(x.shape[-1], generator)
+        weights = self._start(x.shape[-1], labels.shape[-1], generator)
         optimiser = torch.optim.Adam(weights, lr=self.rate, weight_decay=self.weight_decay)
-        labels = torch.eye(2, dtype=torch.float64)
         for _ in range(self.epochs):
             order = torch.randperm(len(x), generator=generator)
             for picked in order.split(self.batch // 2):
-                logits = _logits(x[picked], weights)
-                loss = binary_cross_entropy_with_logits(logits, labels.expand_as(logits))
+                logits = Classifier(*weights).logits(x[picked])
+                loss = binary_cross_entropy_with_logits(logits, labels[picked])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
         return [weight.detach() for weight in weights]
 
-    def _start(self, width: int, generator: torch.Generator) -> list[Tensor]:
+    def _start(self, width: int, classes: int, generator: torch.Generator) -> list[Tensor]:
         """Random hidden layers, and zeros after them."""
 
         def normal(rows: int, columns: int) -> Tensor:
@@ -140,14 +210,79 @@ class KSteering(Method):
             return drawn / sqrt(3 * columns)
 
         n = self.hidden
-        zeros = [torch.zeros(*shape).double() for shape in ((n,), (n,), (2, n), (2,))]
+        shapes = (n,), (n,), (classes, n), (classes,)
+        zeros = [torch.zeros(*shape).double() for shape in shapes]
         start = [normal(n, width), zeros[0], normal(n, n), *zeros[1:]]
         return [tensor.requires_grad_() for tensor in start]
 
 
-def _logits(
-    x: Float[Tensor, "*batch d_model"], weights: list[Tensor]
-) -> Float[Tensor, "*batch 2"]:
-    first, first_bias, second, second_bias, last, last_bias = weights
-    hidden = (x @ first.mT + first_bias).relu()
-    return (hidden @ second.mT + second_bias).relu() @ last.mT + last_bias
+@final
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Two hidden layers and a logit for every class, in float64."""
+
+    first: Float[Tensor, "hidden d_model"]
+    first_bias: Float[Tensor, " hidden"]
+    second: Float[Tensor, "hidden_2 hidden"]
+    second_bias: Float[Tensor, " hidden_2"]
+    last: Float[Tensor, "class hidden_2"]
+    last_bias: Float[Tensor, " class"]
+
+    def logits(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch class"]:
+        """Of every class, at each position."""
+        hidden = (h @ self.first.mT + self.first_bias).relu()
+        hidden = (hidden @ self.second.mT + self.second_bias).relu()
+        return hidden @ self.last.mT + self.last_bias
+
+    def climb(self, target: Sequence[int], avoid: Sequence[int]) -> Ascend:
+        """One step of size 1 towards some classes and away from others, in float32."""
+        goal = self.last[list(target)].mean(0)
+        if avoid:
+            goal = goal - self.last[list(avoid)].mean(0)
+        return Ascend(
+            self.first.float(),
+            self.first_bias.float(),
+            self.second.float(),
+            self.second_bias.float(),
+            goal.float(),
+            torch.ones(1),
+        )
+
+
+def labels_of(data: FitData, others: Sequence[FitData]) -> Labels:
+    """The classes of every text: of the pairs first, then of the other concepts' pairs.
+
+    The first two are the sides of the pairs, then comes one for each other concept.
+    """
+    classes = [
+        set(texts_of(data.pairs, "positive")),
+        set(texts_of(data.pairs, "negative")),
+        *(set(texts_of(other.pairs, "positive")) for other in others),
+    ]
+    sides = [
+        (pair.positive, pair.negative) for each in (data, *others) for pair in each.pairs
+    ]
+    labels = torch.tensor(
+        [[[text in texts for texts in classes] for text in both] for both in sides]
+    ).double()
+    # Of its own pairs a text has the side on which it stands, whatever another pair says.
+    labels[: len(data.pairs), :, :2] = torch.eye(2).double()
+    return labels
+
+
+def _apart(
+    states: States, labels: Labels, target: Sequence[int], avoid: Sequence[int]
+) -> Float[Tensor, ""]:
+    """How far the mean target state is from the mean one that is left.
+
+    Raises:
+        BadData: if there is none that is left.
+    """
+    wanted = labels[..., list(target)].any(-1)
+    left = labels[..., list(avoid)].any(-1) if avoid else torch.ones_like(wanted)
+    if not (left & ~wanted).any():
+        raise BadData(
+            "every text that k-steering should leave is one of the target's too, so there "
+            "is no way from one to the other; give another target or avoid"
+        )
+    return difference(states[wanted], states[left & ~wanted]).norm()

@@ -1,15 +1,17 @@
 """The mean state of prompts with examples: what a function vector must beat."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, final
+
+from torch import Tensor
 
 from seatrial.edits import Add
 from seatrial.in_context import generator_for, template_named
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model
-from seatrial.questions import examples_of, mean_state, questions, solved
-from seatrial.types import FitData
+from seatrial.questions import examples_of, last_states, questions, remembered, solved
+from seatrial.types import FitData, Site
 
 
 @final
@@ -50,7 +52,23 @@ class LayerMean(Method):
         if self.only_solved:
             shown = solved(model, shown, template)
         counts["prompts_read"] = len(shown)
-        vector = mean_state(model, [prompt for prompt, _ in shown], site)
-        origin = origin_of(self, model, data, seed)
-        origin = replace(origin, options={**origin.options, **counts})
+        vector, norms = _read(model, tuple(prompt for prompt, _ in shown))[site]
+        origin = origin_of(self, model, data, seed, {**counts, **norms})
         return Intervention({site: Add(vector)}, self.tokens, origin=origin)
+
+
+def _read(
+    model: Model, prompts: tuple[str, ...]
+) -> dict[Site, tuple[Tensor, dict[str, object]]]:
+    """Mean state at the last token of the prompts, and how long states are, by block."""
+
+    def read() -> dict[Site, tuple[Tensor, dict[str, object]]]:
+        # Every block out of one pass: a sweep over layers asks for them in turn.
+        everywhere = [Site(layer) for layer in range(model.n_layers)]
+        states = last_states(model, prompts, everywhere)
+        return {
+            site: (h.double().mean(0).float(), state_norms({site: [h]}))
+            for site, h in states.items()
+        }
+
+    return remembered(model, (LayerMean.name, *prompts), read)

@@ -12,7 +12,7 @@ from seatrial.edits import Add
 from seatrial.errors import BadOption
 from seatrial.geometry import unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
 from seatrial.types import FitData
 
@@ -54,9 +54,9 @@ class Logistic(Method):
         deltas = positive.double() - negative.double()
         u = unit(probe(deltas / 2, self.C), site)
         vector = ((deltas.mean(0) @ u) * u).float()
-        return Intervention(
-            {site: Add(vector)}, self.tokens, origin=origin_of(self, model, data, seed)
-        )
+        read = state_norms({site: (positive, negative)})
+        origin = origin_of(self, model, data, seed, read)
+        return Intervention({site: Add(vector)}, self.tokens, origin=origin)
 
 
 def probe(halves: Float[Tensor, "pair width"], C: float) -> Float[Tensor, " width"]:

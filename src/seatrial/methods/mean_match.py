@@ -9,7 +9,7 @@ from seatrial.contrast import contrast
 from seatrial.edits import Add, Affine
 from seatrial.geometry import covariance, difference, eraser, shrinkage_of, shrunk, unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
 from seatrial.types import FitData
 
@@ -52,6 +52,7 @@ class MeanMatch(Method):
         positive, negative = contrast(model, data.pairs, site, self.read)
         shift = difference(positive, negative)
         edit: Add | Affine = Add(shift.float())
+        read = state_norms({site: (positive, negative)})
         if self.erase:
             unit(shift, site)  # refuses classes with one mean
             points = torch.cat([positive, negative]).double()
@@ -60,7 +61,6 @@ class MeanMatch(Method):
             level = float(spread.trace()) / len(spread)
             matrix = eraser(shrunk(spread, share, level), shift)
             bias = positive.double().mean(0) - matrix @ centre
-            edit = Affine(matrix.float(), bias.float())
-        return Intervention(
-            {site: edit}, self.tokens, origin=origin_of(self, model, data, seed)
-        )
+            edit, read = Affine(matrix.float(), bias.float()), {}
+        origin = origin_of(self, model, data, seed, read)
+        return Intervention({site: edit}, self.tokens, origin=origin)

@@ -18,7 +18,7 @@ from seatrial.edits import (
 from seatrial.errors import BadOption
 from seatrial.geometry import random_beside
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, heads_at, origin_of, with_edits
+from seatrial.methods.base import Method, heads_at, norms_beside, origin_of, with_edits
 from seatrial.model import Model
 from seatrial.types import FitData, Site
 
@@ -66,7 +66,7 @@ class Orthogonal(Method):
             return made[id(edit)]
 
         control = with_edits(fitted, beside)
-        origin = origin_of(self, model, data, seed)
+        origin = origin_of(self, model, data, seed, norms_beside(fitted))
         return replace(control, prompt=None, readout=None, origin=origin)
 
     def _counterpart(self, edit: Edit, generator: torch.Generator, parts: int) -> Edit:

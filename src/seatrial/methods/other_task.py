@@ -6,7 +6,7 @@ from typing import ClassVar, final
 from seatrial.data import CONCEPTS, MAPS, load_concept, sample, sample_balanced
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, origin_of, rescaled
+from seatrial.methods.base import Method, norms_beside, origin_of, rescaled
 from seatrial.model import Model
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.tasks.map import Map, read_map
@@ -58,9 +58,9 @@ class OtherTask(Method):
                 f"{elsewhere.concept!r} gives a zero vector at site {{site}}; choose "
                 "another concept, or read at a token where its texts differ",
             )
-        origin = origin_of(self, model, data, seed)
         found = {"other": elsewhere.concept, "other_data": elsewhere.fingerprint}
-        return replace(fitted, origin=replace(origin, options={**origin.options, **found}))
+        found |= norms_beside(fitted)
+        return replace(fitted, origin=origin_of(self, model, data, seed, found))
 
     def other_data(self, data: FitData, *, seed: int) -> FitData:
         """What the reference is fitted on instead.

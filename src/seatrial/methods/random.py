@@ -27,7 +27,14 @@ from seatrial.errors import BadData, BadOption, unknown
 from seatrial.geometry import random_like, random_turn
 from seatrial.in_context import template_named
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, heads_at, later, origin_of, with_edits
+from seatrial.methods.base import (
+    Method,
+    heads_at,
+    later,
+    norms_beside,
+    origin_of,
+    with_edits,
+)
 from seatrial.model import Model, TokenSelector
 from seatrial.questions import last_states
 from seatrial.types import FitData, Site
@@ -102,7 +109,7 @@ class Random(Method):
             )
 
         control = with_edits(fitted, turned)
-        origin = origin_of(self, model, data, seed)
+        origin = origin_of(self, model, data, seed, norms_beside(fitted))
         return replace(control, prompt=None, readout=None, origin=origin)
 
 

@@ -12,7 +12,7 @@ from seatrial.edits import Add, AddBySide
 from seatrial.errors import BadOption, unknown
 from seatrial.geometry import unit
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Layer, Method, later, origin_of
+from seatrial.methods.base import Layer, Method, later, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
 from seatrial.types import FitData, Site
 
@@ -72,13 +72,14 @@ class RepE(Method):
         if self.form not in FORMS:
             raise unknown("form", self.form, FORMS)
         first = model.site(self.layer).layer
-        edits = {}
+        edits, read = {}, {}
         for site in [model.site(first + k) for k in range(self.blocks)]:
-            positive, negative = contrast(model, data.pairs, site, self.read)
+            read[site] = positive, negative = contrast(model, data.pairs, site, self.read)
             deltas = positive.double() - negative.double()
             turned = _half_turned(deltas, seed) if self.centre == "half-turned" else deltas
             edits[site] = FORMS[self.form](_along(principal(turned, site), deltas).float())
-        return Intervention(edits, self.tokens, origin=origin_of(self, model, data, seed))
+        origin = origin_of(self, model, data, seed, state_norms(read))
+        return Intervention(edits, self.tokens, origin=origin)
 
 
 FORMS: dict[str, type[Add] | type[AddBySide]] = {"linear": Add, "piecewise": AddBySide}

@@ -9,7 +9,7 @@ import torch
 from seatrial.errors import BadData, BadOption
 from seatrial.in_context import with_labels_moved
 from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, origin_of, rescaled
+from seatrial.methods.base import Method, norms_beside, origin_of, rescaled
 from seatrial.model import Model
 from seatrial.types import FitData, Pair
 
@@ -56,7 +56,8 @@ class Shuffled(Method):
                 "swapped: all pairs differ alike, so they count as one. Give pairs with "
                 "different texts, or read at a token where they differ",
             )
-        return replace(fitted, origin=origin_of(self, model, data, seed))
+        origin = origin_of(self, model, data, seed, norms_beside(fitted))
+        return replace(fitted, origin=origin)
 
 
 def _instead(method: Method) -> str:

@@ -41,6 +41,8 @@ class Block:
     heads: Heads | None
     tuple_length: int = 0
     """How many values it returns in a tuple; 0 where it returns the bare tensor."""
+    input_norm: nn.Module | None = None
+    """What its input passes first; ``None`` where norms stand behind the sublayers only."""
 
 
 @final

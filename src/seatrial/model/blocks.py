@@ -156,15 +156,16 @@ def _dissect_block(
     pair = _additive_pair(
         parts, added, whole, float(getattr(config, "residual_multiplier", 1.0))
     )
+    norm = _input_norm(parts, whole)
     if pair is None:
-        return Block(module, None, None, None, whole.tuple_length)
+        return Block(module, None, None, None, whole.tuple_length, norm)
     mixer, mlp, scale = pair
 
     def sublayer(call: Call) -> Sublayer:
         return Sublayer(call.module, scale, call.output.ndim != added.ndim)
 
     if not attends:
-        return Block(module, None, sublayer(mlp), None, whole.tuple_length)
+        return Block(module, None, sublayer(mlp), None, whole.tuple_length, norm)
     n_heads = config.num_attention_heads
     projections = [
         call
@@ -182,7 +183,25 @@ def _dissect_block(
         last = projections[-1]
         assert last.input is not None
         heads = Heads(last.module, n_heads, last.input.shape[-1] // n_heads)
-    return Block(module, sublayer(mixer), sublayer(mlp), heads, whole.tuple_length)
+    return Block(module, sublayer(mixer), sublayer(mlp), heads, whole.tuple_length, norm)
+
+
+def _input_norm(parts: list[Call], whole: Call) -> nn.Module | None:
+    """The first module without parts or matrix that changes the block's very input."""
+    assert whole.input is not None
+    for call in parts:
+        is_leaf = next(call.module.children(), None) is None
+        has_matrix = any(weight.ndim > 1 for weight in call.module.parameters())
+        if (
+            is_leaf
+            and not has_matrix
+            and call.input is not None
+            and call.output.shape == whole.input.shape
+            and torch.equal(call.input, whole.input)
+            and not torch.equal(call.output, whole.input)
+        ):
+            return call.module
+    return None
 
 
 def _additive_pair(

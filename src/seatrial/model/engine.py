@@ -69,7 +69,8 @@ class Engine:
                 logits = network(input_ids=probe.to(self.device), use_cache=False).logits
                 states = self.forward.plain_states(probe)
             self.unembedding = find_unembedding(network, states, logits, name)
-        self.reader = Reader(self.unembedding, anatomy.final_norm)
+        input_norms = [block.input_norm for block in anatomy.blocks]
+        self.reader = Reader(self.unembedding, anatomy.final_norm, input_norms)
         self._memory: list[Unsteered] | None = None
         self.meter = Meter(budget.tokens_on(self.device))
         self.cutter = Cutter(self.forward, budget, self.meter)

@@ -19,9 +19,16 @@ NUMBERS = 2**25
 class Reader:
     """Applies readouts; all that look at the same states share the logits of each depth."""
 
-    def __init__(self, unembedding: Unembedding, final_norm: nn.Module | None) -> None:
+    def __init__(
+        self,
+        unembedding: Unembedding,
+        final_norm: nn.Module | None,
+        input_norms: Sequence[nn.Module | None] = (),
+    ) -> None:
         self.unembedding = unembedding
         self.final_norm = final_norm
+        self.input_norms = tuple(input_norms)
+        """Of every block; ``None`` where a block has none."""
 
     def depths(
         self,
@@ -32,20 +39,33 @@ class Reader:
         """The distributions of some rows at every depth.
 
         Raises:
-            UnsupportedModel: if the final norm is asked for and was not found.
+            UnsupportedModel: if a norm is asked for that was not found.
         """
-        if norm == "final":
+        if norm != "none":
+            early = {b: _passed(self._norm(b, norm), x) for b, x in early.items()}
+        # All depths in one product: with few rows it is fetching the weights that costs.
+        states = torch.cat([h, *(x.to(h.device) for x in early.values())])
+        final, *others = self.unembedding(states).log_softmax(-1).split(len(h))
+        return Depths(final, dict(zip(early, others, strict=True)))
+
+    def _norm(self, block: int, norm: Norm) -> nn.Module:
+        """What the output of a block passes; after the last block stands the final norm."""
+        is_last = block + 1 == len(self.input_norms)
+        if norm == "final" or is_last:
             if self.final_norm is None:
                 raise UnsupportedModel(
                     "this model's final norm was not found, so early states cannot pass "
                     "it; ask for the readout with norm 'none'"
                 )
-            device = next(self.final_norm.parameters()).device
-            early = {b: self.final_norm(x.to(device)) for b, x in early.items()}
-        # All depths in one product: with few rows it is fetching the weights that costs.
-        states = torch.cat([h, *(x.to(h.device) for x in early.values())])
-        final, *others = self.unembedding(states).log_softmax(-1).split(len(h))
-        return Depths(final, dict(zip(early, others, strict=True)))
+            return self.final_norm
+        found = self.input_norms[block + 1]
+        if found is None:
+            raise UnsupportedModel(
+                f"block {block + 1} of this model has no norm at its input (its norms "
+                "stand behind attention and MLP), so the states before it cannot pass "
+                "one; ask for the readout with norm 'final' or 'none'"
+            )
+        return found
 
     def score(
         self,
@@ -89,3 +109,9 @@ class Reader:
                         drift = log_probs.exp() * (log_probs - plain)
                         kl[k, span] = drift.sum(-1).float().cpu()
         return Found(scores, kl, tops)
+
+
+def _passed(norm: nn.Module, h: Float[Tensor, "row d_model"]) -> Tensor:
+    """States behind a norm, where its weights are; some norms have none (OLMo)."""
+    weight = next(norm.parameters(), None)
+    return norm(h if weight is None else h.to(weight.device))

@@ -46,6 +46,8 @@ def naive_log_dist(
     for layer in readout.layers:
         states = _block_output(model, ids, n_prompt, steering, layer)
         with ExitStack() as stack:
+            if readout.norm == "next_block":
+                states = _behind_the_norm_after(model, layer, states)
             _put_in_front_of_norm_or_unembedding(model, states, readout.norm, stack)
             logits = _logits(model, ids, n_prompt, steering, stack)
         early[layer] = logits.float().log_softmax(-1)
@@ -97,6 +99,14 @@ def _block_output(
         stack.callback(handle.remove)
         _logits(model, ids, n_prompt, steering, stack)
     return found[0]
+
+
+def _behind_the_norm_after(model: Model, layer: int, states: Tensor) -> Tensor:
+    """A block's output as the next block reads it; of the last, as the unembedding does."""
+    norms = [block.input_norm for block in model.anatomy.blocks]
+    norm = [*norms, model.anatomy.final_norm][layer + 1]
+    assert norm is not None
+    return norm(states)
 
 
 def _put_in_front_of_norm_or_unembedding(
