@@ -1,14 +1,18 @@
 """Judges on the command line: chosen by name, asked over HTTP, and doubted in public."""
 
 import json
+import os
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from seatrial.data import load_concept, split
 from seatrial.judges import Classifier, Lexicon, Likelihood, Regex
 
+MIRROR = Path(__file__).parents[2] / ".." / "shared" / "data"
 KEY = "sk-very-secret-key-of-the-judge"
 
 
@@ -23,6 +27,15 @@ def asks(root, tmp_path, monkeypatch):
                 *few, *more)  # fmt: skip
 
     return arguments
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Published data sets load from a mirror, or the test is skipped."""
+    folder = Path(os.environ.get("SEATRIAL_MIRROR") or MIRROR)
+    if not (folder / "github").is_dir():
+        pytest.skip(f"no mirror at {folder}; name one with SEATRIAL_MIRROR")
+    monkeypatch.setenv("SEATRIAL_MIRROR", str(folder.resolve()))
 
 
 @pytest.fixture
@@ -159,6 +172,74 @@ def test_a_classifier_has_not_learnt_from_the_texts_it_is_compared_on(
     fit = {t for i in parts["fit"] for t in (i.matching_text, i.other_text)}
     assert len(asked) == 40
     assert texts <= fit
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [(0, "was not measured (--agreement 0)"), (6, "of 12 texts of the concept: kappa ")],
+)
+def test_agreement_costs_the_requests_that_are_asked_for(items, said, asks, server, call):
+    server.reply = lambda number, text: f"Rating: {number % 10}"
+
+    code, out, err = call(*asks(*at(server, "--agreement", items), options=ENDPOINT))
+
+    assert code == 0, err
+    assert said in out
+    assert len(server.asked) == 20 + 2 * items
+
+
+def test_agreement_can_be_left_out_of_any_judge_and_of_no_other_task(
+    asks, call, refused, root
+):
+    code, said, err = call(*asks("--agreement", "0"))
+
+    assert code == 0, err
+    assert "Agreement with labels was not measured (--agreement 0)" in said
+    assert "--agreement must be 0 or at least 5 items, not 2" in refused(
+        *asks("--agreement", "2")
+    )
+    said = refused("measure", "open", "--model", root / "model", "--agreement", "0")
+    assert "--agreement is of judges, which only generation has" in said
+
+
+@pytest.mark.usefixtures("published")
+def test_questions_of_a_published_set_are_asked_and_judged(asks, call, refused):
+    few = ("--set", "judge=regex:[aeiou]")
+    code, said, err = call(*asks(*few, source="persona/openness"))
+
+    assert code == 0, err
+    assert "generation on persona/openness, test split: 20 items" in said
+    assert "was not measured: persona/openness holds no texts that do and do not" in said
+    for options in ((), ("judge=classifier",)):
+        assert "no texts that a judge could learn from; give a judge, such as" in refused(
+            *asks(source="persona/openness", options=options)
+        )
+
+
+def test_pairs_of_your_own_are_continued_judged_and_learnt_from(
+    asks, call, refused, tmp_path
+):
+    items = load_concept("formality").items
+    rows = [
+        {"prompt": i.prompt, "positive": i.matching_text, "negative": i.other_text}
+        for i in items
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    code, said, err = call(*asks(source=path, options=("judge=classifier",)))
+
+    assert code == 0, err
+    assert "Judge: classifier " in said
+    kappa = re.search(r"40 texts of the concept: kappa (\S+) \[(\S+),", said)
+    assert float(kappa[2]) > 0.3
+
+    for row in rows:
+        del row["prompt"]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    said = refused(*asks(source=path, options=("judge=lexicon",)))
+    assert "is a pair of texts without a prompt, so there is nothing to write on" in said
 
 
 @pytest.mark.parametrize(

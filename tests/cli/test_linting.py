@@ -76,10 +76,37 @@ def test_errors_are_a_table_a_sentence_and_exit_code_2(write, call):
     )
 
 
+def test_a_list_in_the_format_of_caa_is_read_entry_by_entry(tmp_path, call):
+    chance = random.Random(1)
+    rows = []
+    for k, entry in enumerate(entries()):
+        options = [" ".join(chance.choices(SYLLABLES, k=5)) for _ in range(2)]
+        question = f"{entry['question']}\n (A) {options[0]}\n (B) {options[1]}"
+        letters = ("(A)", "(B)") if k % 2 else ("(B)", "(A)")
+        keys = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+        rows.append(dict(zip(keys, (question, *letters), strict=True)))
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(rows))
+
+    assert call("lint", path) == (
+        0,
+        "mine.json: 40 rows in 40 groups, read as items; 0 errors, 0 warnings.\n",
+        "",
+    )
+
+    rows[5]["answer_matching_behavior"] = "(C)"
+    path.write_text(json.dumps(rows))
+    code, out, err = call("lint", path)
+    assert code == 2
+    assert "entries" in out and "the answer '(C)' is none of (A) to (B)" in out
+    assert "mine.json: 39 rows in 39 groups, read as items; 1 error, 0 warn" in err
+
+
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_table_is_readable_at_every_width(width, write, call, monkeypatch):
     rows = entries()
     rows[20]["matching"] = rows[20]["not_matching"]
+    rows[21] = {"a_name_of_thirty_signs_or_more": 1, "question": "Why?"}
     monkeypatch.setattr(cli.OUT, "width", width)
 
     _, out, _ = call("lint", write(rows))
@@ -111,7 +138,7 @@ def test_a_concept_that_ships_is_in_order(call):
     ("name", "words"),
     [
         ("nowhere.jsonl", "nowhere.jsonl is no file; give the path of a data file"),
-        ("mine.txt", "ends in '.txt'; give a file that ends in .jsonl, .csv"),
+        ("mine.txt", "ends in '.txt'; give a file that ends in .toml, .json, .jsonl"),
     ],
 )
 def test_a_file_that_cannot_be_looked_at_is_one_sentence(name, words, tmp_path, refused):

@@ -119,6 +119,45 @@ def test_options_of_the_task_reach_it(root, on, call, tmp_path):
     assert {line["version"] for line in lines} == {Propensity.version}
 
 
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("form=ab",), ("by whether (A) matches", "by whether yes matches")),
+        ((), ("by whether yes matches",)),
+        (
+            ("form=ab", "both_orders=true"),
+            ("by which answer is named first", "by whether yes matches"),
+        ),
+    ],
+    ids=str,
+)
+def test_what_letters_words_and_orders_explain_is_told(
+    options, parts, root, on, call, tmp_path
+):
+    """Trap T36."""
+    given = ("--set", *options) if options else ()
+    out, chat = tmp_path / "v.safetensors", root / "chat"
+    concept = ("--concept", root / "planted.jsonl")
+    call("fit", "caa", *concept, "--model", chat, "--layer", "0", "--out", out)
+
+    code, said, err = call(
+        "measure", "propensity", *on("--under", out, *given, model="chat")
+    )
+
+    assert code == 0, err
+    before, after = re.findall(r"Share of the variance of propensity \((.*)\): (.*)", said)
+    assert (before[0], after[0]) == ("unsteered", "change at dose 1")
+    for _, told in (before, after):
+        assert len(re.findall(INTERVAL, told)) == len(parts)
+        assert all(part in told for part in parts)
+
+
+def test_tasks_without_such_answers_tell_nothing_of_them(vector, on, call):
+    _, said, _ = call("measure", "open", *on("--under", vector))
+
+    assert "variance" not in said
+
+
 def test_five_conditions_stand_side_by_side(root, on, call, tmp_path):
     out = tmp_path / "scores.jsonl"
     few = ("--limit", "8", "--out", out)

@@ -11,9 +11,10 @@ import torch
 
 from seatrial.audit import audit_ground
 from seatrial.data.sources.mwe import tan_prompt
+from seatrial.ground import Ground
 from seatrial.intervention import Intervention
 from seatrial.model import Model
-from seatrial.study import Ground, make_study
+from seatrial.study import make_study
 from seatrial.tasks import Open, Propensity
 from seatrial.testing import tiny_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE, planted_model

@@ -313,7 +313,7 @@ def test_an_additional_field_is_refused(write):
 
 
 def test_a_line_that_is_no_object_is_refused(write):
-    refused(write, "[1, 2]", match="line 1 has the fields list; wanted: id")
+    refused(write, "[1, 2]", match="line 1 is list; write an object with the fields id")
 
 
 def test_a_matching_answer_that_is_neither_yes_nor_no_is_refused(write):
@@ -373,7 +373,7 @@ def test_repeated_ids_are_refused(write):
         write,
         make_entry(0),
         make_entry(1, id="own-0"),
-        match="uses an id twice; give every item its own",
+        match="uses the id .* twice; give every item its own",
     )
 
 

@@ -342,56 +342,49 @@ FAULTS = {
         changed(CONCEPT, *range(1, N, 2), statement=lambda old: f"{old} {more(3)}."),
         ("warning", "length", (), "statements with the answer yes are longer", "as long"),
     ),
-    "copying from the prompt": (
-        changed(CONCEPT, *range(N), matching_text=lambda old: old),
-        None,
-    ),
     "a style": (
         changed(ITEMS, *range(60), matching=lambda old: old.replace(".", "!")),
         ("warning", "style", (), "the right side has an exclamation mark", "one style"),
     ),
-    "a lost character": (
-        changed(CONCEPT, 6, statement=lambda old: old + "\ufffd"),
-        ("error", "characters", (7,), "statement holds U+FFFD", "from the source"),
-    ),
-    "a control character": (
-        changed(CONCEPT, 6, statement=lambda old: old + "\x07x"),
-        ("error", "characters", (7,), "control character U+0007", "remove it"),
-    ),
-    "a wrong encoding": (
-        changed(PAIRS, 6, positive=lambda old: old.replace("a", "\u00c3\u00a9", 1)),
-        ("error", "characters", (7,), "'\u00c3\u00a9', which is '\u00e9'", "as UTF-8"),
-    ),
-    "an invisible character": (
-        changed(PAIRS, 6, positive=lambda old: old + "\u200b"),
-        ("warning", "characters", (7,), "invisible character U+200B", "unless the script"),
-    ),
-    "an odd space": (
-        changed(PAIRS, 6, positive=lambda old: old.replace(" ", "\u00a0", 1)),
-        ("warning", "characters", (7,), "U+00A0, a space", "an ordinary space"),
-    ),
-    "an accent apart": (
-        changed(PAIRS, 6, positive=lambda old: old + " re\u0301."),
-        ("warning", "characters", (7,), "an accent as a character of its own", "NFC"),
-    ),
-    "two alphabets": (
-        changed(PAIRS, 6, positive=lambda old: old.replace("a", "\u0430", 1)),
-        ("warning", "characters", (7,), "mixes alphabets", "one alphabet"),
-    ),
-    "space at an end": (
-        changed(CONCEPT, 6, prompt=lambda old: old + " "),
-        ("warning", "spaces", (7,), "prompt begins or ends with white space", "remove"),
-    ),
-    "space in a group": (
-        changed(CONCEPT, 6, group=lambda old: old + " "),
-        ("warning", "spaces", (7,), "group begins or ends with white space", "remove"),
-    ),
+    **{
+        name: (changed(CONCEPT, 6, statement=lambda old, end=end: old + end), told)
+        for name, end, told in (
+            ("a lost character", "\ufffd",
+             ("error", "characters", (7,), "statement holds U+FFFD", "from the source")),
+            ("a control character", "\x07x",
+             ("error", "characters", (7,), "control character U+0007", "remove it")),
+            ("an invisible character", "\u200b",
+             ("warning", "characters", (7,), "character U+200B", "unless the script")),
+            ("an accent apart", " re\u0301.",
+             ("warning", "characters", (7,), "an accent as a character of its", "NFC")),
+        )
+    },
+    **{
+        name: (changed(PAIRS, 6, positive=lambda old, by=by: old.replace(*by, 1)), told)
+        for name, by, told in (
+            ("a wrong encoding", ("a", "\u00c3\u00a9"),
+             ("error", "characters", (7,), "'\u00c3\u00a9', which is '\u00e9'", "UTF-8")),
+            ("an odd space", (" ", "\u00a0"),
+             ("warning", "characters", (7,), "U+00A0, a space", "an ordinary space")),
+            ("two alphabets", ("a", "\u0430"),
+             ("warning", "characters", (7,), "mixes alphabets", "one alphabet")),
+        )
+    },
+    **{
+        f"space {name}": (
+            changed(CONCEPT, 6, **{field: change}),
+            ("warning", "spaces", (7,), f"{field} {what} white space", "remove"),
+        )
+        for name, field, change, what in (
+            ("at an end", "prompt", lambda old: old + " ", "begins or ends with"),
+            ("in a group", "group", lambda old: old + " ", "begins or ends with"),
+        )
+    },
     "spaces in a row": (
         changed(CONCEPT, 6, prompt=lambda old: old.replace(" ", "   ", 1)),
         ("warning", "spaces", (7,), "several spaces in a row", "remove"),
     ),
 }  # fmt: skip
-FAULTS.pop("copying from the prompt")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -672,6 +665,52 @@ def test_the_same_rows_give_the_same_findings_in_every_kind_of_file(
     }
 
 
+def caa_format(entries):
+    keys = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+    return [dict(zip(keys, map(str.strip, e.values()), strict=True)) for e in entries]
+
+
+def test_a_list_in_the_format_of_caa_is_looked_at_like_lines(tmp_path):
+    """The same questions as lines of items; only what is counted has another name."""
+    path, lines = tmp_path / "mine.json", tmp_path / "mine.jsonl"
+    entries = lettered_entries()
+    entries = changed(entries, 40, question=lambda old: f"Now {old}\ufffd")
+    entries = changed(entries, 12, question=entries[3]["question"])
+    lines.write_text("\n".join(map(json.dumps, entries)), "utf-8")
+    path.write_text(json.dumps(caa_format(entries)), "utf-8")
+
+    ours, theirs = lint(lines), lint(path)
+
+    assert {f.check for f in theirs.findings} == {"copies", "characters"}
+    assert theirs.findings == ours.findings
+    assert (ours.form, theirs.form, theirs.unit) == ("items", "items", "entry")
+    assert len(load_dataset(str(path))) == theirs.n_rows == 80
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "remedy"),
+    [
+        ({"note": "x"}, "has the fields question, answer_matching", "wanted: question"),
+        ({"question": "Why?"}, "does not end in options (A), (B)", "in order"),
+        ({"answer_matching_behavior": "Yes"}, "'Yes' is none of (A) to (B)", "there"),
+        ({"answer_matching_behavior": 3}, "answer_matching_behavior is 3", "wanted: str"),
+    ],
+)
+def test_entries_that_cannot_be_read_do_not_hide_the_others(change, what, remedy, tmp_path):
+    entries = caa_format(lettered_entries())
+    entries[4] = {**entries[4], **change}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(entries))
+
+    found = lint(path)
+
+    [finding] = [f for f in found.findings if f.severity == "error"]
+    assert (finding.check, finding.lines, found.n_rows) == ("reading", (5,), 79)
+    assert what in finding.what and remedy in finding.remedy
+    with pytest.raises(BadData, match="entry 5"):
+        load_dataset(str(path))
+
+
 def test_answers_of_published_files_may_begin_with_one_space(linted):
     entries = changed(
         ITEMS, *range(60), matching=lambda t: f" {t}", not_matching=lambda t: f" {t}"
@@ -701,6 +740,8 @@ def test_a_byte_order_mark_is_an_error_where_the_loader_refuses_it(tmp_path):
         ("mine.jsonl", '{"a": 1}', BadFile, r"has a; .* \(concept: id, group, statement"),
         ("mine.csv", "a,b\n1,2\n", BadFile, "has a, b; give every row the fields"),
         ("mine.csv", "id,text\n1,2\n", BadFile, "looks like prose, which is read from"),
+        ("mine.json", "[", BadData, "mine.json is no JSON .*; write one list"),
+        ("mine.json", "{}", BadData, "mine.json holds no JSON list; write one"),
         ("mine.toml", "= 3", BadData, "mine.toml is no TOML"),
         ("mine.toml", "kind = 3", BadData, "kind is 3; write one of pairs, maps, items"),
     ],

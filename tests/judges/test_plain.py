@@ -5,6 +5,7 @@ import math
 import pytest
 
 from seatrial.data import load_concept, split
+from seatrial.data.records import TextPair
 from seatrial.errors import BadData, BadOption, JudgeFault
 from seatrial.judges import (
     JUDGES,
@@ -130,6 +131,15 @@ def test_a_text_gets_the_same_score_whatever_stands_beside_it():
 def test_a_classifier_without_examples_of_both_sides_is_refused(sides):
     with pytest.raises(BadData, match=r"a classifier needs (matching|other) texts"):
         Classifier(*sides)
+
+
+def test_a_classifier_learns_from_pairs_as_from_items():
+    items = load_concept("formality").items[:40]
+    pairs = [TextPair(i.id, i.group, i.matching_text, i.other_text) for i in items]
+
+    assert Classifier.of(pairs) == Classifier.of(items)
+    with pytest.raises(BadData, match="a classifier needs matching texts"):
+        Classifier.of([])
 
 
 def test_identity_follows_what_a_classifier_was_trained_on():

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from seatrial.ground import Ground
 from seatrial.measure import measure
 from seatrial.plan import CONTROL_GUARD_DOSES
 from seatrial.report import render, summarise, verdict_table
 from seatrial.run import run
 from seatrial.store import Store
-from seatrial.study import Ground, make_study
+from seatrial.study import make_study
 from seatrial.tasks import Fluency
 from seatrial.testing import planted_concept, planted_model
 

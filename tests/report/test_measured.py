@@ -107,6 +107,61 @@ def test_flags_of_which_some_turn_have_the_interval_of_the_bootstrap():
     assert row.difference == cluster_difference(after, before, GROUPS)
 
 
+def near_the_ends(low, high):
+    """Values of which a bootstrap would give an interval beyond the upper end."""
+    return [low if k in (3, 7) else high - 1e-3 * (k % 2) for k in range(12)]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.0, 10.0)])
+def test_an_interval_of_a_bounded_metric_stays_between_its_ends(low, high):
+    values = near_the_ends(low, high)
+    around = cluster_mean(values, GROUPS)
+    assert around.high > high  # else this would show nothing
+
+    [row] = compare(scores({"m": values}), bounds={"m": (low, high), "other": (0.0, 1.0)})
+
+    inside = [(value - low) / (high - low) for value in values]
+    share = cluster_share(inside, GROUPS)
+    assert row.unsteered.value == pytest.approx(around.value)
+    assert row.unsteered.low == pytest.approx(low + (high - low) * share.low)
+    assert row.unsteered.high == pytest.approx(low + (high - low) * share.high)
+    assert low < row.unsteered.low < row.unsteered.high <= high
+
+
+def test_a_change_of_a_bounded_metric_is_no_larger_than_its_range():
+    before = [0.001 * (k % 3) for k in range(12)]
+    after = [0.4 if k in (2, 3) else 1 - 0.001 * k for k in range(12)]
+    assert cluster_difference(after, before, GROUPS).high > 1
+
+    [row] = compare(
+        scores({"m": before}), scores({"m": after}), dose=1.0, bounds={"m": (0.0, 1.0)}
+    )
+
+    found = cluster_difference(after, before, GROUPS)
+    assert (row.difference.value, row.difference.low) == (found.value, found.low)
+    assert row.difference.high == 1
+
+
+def test_a_bounded_metric_that_nothing_changes_is_known_not_to_have_changed():
+    values = near_the_ends(0.0, 1.0)
+
+    [row] = compare(
+        scores({"m": values}), scores({"m": values}), dose=0.0, bounds={"m": (0.0, 1.0)}
+    )
+
+    assert (row.difference.low, row.difference.high) == (0, 0)
+
+
+@pytest.mark.parametrize(("beyond", "is_bounded"), [(1 + 1e-9, True), (1.2, False)])
+def test_rounding_passes_an_end_and_what_is_beyond_it_is_a_mean(beyond, is_bounded):
+    values = [*near_the_ends(0.0, 1.0)[:-1], beyond]
+
+    [row] = compare(scores({"m": values}), bounds={"m": (0.0, 1.0)})
+
+    assert (row.unsteered.high <= 1) == is_bounded
+    assert (row.unsteered == cluster_mean(values, GROUPS)) != is_bounded
+
+
 @pytest.mark.parametrize("name", ["kl", "tokens", "words"])
 def test_a_divergence_or_a_count_of_0_is_exactly_that(name):
     [row] = compare(scores({name: [0.0] * 12}))

@@ -1,15 +1,20 @@
 """``--set KEY=VALUE``: some plain values replaced."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Annotated, Any
 
 import tyro
 
 from seatrial.errors import BadOption
 
-Changes = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE")]
-"""What a command with such an option takes."""
+Changes = Annotated[
+    tuple[tuple[str, ...], ...],
+    tyro.conf.arg(name="set", metavar="KEY=VALUE [KEY=VALUE ...]"),
+    tyro.conf.UseAppendAction,  # without it a second --set would replace the first
+]
+"""What a command with such an option takes: one ``--set`` with several, or several."""
 
 
 def change(text: str, example: str = "doses=[-1,0,1]") -> tuple[str, Any]:
@@ -27,10 +32,23 @@ def change(text: str, example: str = "doses=[-1,0,1]") -> tuple[str, Any]:
         return key, value
 
 
-def changed(texts: Sequence[str], example: str = "doses=[-1,0,1]") -> dict[str, Any]:
-    """All of them, the last one where a key is given twice.
+def changed(
+    given: Iterable[Sequence[str]], example: str = "doses=[-1,0,1]"
+) -> dict[str, Any]:
+    """All of them, by key.
+
+    Args:
+        given: the texts behind each ``--set``.
+        example: of such a text.
 
     Raises:
-        BadOption: as ``change`` does.
+        BadOption: as ``change`` does, or for a key with two values.
     """
-    return dict(change(text, example) for text in texts)
+    found: dict[str, Any] = {}
+    for text in chain.from_iterable(given):
+        key, value = change(text, example)
+        if found.setdefault(key, value) != value:
+            raise BadOption(
+                f"--set gives {key!r} two values, {found[key]!r} and {value!r}; give it one"
+            )
+    return found

@@ -1,7 +1,7 @@
 """Judges on the command line: which one is asked, what was unreadable, who agrees."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, final
 
 import tyro
@@ -9,21 +9,27 @@ import tyro
 from seatrial.errors import BadOption
 
 if TYPE_CHECKING:
-    from seatrial.data import Item
+    from seatrial.data.records import Contrastive
     from seatrial.judges import Judge
     from seatrial.model import Model
     from seatrial.tasks import Protocol
     from seatrial.types import Score, Split
 
 LABELLED = 20
-"""Items, of two texts each, on which a judge is compared with their labels."""
+"""Items, of two texts each, on which a judge is compared with their labels by default."""
+
+LEAST = 5
+"""Of fewer items no interval of an agreement is worth printing."""
 
 
 @final
 @dataclass(frozen=True)
 class Server:
-    """Where the judge ``endpoint`` is asked."""
+    """What is asked of a judge, and where the judge ``endpoint`` is."""
 
+    agreement: int = LABELLED
+    """How many of the concept's items, of two labelled texts each, a judge is asked about
+    besides, to see whether it agrees with their labels; 0: none, which saves requests."""
     judge_url: str = ""
     """Of a server that speaks the OpenAI protocol, without /chat/completions, such as
     http://127.0.0.1:8080/v1; for --set judge=endpoint."""
@@ -59,11 +65,17 @@ def chosen_judge(
         BadOption: for options of a server without ``endpoint``, or without what it needs.
         SeatrialError: whatever reading the source or loading the model raises.
     """
-    from seatrial.judges import ChatServer, Classifier, Endpoint, Likelihood
+    from seatrial.judges import ChatServer, Endpoint, Likelihood
     from seatrial.judges.named import plain_judge
     from seatrial.judges.rubrics import rubric_named
+    from seatrial.tasks.writing import learnt_judge
 
-    if said != "endpoint" and server != NO_SERVER:
+    if server.agreement and server.agreement < LEAST:
+        raise BadOption(
+            f"--agreement must be 0 or at least {LEAST} items, not {server.agreement}; "
+            "fewer say nothing"
+        )
+    if said != "endpoint" and replace(server, agreement=LABELLED) != NO_SERVER:
         raise BadOption(
             "--judge-url, --judge-model, --judge-key and --rubric are of a judge behind a "
             "server; add --set judge=endpoint"
@@ -82,7 +94,7 @@ def chosen_judge(
     if said == "likelihood":
         return Likelihood(load())
     if said == "classifier":
-        return Classifier.of(_texts(source, seed)["select"])
+        return learnt_judge(source, _items(source, seed)["select"])
     return plain_judge(str(said))
 
 
@@ -96,7 +108,11 @@ def judged_task(
 
 
 def told_by_judge(
-    task: "Protocol", source: str, seed: int, lines: "Mapping[str, Sequence[Score]]"
+    task: "Protocol",
+    source: str,
+    seed: int,
+    lines: "Mapping[str, Sequence[Score]]",
+    labelled: int = LABELLED,
 ) -> list[str]:
     """What must be known of the judge beside its scores, a sentence a line.
 
@@ -105,6 +121,7 @@ def told_by_judge(
         source: of the task; the texts of its concept are asked about, too.
         seed: of its split.
         lines: the scores, by the name of what was asked.
+        labelled: how many items agreement is measured on; 0: it is not.
 
     Raises:
         SeatrialError: whatever the judge raises.
@@ -118,7 +135,7 @@ def told_by_judge(
     return [
         f"{head}{judge.scale.high:g}",
         *_lost(judge, lines),
-        _agreed(judge, task.about, source, seed),
+        _agreed(judge, task.about, source, seed, labelled),
     ]
 
 
@@ -139,12 +156,19 @@ def _lost(judge: "Judge", lines: "Mapping[str, Sequence[Score]]") -> list[str]:
     ]
 
 
-def _agreed(judge: "Judge", about: str, source: str, seed: int) -> str:
+def _agreed(judge: "Judge", about: str, source: str, seed: int, labelled: int) -> str:
     """Agreement with labels, on texts that neither trained a judge nor are tested on."""
     from seatrial.data import sample
     from seatrial.judges import agreement, labelled_items
+    from seatrial.tasks.writing import told
 
-    items = sample(_texts(source, seed)["fit"], LABELLED, seed=seed)
+    head = "Agreement with labels was not measured"
+    if not labelled:
+        return f"{head} (--agreement 0)"
+    texts = told(_items(source, seed)["fit"])
+    if not texts:
+        return f"{head}: {source} holds no texts that do and do not show the concept"
+    items = sample(texts, labelled, seed=seed)
     found = agreement(judge, labelled_items(items, about, judge.scale))
     lost = f", {found.unreadable} more could not be read" if found.unreadable else ""
     return (
@@ -153,7 +177,7 @@ def _agreed(judge: "Judge", about: str, source: str, seed: int) -> str:
     )
 
 
-def _texts(source: str, seed: int) -> "Mapping[Split, Sequence[Item]]":
+def _items(source: str, seed: int) -> "Mapping[Split, Sequence[Contrastive]]":
     from seatrial.data import split
     from seatrial.tasks.writing import concept_of
 

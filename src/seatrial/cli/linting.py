@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SHOWN = 6
 """Lines that are named; of further ones the table has the number."""
 
+_UNITS = {"line": "lines", "row": "rows", "entry": "entries"}
 _STYLES = {"error": "bold red", "warning": "yellow"}
 
 
@@ -25,14 +26,18 @@ def lint(file: tyro.conf.Positional[Path]) -> None:
     Args:
         file: A .jsonl with a concept or a map; a .jsonl, .csv, .tsv or .parquet with pairs
             (positive, negative), a map (input, output) or items (question, matching,
-            not_matching); or a .toml that says which column means what.
+            not_matching); a .json in the format of CAA; or a .toml that says which column
+            means what.
     """
     from seatrial.data.lint import lint as look
 
     found = look(file)
     errors, warnings = found.count("error"), found.count("warning")
     if found.findings:
-        table = Table("severity", "check", f"{found.unit}s", "what is wrong", "what to do")
+        table = Table()
+        units = _UNITS[found.unit]
+        for title in ("severity", "check", units, "what is wrong", "what to do"):
+            table.add_column(title, overflow="fold")
         for finding in found.findings:
             table.add_row(
                 Text(finding.severity, style=_STYLES[finding.severity]),

@@ -65,7 +65,7 @@ def measure(
             `seatrial list options`. Of generation judge=lexicon, judge=regex:PATTERN,
             judge=classifier (learnt from the concept's texts), judge=likelihood (the
             model's own yes against no) or judge=endpoint as well.
-        judging: The server of the judge endpoint.
+        judging: Of generation: how judges are asked.
         out: A .jsonl file for the scores, one item and steering a line.
     """
     from seatrial.intervention import UNSTEERED
@@ -76,6 +76,8 @@ def measure(
     _check_out(out)
     load, options = cache(partial(Model.load, model)), changed(changes, "shots=5")
     said = options.pop("judge", None) if task == "generation" else None
+    if task != "generation" and judging.agreement != NO_SERVER.agreement:
+        raise BadOption("--agreement is of judges, which only generation has; leave it out")
     judge = chosen_judge(said, judging, _source(task, source), seed, load)
     source, plain = _task(task, source, seed, limit, options, judge)
     tasks = _conditions(plain, condition, concept, source)
@@ -103,6 +105,8 @@ def measure(
         f"{_named(tasks, plain)} on {source}, {split} split: {items} items in "
         f"{len(groups)} groups; {loaded.identity}; 95 % intervals over groups",
     )
+    for line in _spread(tasks, steerings, found, split):
+        say(OUT, line)
     if note := note_on(source):
         say(OUT, f"Note: {note}")
     if out is not None:
@@ -113,7 +117,7 @@ def measure(
     # Last, because labelled texts are judged, too, and a server may fail.
     scores = [line for each in found for line in each]
     lines = dict(zip(_names(tasks, steerings), scores, strict=True))
-    for line in told_by_judge(plain, source, seed, lines):
+    for line in told_by_judge(plain, source, seed, lines, judging.agreement):
         say(OUT, line)
 
 
@@ -201,11 +205,35 @@ def _table(
     rows = []
     for task, (plain, *steered) in zip(tasks, found, strict=True):
         said = str(identity_of(task)["condition"]) if len(tasks) > 1 else ""
-        told = partial(compare, plain, first=task.metric, condition=said)
+        told = partial(
+            compare, plain, first=task.metric, condition=said, bounds=task.bounds
+        )
         for steering, line in zip(steerings, steered, strict=True):
             rows += told(line, dose=steering.dose)
         rows += [] if steerings else told()
     return measured_table(rows, tasks[0].unit, OUT.width)
+
+
+def _spread(
+    tasks: Sequence["Protocol"],
+    steerings: Sequence["Steering"],
+    found: Sequence[Sequence[Sequence["Score"]]],
+    split: Split,
+) -> list[str]:
+    """What letters, words and orders explain, where answers have some (trap T36)."""
+    from seatrial.report.measured_spread import spread_told
+    from seatrial.tasks import Propensity
+    from seatrial.tasks.shifts import Shifted
+
+    lines = []
+    for task, (plain, *steered) in zip(tasks, found, strict=True):
+        asked = task.task if isinstance(task, Shifted) else task
+        if isinstance(asked, Propensity):
+            doses = [f"dose {steering.dose:g}" for steering in steerings]
+            by_dose = dict(zip(doses, steered, strict=True))
+            told = spread_told(plain, by_dose, task.metric, asked.factors(split))
+            lines += [f"{task.name}: {line}" if len(tasks) > 1 else line for line in told]
+    return lines
 
 
 def _check_out(out: Path | None) -> None:

@@ -9,6 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, final
 
+from seatrial.data.jsonl import (
+    check_fields,
+    check_ids,
+    check_texts,
+    json_values,
+    read_entries,
+)
 from seatrial.errors import BadData, unknown
 
 FOLDER = files("seatrial.data") / "core"
@@ -97,7 +104,7 @@ def load_concept(name: str) -> Concept[Item]:
     """
     if name in CONCEPTS:
         about = tomllib.loads((FOLDER / "concepts.toml").read_text("utf-8"))[name]
-        lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
+        lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").split("\n")
         return Concept(name, items=parse_items(lines, name)[0], **about)
     path = Path(name)
     if path.suffix != ".jsonl" or not path.is_file():
@@ -124,48 +131,13 @@ def parse_items(lines: Sequence[str], name: str) -> tuple[tuple[Item, ...], dict
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    wanted = [part.name for part in fields(Item)]
     about: dict = {}
     items: list[Item] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadData(
-                f"{name}, line {number} is no JSON ({error}); write one object a line"
-            ) from error
+    for place, entry in json_values(lines, name):
         if isinstance(entry, dict) and set(entry) == {"concept"}:
-            about = entry["concept"]
-            if not isinstance(about, dict) or not set(about) <= set(_ABOUT):
-                raise BadData(
-                    f"{name}, line {number}: a concept is described by "
-                    f"{', '.join(_ABOUT)}, not by "
-                    f"{', '.join(about) if isinstance(about, dict) else repr(about)}"
-                )
-            continue
-        if not isinstance(entry, dict) or set(entry) != set(wanted):
-            keys = (
-                ", ".join(sorted(entry))
-                if isinstance(entry, dict)
-                else type(entry).__name__
-            )
-            raise BadData(
-                f"{name}, line {number} has the fields {keys}; wanted: {', '.join(wanted)}"
-            )
-        if odd := [key for key in wanted if not isinstance(entry[key], str)]:
-            raise BadData(
-                f"{name}, line {number}: {odd[0]} is {entry[odd[0]]!r}; write a text in "
-                "quotes"
-            )
-        if entry["matching"] not in ("yes", "no"):
-            raise BadData(
-                f"{name}, line {number}: matching is {entry['matching']!r}; write yes or no"
-            )
-        if blank := [key for key in wanted if not entry[key].strip()]:
-            raise BadData(f"{name}, line {number}: {blank[0]} is empty; fill it in")
-        items.append(Item(**entry))
+            about = _described(entry["concept"], place)
+        else:
+            items.append(read_item(entry, place))
     if not items:
         raise BadData(
             f"{name} holds no items; give at least a few dozen, one JSON object a line"
@@ -174,16 +146,36 @@ def parse_items(lines: Sequence[str], name: str) -> tuple[tuple[Item, ...], dict
         if all(item.matching == answer for item in items):
             raise BadData(
                 f"{name} is one-sided: the matching answer is {answer!r} for all "
-                f"{len(items)} items, "
-                "so saying it always would look like the behaviour; add items of the "
-                "other kind"
+                f"{len(items)} items, so saying it always would look like the behaviour; "
+                "add items of the other kind"
             )
-    if len({item.id for item in items}) < len(items):
-        raise BadData(f"{name} uses an id twice; give every item its own")
+    check_ids(name, [item.id for item in items])
     return tuple(items), about
+
+
+def read_item(entry: object, place: str) -> Item:
+    """What one line says.
+
+    Raises:
+        BadData: with its place and what is wrong with it.
+    """
+    wanted = [part.name for part in fields(Item)]
+    entry = check_fields(place, entry, wanted)
+    check_texts(place, entry, wanted)
+    if entry["matching"] not in ("yes", "no"):
+        raise BadData(f"{place}: matching is {entry['matching']!r}; write yes or no")
+    return Item(**entry)
+
+
+def _described(about: object, place: str) -> dict:
+    if isinstance(about, dict) and set(about) <= set(_ABOUT):
+        return about
+    said = ", ".join(about) if isinstance(about, dict) else repr(about)
+    raise BadData(f"{place}: a concept is described by {', '.join(_ABOUT)}, not by {said}")
 
 
 def load_prose() -> tuple[tuple[str, str], ...]:
     """Neutral passages as (id, text), to see what steering costs elsewhere."""
-    lines = (FOLDER / "plain-prose.jsonl").read_text("utf-8").splitlines()
-    return tuple((entry["id"], entry["text"]) for entry in map(json.loads, lines))
+    lines = (FOLDER / "plain-prose.jsonl").read_text("utf-8").split("\n")
+    entries = read_entries(lines, "plain-prose", ("id", "group", "text"))
+    return tuple((entry["id"], entry["text"]) for _, entry in entries)

@@ -22,13 +22,20 @@ def json_values(lines: Iterable[str], name: str) -> Iterator[tuple[str, Any]]:
         if not line.strip():
             continue
         place = f"{name}, line {number}"
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadData(
-                f"{place} is no JSON ({error}); write one object a line"
-            ) from error
-        yield place, value
+        yield place, json_value(line, place)
+
+
+def json_value(line: str, place: str) -> Any:
+    """The JSON value of one line.
+
+    Raises:
+        BadData: if it is no JSON.
+    """
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        what = f"{error.msg} at character {error.pos + 1}"
+        raise BadData(f"{place} is no JSON ({what}); write one object a line") from error
 
 
 def read_entries(
@@ -49,8 +56,8 @@ def read_entries(
     return records
 
 
-def check_fields(place: str, entry: object, wanted: Sequence[str]) -> None:
-    """Refuse what is no object with exactly the wanted fields.
+def check_fields(place: str, entry: object, wanted: Sequence[str]) -> dict:
+    """The entry; refused if it is no object with exactly the wanted fields.
 
     Raises:
         BadData: naming the fields that are there and those that are wanted.
@@ -65,6 +72,7 @@ def check_fields(place: str, entry: object, wanted: Sequence[str]) -> None:
             f"{place} has the fields {', '.join(sorted(entry)) or 'none'}; wanted: "
             f"{', '.join(wanted)}"
         )
+    return entry
 
 
 def check_texts(place: str, entry: dict, keys: Sequence[str]) -> None:

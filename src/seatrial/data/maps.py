@@ -1,6 +1,5 @@
 """Our own input-to-output maps (country to capital, word to opposite ...), and yours."""
 
-import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import final
 
 from seatrial.data.core import FOLDER, fingerprint
+from seatrial.data.jsonl import json_values
 from seatrial.errors import BadData, unknown
 
 MAPS: tuple[str, ...] = (
@@ -114,18 +114,15 @@ def parse_pairs(lines: Sequence[str], name: str) -> tuple[MapPair, ...]:
     """
     stem = Path(name).stem
     pairs: list[MapPair] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        pair = _parse_pair(line, f"{name}, line {number}", stem)
+    seen: dict[str, str] = {}
+    for where, entry in json_values(lines, name):
+        pair = read_pair(entry, where, stem)
         if pair.input in seen:
             raise BadData(
-                f"{name}, line {number}: the input {pair.input!r} stands on line "
-                f"{seen[pair.input]} already; keep one of them, and list other right "
-                "outputs under `also`"
+                f"{where}: the input {pair.input!r} stands on {seen[pair.input]} already; "
+                "keep one of them, and list other right outputs under `also`"
             )
-        seen[pair.input] = number
+        seen[pair.input] = where.rpartition(", ")[2]
         pairs.append(pair)
     if not pairs:
         raise BadData(
@@ -140,11 +137,17 @@ def parse_pairs(lines: Sequence[str], name: str) -> tuple[MapPair, ...]:
     return tuple(pairs)
 
 
-def _parse_pair(line: str, where: str, stem: str) -> MapPair:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadData(f"{where} is no JSON ({error}); write one object a line") from error
+def read_pair(entry: object, where: str, stem: str) -> MapPair:
+    """What one line says.
+
+    Args:
+        entry: its JSON value.
+        where: its place in words.
+        stem: begins the pair's id.
+
+    Raises:
+        BadData: with the place and what is wrong with it.
+    """
     if (
         not isinstance(entry, dict)
         or not set(_WANTED) <= set(entry)

@@ -219,6 +219,17 @@ Contrastive = Item | ChoiceItem | TextPair
 """What shows a behaviour and its absence side by side, so that it can be fitted on."""
 
 
+Told = Item | TextPair
+"""What holds a text that shows a behaviour and one that does not."""
+
+
+def texts_of(item: Told) -> tuple[str, str]:
+    """The text that shows the behaviour, and the one that does not."""
+    if isinstance(item, TextPair):
+        return item.positive, item.negative
+    return item.matching_text, item.other_text
+
+
 def group_of(*texts: str) -> str:
     """The group of a text: 12 hex digits that ignore case, spaces and punctuation."""
     plain = [re.sub(r"\W+", " ", text.lower()).strip() for text in texts]

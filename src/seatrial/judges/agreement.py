@@ -7,9 +7,8 @@ from typing import final
 
 import numpy as np
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
-from seatrial.data import Item
+from seatrial.data.records import Told, texts_of
 from seatrial.errors import BadData
 from seatrial.judges.base import Judge, Judged, Scale
 from seatrial.stats import cluster_share
@@ -116,6 +115,8 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: int) -> Estimate:
     A rho of 1 is taken for half a step less, the step to two neighbours swapped, else it
     would have no interval. Scores that are all alike have no order: 0, from -1 to 1.
     """
+    from scipy.stats import rankdata  # slow to import
+
     if a.std() == 0:
         return Estimate(0.0, -1.0, 1.0, groups)
     rho = min(max(float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]), -1.0), 1.0)
@@ -128,8 +129,8 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: int) -> Estimate:
     return Estimate(rho, low, high, groups)
 
 
-def labelled_items(items: Sequence[Item], about: str, scale: Scale) -> list[Labelled]:
-    """Contrastive items as a labelled set: continuations that do and do not show it.
+def labelled_items(items: Sequence[Told], about: str, scale: Scale) -> list[Labelled]:
+    """Contrastive items as a labelled set: texts that do and do not show it.
 
     Args:
         items: each gives two texts.
@@ -137,10 +138,7 @@ def labelled_items(items: Sequence[Item], about: str, scale: Scale) -> list[Labe
         scale: matching texts get its upper end as their label, the others its lower end.
     """
     return [
-        Labelled(Judged(item.prompt, f" {text}", about), label, item.group)
+        Labelled(Judged(item.prompt, f" {text.strip()}", about), label, item.group)
         for item in items
-        for text, label in (
-            (item.matching_text, scale.high),
-            (item.other_text, scale.low),
-        )
+        for text, label in zip(texts_of(item), (scale.high, scale.low), strict=True)
     ]

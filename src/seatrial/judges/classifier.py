@@ -6,12 +6,9 @@ from functools import cached_property
 from typing import Any, ClassVar, final
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline, make_union
 
-from seatrial.data import Item
 from seatrial.data.core import fingerprint
+from seatrial.data.records import Told, texts_of
 from seatrial.errors import BadData
 from seatrial.judges.base import Judge, Judged, Judgement, Scale
 
@@ -48,12 +45,10 @@ class Classifier(Judge):
                 )
 
     @classmethod
-    def of(cls, items: Sequence[Item]) -> "Classifier":
-        """Trained on both continuations of contrastive items."""
-        return cls(
-            tuple(item.matching_text for item in items),
-            tuple(item.other_text for item in items),
-        )
+    def of(cls, items: Sequence[Told]) -> "Classifier":
+        """Trained on both texts of contrastive items."""
+        matching, other = zip(*map(texts_of, items), strict=True) if items else ((), ())
+        return cls(matching, other)
 
     @property
     def scale(self) -> Scale:
@@ -71,6 +66,11 @@ class Classifier(Judge):
 
     @cached_property
     def _trained(self) -> Any:
+        # Half a second that only those pay who train one.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
         features = make_union(
             TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+|[^\w\s]+"),
             TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True),

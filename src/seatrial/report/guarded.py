@@ -6,6 +6,7 @@ from typing import final
 
 import polars as pl
 
+from seatrial.report.curves import values_of
 from seatrial.report.measured import NO_SHARES, difference
 from seatrial.stats import cluster_mean, cluster_share, control_band
 from seatrial.tasks import GUARDS, Task
@@ -64,7 +65,7 @@ def guarded(rows: pl.DataFrame, guards: Sequence[str], method: str) -> tuple[Gua
 def _guarded(
     rows: pl.DataFrame, guard: str, metric: str, unit: str, method: str
 ) -> Guarded:
-    base = _values(rows.filter(pl.col("method") == "unsteered"))
+    base = values_of(rows.filter(pl.col("method") == "unsteered"), metric)
     groups = [group for group, _ in base.values()]
     estimate = cluster_share if _is_share(metric, base) else cluster_mean
     found: dict[str, list[Damage]] = {}
@@ -72,8 +73,8 @@ def _guarded(
         same = rows.filter(pl.col("dose") == dose)
         band = _band(same.filter(pl.col("is_control")), base, metric)
         for (name,), own in sorted(same.partition_by("method", as_dict=True).items()):
-            mean = own.group_by("item", "group").agg(pl.col("value").mean())
-            change = _change(_values(mean), base, metric)
+            mean = own.group_by("item", "group", "metric").agg(pl.col("value").mean())
+            change = _change(values_of(mean, metric), base, metric)
             found.setdefault(str(name), []).append(Damage(dose, change, band))
     return Guarded(
         guard,
@@ -87,7 +88,7 @@ def _guarded(
 
 def _band(controls: pl.DataFrame, base: Values, metric: str) -> Estimate | None:
     each = controls.partition_by("method", "seed")
-    changes = [_change(_values(rows), base, metric) for rows in each]
+    changes = [_change(values_of(rows, metric), base, metric) for rows in each]
     return control_band(changes) if changes else None
 
 
@@ -101,8 +102,3 @@ def _change(after: Values, base: Values, metric: str) -> Estimate:
 def _is_share(metric: str, *values: Values) -> bool:
     seen = {value for each in values for _, value in each.values()}
     return seen <= {0.0, 1.0} and metric not in NO_SHARES
-
-
-def _values(rows: pl.DataFrame) -> Values:
-    picked = rows.sort("item").select("item", "group", "value").rows()
-    return {item: (group, value) for item, group, value in picked}

@@ -1,7 +1,8 @@
 """One task measured without and with steering: every number with its interval."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 from rich import box
@@ -45,11 +46,13 @@ def compare(
     dose: float | None = None,
     first: str = "",
     condition: str = "",
+    bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> list[Measured]:
     """All metrics of a task, with 95 % intervals over groups.
 
-    A metric that is 0 or 1 in every item is a share of them (``stats.cluster_share``), any
-    other a mean (``stats.cluster_mean``). Where no item's flag changes at all, the interval
+    A metric that is 0 or 1 in every item is a share of them (``stats.cluster_share``), and
+    so is one with bounds, from one end to the other; any other is a mean
+    (``stats.cluster_mean``). Where no item's flag changes at all, the interval
     of the difference is as wide as the share of items that might have changed.
 
     Args:
@@ -58,6 +61,7 @@ def compare(
         dose: of the steering.
         first: the metric that is told first.
         condition: of the prompts, where there are several.
+        bounds: the least and the most that metrics can be, where they have such ends.
     """
     pairs = list(zip(unsteered, unsteered if steered is None else steered, strict=True))
     assert all(one.item == other.item for one, other in pairs)
@@ -65,12 +69,19 @@ def compare(
         name for pair in pairs for score in pair for name in score.metrics
     )
     ordered = sorted(names, key=lambda name: name != first)  # stable
-    found = [_compared(pairs, name, steered is not None, dose) for name in ordered]
+    found = [
+        _compared(pairs, name, steered is not None, dose, (bounds or {}).get(name))
+        for name in ordered
+    ]
     return [replace(row, condition=condition) for row in found]
 
 
 def _compared(
-    pairs: Sequence[tuple[Score, Score]], name: str, is_steered: bool, dose: float | None
+    pairs: Sequence[tuple[Score, Score]],
+    name: str,
+    is_steered: bool,
+    dose: float | None,
+    bounds: tuple[float, float] | None,
 ) -> Measured:
     both = [
         (a.metrics[name], b.metrics[name], a.group)
@@ -82,17 +93,41 @@ def _compared(
         return Measured(name, dose, None, None, None, *counts)
     plain, after, groups = (list(column) for column in zip(*both, strict=True))
     is_share = {*plain, *after} <= {0.0, 1.0} and name not in NO_SHARES
-    estimate = cluster_share if is_share else cluster_mean
+    ends = (0.0, 1.0) if is_share else bounds
+    if ends is not None and not all(map(partial(_within, ends), (*plain, *after))):
+        ends = None
+    estimate = cluster_mean if ends is None else partial(_bounded, ends)
     if not is_steered:
         return Measured(name, dose, estimate(plain, groups), None, None, *counts)
+    change = difference(plain, after, groups, is_share)
+    if ends is not None:
+        most = ends[1] - ends[0]
+        change = replace(change, low=max(change.low, -most), high=min(change.high, most))
     return Measured(
         name,
         dose,
         estimate(plain, groups),
         estimate(after, groups),
-        difference(plain, after, groups, is_share),
+        change,
         *counts,
     )
+
+
+def _within(ends: tuple[float, float], value: float) -> bool:
+    """Whether a value lies between them, but for rounding."""
+    slack = 1e-6 * (ends[1] - ends[0])
+    return ends[0] - slack <= value <= ends[1] + slack
+
+
+def _bounded(
+    ends: tuple[float, float], values: Sequence[float], groups: Sequence[str]
+) -> Estimate:
+    """The mean of numbers between two ends; its interval stays between them."""
+    low, width = ends[0], ends[1] - ends[0]
+    inside = [min(max((value - low) / width, 0.0), 1.0) for value in values]
+    found = cluster_share(inside, groups)
+    value, least, most = (low + width * x for x in (found.value, found.low, found.high))
+    return Estimate(value, least, most, found.n)
 
 
 def difference(

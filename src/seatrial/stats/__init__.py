@@ -21,13 +21,12 @@ from seatrial.stats.controls import beats, control_band, holm, paired_sign_flip_
 from seatrial.stats.dose_response import (
     RANGES,
     Curvature,
-    DoseFit,
     DoseResponse,
     curvature,
     describe,
-    fit_quality,
-    slopes,
 )
+from seatrial.stats.least_squares import DoseFit, fit_quality, slopes
+from seatrial.stats.spurious import Factor, explained, order_share
 
 __all__ = [
     "RANGES",
@@ -37,6 +36,7 @@ __all__ = [
     "Cut",
     "DoseFit",
     "DoseResponse",
+    "Factor",
     "Partition",
     "Statistic",
     "Values",
@@ -48,9 +48,11 @@ __all__ = [
     "control_band",
     "curvature",
     "describe",
+    "explained",
     "fit_quality",
     "holm",
     "on_one_scale",
+    "order_share",
     "paired_sign_flip_p",
     "partition",
     "resample",

@@ -74,7 +74,7 @@ class Application(Task):
         """Agreement with statements, after two turns of a dialogue; see the fields.
 
         Args:
-            source: a concept that ships, or a ``.jsonl`` file.
+            source: a concept as ``Propensity.of`` takes it.
             seed: of the split and of the sample.
             limit: at most so many test items, as a seeded sample.
 

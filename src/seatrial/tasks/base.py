@@ -22,6 +22,14 @@ from seatrial.types import (
 Splits = Mapping[Split, Sequence[Contrastive]]
 """What a concept task asks: items of a concept, questions with two answers, or pairs."""
 
+Bounds = Mapping[str, tuple[float, float]]
+"""The least and the most that metrics can be, by name."""
+
+
+def shares(*metrics: str) -> Bounds:
+    """Bounds of metrics that lie between 0 and 1."""
+    return dict.fromkeys(metrics, (0.0, 1.0))
+
 
 class Protocol(ABC):
     """What all tasks have: a frozen dataclass with the items of each split."""
@@ -35,6 +43,9 @@ class Protocol(ABC):
     """The metric that verdicts are about; larger means more of the behaviour (or more
     damage)."""
     unit: ClassVar[str]
+    bounds: ClassVar[Bounds] = {}
+    """Of metrics that have a least and a most; intervals of their means stay within. Flags,
+    which are 0 or 1 in every item, need not be named."""
     version: ClassVar[int] = 1
     """Raised whenever a change could move a number; part of every cell's id."""
     sources: ClassVar[tuple[str, ...]]

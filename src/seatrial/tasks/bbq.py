@@ -10,7 +10,7 @@ import numpy as np
 from seatrial.data.records import BiasQuestion, ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
 from seatrial.errors import unknown
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Bounds, Task, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Request, Role, Score, Split
 
@@ -59,6 +59,11 @@ class Bbq(Task):
     role: ClassVar[Role] = "transfer"
     metric: ClassVar[str] = "s_amb"
     unit: ClassVar[str] = "bias score, -1 to 1"
+    bounds: ClassVar[Bounds] = {
+        **shares("accuracy_ambiguous", "accuracy_disambiguated", "mass"),
+        "s_amb": (-1.0, 1.0),
+        "s_dis": (-1.0, 1.0),
+    }
     sources: ClassVar[tuple[str, ...]] = (
         "bbq",
         *(entry.name for entry in find_datasets("bbq")),

@@ -14,7 +14,7 @@ from seatrial.data import Fact, load_facts
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
 from seatrial.errors import BadOption, unknown
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Bounds, Task, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Request, Role, Score, Split
 
@@ -51,6 +51,9 @@ class Choice(Task):
     role: ClassVar[Role] = "guard"
     metric: ClassVar[str] = "error"
     unit: ClassVar[str] = "share of questions"
+    bounds: ClassVar[Bounds] = shares(
+        "error", "accuracy", "accuracy_of_sums", "called_true", "mass"
+    )
 
     splits: Mapping[Split, Sequence[ChoiceItem]]
     form: Literal["letters", "texts", "true_false"] = "letters"

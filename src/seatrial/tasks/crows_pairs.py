@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from seatrial.data.records import StereotypePair
 from seatrial.errors import unknown
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Bounds, Task, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -44,6 +44,9 @@ class CrowsPairs(Task):
     role: ClassVar[Role] = "transfer"
     metric: ClassVar[str] = "preference"
     unit: ClassVar[str] = "share of pairs"
+    bounds: ClassVar[Bounds] = shares(
+        "preference", "preference_stereo", "preference_antistereo", "preference_per_token"
+    )
     sources: ClassVar[tuple[str, ...]] = ("crows-pairs",)
 
     splits: Mapping[Split, Sequence[StereotypePair]]

@@ -13,7 +13,7 @@ from seatrial.data.sources import load_dataset
 from seatrial.data.sources.truthfulqa import closed
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.readouts import FLOOR
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Bounds, Task, shares
 from seatrial.tasks.items import deal
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -101,6 +101,7 @@ class Factuality(Task):
     role: ClassVar[Role] = "transfer"
     metric: ClassVar[str] = "mc2"
     unit: ClassVar[str] = "probability"
+    bounds: ClassVar[Bounds] = shares("mc1", "mc2", "mc3", "ruled_out", "positive")
     sources: ClassVar[tuple[str, ...]] = (
         "truthfulqa",
         "truthfulqa-mc",

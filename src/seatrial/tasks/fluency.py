@@ -7,7 +7,7 @@ from typing import ClassVar, final
 from seatrial.data import load_dialogues
 from seatrial.data.records import Question
 from seatrial.errors import unknown
-from seatrial.tasks.base import Writing
+from seatrial.tasks.base import Bounds, Writing, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.tasks.repetition import distinct, longest_loop, repetition, words_of
 from seatrial.types import Completion, Message, Request, Role, Score, Split
@@ -42,6 +42,9 @@ class Fluency(Writing):
     role: ClassVar[Role] = "guard"
     metric: ClassVar[str] = "degenerate"
     unit: ClassVar[str] = "share of the text"
+    bounds: ClassVar[Bounds] = shares(
+        "degenerate", "repetition", "loop", "distinct_1", "distinct_2", "distinct_3"
+    )
     sources: ClassVar[tuple[str, ...]] = ("dialogues", "alpaca-eval", "mt-bench")
 
     splits: Mapping[Split, Sequence[Question]]

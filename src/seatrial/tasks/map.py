@@ -18,7 +18,7 @@ from seatrial.in_context import (
     template_named,
     with_labels_moved,
 )
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Bounds, Task, shares
 from seatrial.tasks.distractors import Distractors, distractors_for
 from seatrial.tasks.map_sources import PUBLISHED, read_map
 from seatrial.types import (
@@ -75,6 +75,7 @@ class Map(Task):
     role: ClassVar[Role] = "target"
     metric: ClassVar[str] = "accuracy"
     unit: ClassVar[str] = "share of items"
+    bounds: ClassVar[Bounds] = shares("first_prob")
     needs_top: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = (*MAPS, *PUBLISHED)
 

@@ -104,6 +104,21 @@ class Propensity(Target):
             for item, prompt, matching, other in self._asked(split)
         ]
 
+    def factors(self, split: Split) -> dict[str, tuple[bool, ...]]:
+        """What should not decide an answer, for every item that is asked, in order.
+
+        By name, whether it is the matching answer: the letter (A), and yes where all items
+        are answered by yes or no. Of items asked in both orders the letter is taken out.
+        """
+        asked = self._asked(split)
+        found = {}
+        if not self.both_orders and all(each.matching.startswith("(") for each in asked):
+            found["(A)"] = tuple(each.matching == "(A)" for each in asked)
+        words = [_word(each.item) for each in asked]
+        if all(words):
+            found["yes"] = tuple(word == "yes" for word in words)
+        return found
+
     def pairs(self, split: Split) -> tuple[Pair, ...]:
         return tuple(
             Pair(item.id, item.group, Text(prompt, matching), Text(prompt, other))

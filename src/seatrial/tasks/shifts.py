@@ -56,7 +56,7 @@ class Shifted(Protocol):
 
     def __post_init__(self) -> None:
         # Class variables of every other task; of this one they depend on what it asks.
-        own = ("summary", "role", "metric", "unit", "version", "sources")
+        own = ("summary", "role", "metric", "unit", "bounds", "version", "sources")
         is_scored = isinstance(self.task, Task)
         more = ("needs_kl", "needs_top") if is_scored else ("max_tokens", "temperature")
         for key in (*own, *more):
@@ -159,7 +159,8 @@ def told_about(task: Protocol, source: str) -> Concept | FitData:
         return read_concept(source)
     raise BadOption(
         f"{task.name} is about no concept, so nothing says what its prompts are to carry; "
-        f"name a concept: {', '.join(CONCEPTS)}, or a path to your own .jsonl file"
+        f"name a concept: {', '.join(CONCEPTS)}, a published set such as persona/openness, "
+        "or a path to your own file"
     )
 
 
@@ -197,6 +198,6 @@ def _instruction(concept: Concept | FitData, condition: Condition) -> str:
         raise BadData(
             f"{name!r} has no instruction {'for' if is_positive else 'against'} the "
             'behaviour; name another concept, or add a line {"concept": {"encourage": ..., '
-            '"discourage": ...}} to its file'
+            '"discourage": ...}} to its .jsonl file, or those two keys to a .toml file'
         )
     return words

@@ -8,7 +8,7 @@ import numpy as np
 
 from seatrial.data import ValuePair, load_values
 from seatrial.errors import BadOption, unknown
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Bounds, Task, shares
 from seatrial.tasks.items import deal
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -49,6 +49,7 @@ class Values(Task):
     role: ClassVar[Role] = "transfer"
     metric: ClassVar[str] = "bias"
     unit: ClassVar[str] = "nats"
+    bounds: ClassVar[Bounds] = shares("stereotyped", "control_accuracy")
     sources: ClassVar[tuple[str, ...]] = ("values",)
 
     splits: Mapping[Split, Sequence[ValuePair]]

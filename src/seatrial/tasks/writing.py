@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
-from seatrial.data import Concept, Item, load_concept, sample, split
-from seatrial.data.records import Question
+from seatrial.data import Concept, Item, sample, split
+from seatrial.data.records import ChoiceItem, Contrastive, Question, TextPair, Told
 from seatrial.errors import BadData, BadOption
 from seatrial.judges import Classifier, Judge, Judged, Lexicon, agreement, labelled_items
 from seatrial.judges.base import MAX_UNREADABLE, check_bound, check_readable
-from seatrial.tasks.base import Writing
+from seatrial.tasks.base import Writing, shares
+from seatrial.tasks.concept_sources import asks, read_concept
 from seatrial.tasks.items import deal, load_as
 from seatrial.tasks.repetition import degenerate, distinct, words_of
 from seatrial.types import Completion, Message, Prompt, Request, Role, Score, Split
 
-Opening = Item | Question
+Opening = Item | TextPair | Question
 """What a model is given to write on from: the beginning of a passage, or a question."""
 
 INSTRUCTIONS = ("alpaca-eval", "mt-bench")
@@ -63,6 +64,9 @@ class Generation(Writing):
         check_bound(self.max_unreadable)
         if self.form not in ("text", "chat"):
             raise BadOption(f"the form of prompts is text or chat, not {self.form!r}")
+        # A class variable of other tasks; here it depends on the judge.
+        scale = {"score": (self.judge.scale.low, self.judge.scale.high)}
+        object.__setattr__(self, "bounds", {**shares("degenerate", "distinct_2"), **scale})
 
     @classmethod
     def of(
@@ -73,10 +77,11 @@ class Generation(Writing):
         limit: int | None = None,
         judge: Judge | None = None,
     ) -> "Generation":
-        """The task on a concept: a built-in one, or a ``.jsonl`` file.
+        """The task on a concept, as ``read_concept`` takes it.
 
-        On ``INSTRUCTIONS``, such as ``mt-bench:honesty``, the concept is looked for in
-        replies to them; of MT-bench that is the first turn of each question.
+        Passages and prompts of pairs are continued, and questions are asked without their
+        options. On ``INSTRUCTIONS``, such as ``mt-bench:honesty``, the concept is looked
+        for in replies to them; of MT-bench that is the first turn of each question.
 
         Without a judge it is ``Lexicon`` for positive sentiment, and for other concepts a
         ``Classifier`` trained on the select split, so that it has not learnt from what
@@ -86,8 +91,9 @@ class Generation(Writing):
         Raises:
             UnknownName: for a concept that is not there.
             BadOption: for instructions without a concept.
-            BadData: if there is no judge and none that comes with the package will do.
-            SeatrialError: whatever ``load_dataset`` raises where the source is published.
+            BadData: if there is no judge and none that comes with the package will do, or
+                nothing to write on from.
+            SeatrialError: whatever ``read_concept`` raises.
         """
         concept = concept_of(source)
         parts = split(concept.items, seed=seed)
@@ -97,8 +103,11 @@ class Generation(Writing):
             questions = load_as(Question, source.partition(":")[0])
             firsts = [replace(item, turns=item.turns[:1]) for item in questions]
             return cls(deal(firsts, limit, seed=seed), concept.about, judge)
-        parts["test"] = sample(parts["test"], limit, seed=seed)
-        return cls(parts, concept.about, judge)
+        openings: dict[Split, Sequence[Opening]] = {
+            name: _openings(items) for name, items in parts.items()
+        }
+        openings["test"] = sample(openings["test"], limit, seed=seed)
+        return cls(openings, concept.about, judge)
 
     def requests(self, split: Split) -> Sequence[Request]:
         """One for each opening, with nothing to choose from.
@@ -153,14 +162,37 @@ class Generation(Writing):
         return (Message("user", asked),)
 
 
-def concept_of(source: str) -> Concept[Item]:
+def concept_of(source: str) -> Concept[Any]:
     """The concept that a source of this task is about.
 
     Raises:
         BadOption: for instructions without a concept.
-        SeatrialError: whatever ``load_concept`` raises.
+        SeatrialError: whatever ``read_concept`` raises.
     """
-    return load_concept(_named(source))
+    return read_concept(_named(source))
+
+
+def told(items: Sequence[Contrastive]) -> list[Told]:
+    """Those with texts that a judge can learn from or be asked about; no questions."""
+    return [item for item in items if isinstance(item, Told)]
+
+
+def _openings(items: Sequence[Contrastive]) -> list[Opening]:
+    found: list[Opening] = []
+    for item in items:
+        if isinstance(item, ChoiceItem):
+            if asks(item):
+                asked = (item.question.strip(),)
+                found.append(Question(item.id, item.group, asked, (), item.category))
+        elif item.prompt.strip():
+            found.append(item)
+        else:
+            raise BadData(
+                f"{item.id} is a pair of texts without a prompt, so there is nothing to "
+                "write on from; give a column prompt, or instructions and the concept, "
+                "such as mt-bench:paradetox"
+            )
+    return found
 
 
 def _named(source: str) -> str:
@@ -175,6 +207,21 @@ def _named(source: str) -> str:
     return concept
 
 
+def learnt_judge(source: str, items: Sequence[Contrastive]) -> Classifier:
+    """A classifier of the concept's own texts.
+
+    Raises:
+        BadData: if it has none.
+    """
+    texts = told(items)
+    if not texts:
+        raise BadData(
+            f"{source} holds questions with answers and no texts that a judge could learn "
+            "from; give a judge, such as regex:PATTERN, likelihood or endpoint"
+        )
+    return Classifier.of(texts)
+
+
 def _wear(completion: Completion) -> dict[str, float]:
     """What the score does not see: repetition, variety and length."""
     words = words_of(completion.text)
@@ -186,12 +233,14 @@ def _wear(completion: Completion) -> dict[str, float]:
     }
 
 
-def _own_judge(source: str, parts: Mapping[Split, Sequence[Item]], about: str) -> Judge:
+def _own_judge(
+    source: str, parts: Mapping[Split, Sequence[Contrastive]], about: str
+) -> Judge:
     """What the package has to judge a concept with, if it can tell its texts apart."""
     if source == "positive-sentiment":
         return Lexicon()
-    judge = Classifier.of(parts["select"])
-    found = agreement(judge, labelled_items(parts["fit"], about, judge.scale))
+    judge = learnt_judge(source, parts["select"])
+    found = agreement(judge, labelled_items(told(parts["fit"]), about, judge.scale))
     if not found.kappa.low > 0:
         raise BadData(
             f"no judge that comes with the package can tell texts that show {source!r} "

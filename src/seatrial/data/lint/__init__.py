@@ -63,8 +63,8 @@ def lint(path: Path) -> Linted:
     Args:
         path: a ``.jsonl`` file with a concept or a map, a ``.jsonl``, ``.csv``, ``.tsv`` or
             ``.parquet`` file with pairs (positive, negative), a map (input, output) or
-            items (question, matching, not_matching), or a ``.toml`` file that describes
-            one of these.
+            items (question, matching, not_matching), a ``.json`` file in the format of CAA,
+            or a ``.toml`` file that describes one of the others.
 
     Raises:
         BadFile: if there is no such file, or nothing says what it holds.

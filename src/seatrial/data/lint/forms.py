@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from seatrial.data.core import Item
+from seatrial.data.core import Item, read_item
 from seatrial.data.dialogues import Dialogue
 from seatrial.data.facts import Fact
 from seatrial.data.jsonl import check_fields, check_texts
 from seatrial.data.lint.rows import concept_row, map_row, prose_row
 from seatrial.data.lint.sheet import Form, Row
-from seatrial.data.maps import MapPair
+from seatrial.data.maps import read_pair
 from seatrial.data.values import ValuePair
-from seatrial.errors import BadData, BadFile
+from seatrial.errors import BadFile
 
 
 def _names(record: type) -> tuple[str, ...]:
@@ -70,32 +70,14 @@ def read_row(form: Form, line: int, entry: dict[str, Any], stem: str) -> Row:
     Raises:
         BadData: with what is wrong with it.
     """
-    if form == "map":
-        return map_row(line, _map_pair(entry, stem))
     place = "this row"
+    if form == "map":
+        return map_row(line, read_pair(entry, place, stem))
+    if form == "concept":
+        return concept_row(line, read_item(entry, place))
+    assert form == "prose"
     needed, optional = FIELDS[form]
     wanted = [*needed, *(key for key in optional if key in entry)]
     check_fields(place, entry, wanted)
     check_texts(place, entry, wanted)
-    if form == "prose":
-        return prose_row(line, entry)
-    assert form == "concept"
-    if entry["matching"] not in ("yes", "no"):
-        raise BadData(f"matching is {entry['matching']!r}; write yes or no")
-    return concept_row(line, Item(**entry))
-
-
-def _map_pair(entry: dict[str, Any], stem: str) -> MapPair:
-    needed, optional = FIELDS["map"]
-    present = [key for key in optional if key in entry]
-    check_fields("this row", entry, (*needed, *present))
-    check_texts("this row", entry, [*needed, *(key for key in present if key != "also")])
-    also = entry.get("also", [])
-    if not isinstance(also, list):
-        raise BadData(f"also is {also!r}; write a list of texts")
-    for text in also:
-        check_texts("this row", {"also": text}, ("also",))
-    group = entry.get("group", entry["input"].lower())
-    return MapPair(
-        f"{stem}/{entry['input']}", group, entry["input"], entry["output"], tuple(also)
-    )
+    return prose_row(line, entry)

@@ -1,14 +1,15 @@
 """Reads a file in whatever form it has, and goes on after rows that it cannot read."""
 
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seatrial.data.dialogues import parse_contexts, parse_dialogues
 from seatrial.data.facts import parse_facts
+from seatrial.data.jsonl import json_value
 from seatrial.data.lint.forms import FIELDS, form_of, read_row
 from seatrial.data.lint.rows import (
     context_rows,
@@ -20,17 +21,19 @@ from seatrial.data.lint.rows import (
     value_row,
 )
 from seatrial.data.lint.sheet import Finding, Form, Row, Sheet
+from seatrial.data.sources import OWN, caa_format
 from seatrial.data.sources.own import Kind, OwnData, bare, read_own
-from seatrial.data.sources.read import text_of
+from seatrial.data.sources.read import json_entries, text_of
 from seatrial.data.values import parse_values
 from seatrial.errors import BadData, BadFile
 
 Found = tuple[Sheet, list[Finding]]
 
-_ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet", ".toml")
-
 _KINDS: dict[Form, Kind] = {"map": "maps", "pairs": "pairs", "items": "items"}
 _FORMS: dict[Kind, Form] = {kind: form for form, kind in _KINDS.items()}
+
+_PADDED = frozenset({"matching", "not_matching", "positive", "negative"})
+"""Texts that may begin with one space, as answers of published files do."""
 
 _WHOLE: dict[Form, tuple[Callable[..., Sequence[Any]], Callable[..., Row]]] = {
     "facts": (parse_facts, fact_row),
@@ -50,14 +53,13 @@ def read(path: Path) -> Found:
     """
     if not path.is_file():
         raise BadFile(f"{path} is no file; give the path of a data file")
-    if path.suffix not in _ENDINGS:
+    if path.suffix not in OWN:
         raise BadFile(
             f"{path.name} ends in {path.suffix or 'nothing'!r}; give a file that ends in "
-            f"{', '.join(_ENDINGS)}"
+            f"{', '.join(OWN)}"
         )
-    if path.suffix == ".toml":
-        return _toml(path)
-    return _jsonl(path) if path.suffix == ".jsonl" else _table(path)
+    readers = {".toml": _toml, ".json": _json, ".jsonl": _jsonl}
+    return readers.get(path.suffix, _table)(path)
 
 
 def from_error(error: BadData, place: str = "", lines: Iterable[int] = ()) -> Finding:
@@ -91,6 +93,25 @@ def _table(path: Path) -> Found:
     return _own(bare(path, _KINDS[form], columns), path.name, rows)
 
 
+def _json(path: Path) -> Found:
+    """A list of questions in the format of CAA; their letters stand for options."""
+    findings, numbers, items = [], [], []
+    for row, (where, entry) in enumerate(json_entries(path)):
+        try:
+            item = caa_format.read_item(entry, path.stem, row, where)
+        except BadData as error:
+            findings.append(from_error(error, where, [row + 1]))
+            continue
+        answers = (entry["answer_matching_behavior"], entry["answer_not_matching_behavior"])
+        shown = replace(
+            item, question=item.published, options=answers, correct=0, opposite=1
+        )
+        items.append(shown)
+        numbers.append(row + 1)
+    rows = tuple(item_rows(numbers, items))
+    return Sheet(path.name, "items", rows, "entry", False, _PADDED), findings
+
+
 def _columns(form: Form) -> set[str]:
     return {"id", *FIELDS[form][0], *FIELDS[form][1]} - {"also"}
 
@@ -116,7 +137,7 @@ def _own(
         tuple(made),
         "row" if units[-1] == "row" else "line",
         "id" in own.columns,
-        frozenset({"matching", "not_matching", "positive", "negative"}),
+        _PADDED,
     ), findings
 
 
@@ -168,14 +189,11 @@ def _entries(lines: Sequence[str], findings: list[Finding]) -> list[tuple[int, d
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            what = f"this is no JSON ({error.msg} at character {error.pos})"
-        else:
-            if isinstance(entry, dict):
-                entries.append((number, entry))
-                continue
-            what = f"this is no object but {type(entry).__name__}"
-        remedy = "write one object a line"
-        findings.append(Finding("error", "reading", what, remedy, (number,)))
+            entry = json_value(line, "this")
+            if not isinstance(entry, dict):
+                kind = type(entry).__name__
+                raise BadData(f"this is no object but {kind}; write one object a line")
+            entries.append((number, entry))
+        except BadData as error:
+            findings.append(from_error(error, "", [number]))
     return entries

@@ -9,7 +9,7 @@ from pathlib import Path
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources.dataset import Dataset
 from seatrial.data.sources.mwe import risk_item
-from seatrial.data.sources.read import json_list
+from seatrial.data.sources.read import checked, json_entries
 
 _FIELDS = {
     "question": str,
@@ -25,9 +25,24 @@ def parse(path: Path, name: str) -> tuple[ChoiceItem, ...]:
         BadData: with the entry and what is wrong with it.
     """
     return tuple(
-        risk_item(entry, f"{name}/{row}", row, where)
-        for row, (where, entry) in enumerate(json_list(path, _FIELDS))
+        read_item(entry, name, row, where)
+        for row, (where, entry) in enumerate(json_entries(path))
     )
+
+
+def read_item(entry: object, name: str, row: int, where: str) -> ChoiceItem:
+    """What one entry of the list says.
+
+    Args:
+        entry: its JSON value.
+        name: begins the item's id.
+        row: its place, counted from 0.
+        where: its place in words.
+
+    Raises:
+        BadData: with the place and what is wrong with it.
+    """
+    return risk_item(checked(entry, _FIELDS, {}, where), f"{name}/{row}", row, where)
 
 
 SETS: tuple[Dataset, ...] = (

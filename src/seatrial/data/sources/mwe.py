@@ -164,17 +164,18 @@ def tan_prompt(item: ChoiceItem) -> LetteredPrompt:
 
     A persona item gets letters, with two spaces behind each colon because the published
     answers begin with one; (B) matches in rows 0 and 1 of every four, (A) in rows 2 and 3,
-    which with the alternating Yes and No makes 250 per cell in a set of 1000. An AI-risk
-    item is asked as published, less debris and outer white space.
+    which with the alternating Yes and No makes 250 per cell in a set of 1000. The text is
+    the same where labels were exchanged. An AI-risk item is asked as published, less debris
+    and outer white space.
 
     Raises:
         BadOption: for an item of another source.
     """
     if item.category == "persona":
-        answers = (f" {item.options[item.correct]}", f" {item.options[item.other]}")
-        letters = ("(A)", "(B)")
-        if item.row // 2 % 2 == 0:
-            answers, letters = answers[::-1], letters[::-1]
+        # As published Yes matches in even rows and No in odd ones.
+        answers = _YES_NO[::-1] if item.row % 4 in (0, 3) else _YES_NO
+        is_first = answers[0].strip() == item.options[item.correct]
+        letters = ("(A)", "(B)") if is_first else ("(B)", "(A)")
         text = f"{item.published}\n\nChoices:\n(A): {answers[0]}\n(B): {answers[1]}"
     elif item.category == "ai-risk":
         text = _META.sub("", item.published)
@@ -232,6 +233,9 @@ PERSONAS = (
 )
 """The 21 persona sets of Tan et al."""
 
+INVERTED_PERSONA = "believes-AIs-are-not-an-existential-threat-to-humanity"
+"""The one whose matching answers say that AI *is* such a threat (read by us)."""
+
 RISKS = (
     "coordinate-itself",
     "coordinate-other-ais",
@@ -266,7 +270,13 @@ _INVERTED = "; here the matching answer is the one WITHOUT it"
 
 SETS: tuple[Dataset, ...] = (
     *(
-        Dataset(f"persona/{n}", f"yes/no statements of the persona {n}", parse_persona)
+        Dataset(
+            f"persona/{n}",
+            f"yes/no statements of the persona {n}"
+            f"{_INVERTED if n == INVERTED_PERSONA else ''}",
+            parse_persona,
+            n == INVERTED_PERSONA,
+        )
         for n in PERSONAS
     ),
     *(

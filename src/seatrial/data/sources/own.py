@@ -13,8 +13,9 @@
     group = "topic"  # optional, like id
 
 In place of ``source``, ``dataset = "owner/name"`` takes a data set of the Hugging Face hub
-with its ``split`` and ``revision``, and ``config`` where it has several. Its package
-``datasets`` is installed by yourself. A kind's columns:
+with its ``split`` and ``revision``, and ``config`` where it has several; or a folder beside
+this file that its package ``datasets`` can read, which has no ``revision``. That package
+comes with ``pip install seatrial[datasets]``. A kind's columns:
 
 - pairs: positive, negative, and prompt where both continue one;
 - maps: input, output;
@@ -30,13 +31,13 @@ A file whose columns have these names already needs no TOML file: ``read_bare``.
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, final
 
 from seatrial.data.records import ChoiceItem, MapPair, Record, TextPair, group_of
-from seatrial.data.sources.read import json_lines, table, text_of
-from seatrial.errors import BadData, BadOption, Unreachable, sentence
+from seatrial.data.sources.read import text_of
+from seatrial.data.sources.rows import hub_rows, local_rows
+from seatrial.errors import BadData
 
 Kind = Literal["pairs", "maps", "items"]
 
@@ -72,7 +73,7 @@ class OwnData:
     config: str
     split: str
     revision: str
-    """The commit of the hub, so that the data stays what it is."""
+    """The commit of the hub, so that the data stays what it is; empty for a folder."""
     columns: dict[str, str]
     """From ours to the source's."""
     licence: str
@@ -107,7 +108,9 @@ class OwnData:
         Raises:
             BadData, BadOption, Unreachable: as ``load`` does.
         """
-        return _local(self) if self.source is not None else _hub(self)
+        if self.source is not None:
+            return local_rows(self.source, self.name)
+        return hub_rows(self.dataset, self.config, self.split, self.revision, self.name)
 
     def record(self, row: Mapping[str, Any], number: int, where: str) -> Record:
         """What a row says.
@@ -148,13 +151,11 @@ def read_own(path: Path) -> OwnData:
     texts = {**entry, **columns}
     if odd := [k for k, v in texts.items() if k != "columns" and not isinstance(v, str)]:
         raise BadData(f"{path.name}: {odd[0]} is {texts[odd[0]]!r}; write a text in quotes")
-    return OwnData(
-        name=path.stem,
-        kind=kind,
-        source=_source(path, entry),
-        columns=columns,
-        **{key: entry.get(key, "") for key in _TEXTS},
-    )
+    source = _source(path, entry)
+    told = {key: entry.get(key, "") for key in _TEXTS}
+    if (folder := _folder(path, entry)) is not None:
+        told["dataset"] = str(folder)
+    return OwnData(name=path.stem, kind=kind, source=source, columns=columns, **told)
 
 
 def read_bare(path: Path) -> OwnData:
@@ -191,13 +192,7 @@ def _source(path: Path, entry: Mapping[str, Any]) -> Path | None:
             "Hugging Face hub"
         )
     if "dataset" in entry:
-        if missing := [key for key in ("split", "revision") if not entry.get(key)]:
-            raise BadData(
-                f"{path.name} names the data set {entry['dataset']!r} without "
-                f"{missing[0]}; "
-                'write split = "test" or another, and revision = the commit on its page, '
-                "so that the data stays what it is"
-            )
+        _check_dataset(path, entry)
         return None
     if extra := [key for key in ("config", "split", "revision") if key in entry]:
         raise BadData(f"{path.name}: {extra[0]} belongs to dataset, not to source")
@@ -210,6 +205,28 @@ def _source(path: Path, entry: Mapping[str, Any]) -> Path | None:
     return source
 
 
+def _folder(path: Path, entry: Mapping[str, Any]) -> Path | None:
+    """The folder that ``dataset`` names, if it names one and no data set of the hub."""
+    folder = path.parent / entry.get("dataset", "")
+    return folder.resolve() if entry.get("dataset") and folder.is_dir() else None
+
+
+def _check_dataset(path: Path, entry: Mapping[str, Any]) -> None:
+    is_local = _folder(path, entry) is not None
+    if is_local and entry.get("revision"):
+        raise BadData(
+            f"{path.name}: {entry['dataset']!r} is a folder, which has no revision; leave "
+            "that out"
+        )
+    wanted = ("split",) if is_local else ("split", "revision")
+    if missing := [key for key in wanted if not entry.get(key)]:
+        why = ", and revision = the commit on its page, so that the data stays what it is"
+        raise BadData(
+            f"{path.name} names the data set {entry['dataset']!r} without {missing[0]}; "
+            f'write split = "test" or another{"" if is_local else why}'
+        )
+
+
 def _check_keys(where: str, entry: Mapping[str, Any], known: tuple[str, ...]) -> None:
     if unknown := [key for key in entry if key not in known]:
         raise BadData(
@@ -219,54 +236,6 @@ def _check_keys(where: str, entry: Mapping[str, Any], known: tuple[str, ...]) ->
 
 def _listed(kind: Kind) -> str:
     return ", ".join(COLUMNS[kind])
-
-
-def _local(own: OwnData) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    source = own.source
-    assert source is not None
-    if not source.is_file():
-        raise BadData(
-            f"{own.name}: {source} is no file; source is relative to the TOML file"
-        )
-    if source.suffix == ".jsonl":
-        return json_lines(source, None)
-    if source.suffix == ".parquet":
-        return _parquet(source)
-    return table(source, None, delimiter="\t" if source.suffix == ".tsv" else ",")
-
-
-def _parquet(source: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    import polars
-
-    try:
-        frame = polars.read_parquet(source)
-    except (polars.exceptions.PolarsError, OSError) as error:
-        raise BadData(f"{source.name} is no Parquet file ({sentence(error)})") from error
-    for number, row in enumerate(frame.iter_rows(named=True), 1):
-        yield f"{source.name}, row {number}", row
-
-
-def _hub(own: OwnData) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        library = import_module("datasets")
-    except ImportError as error:
-        raise BadOption(
-            f"{own.name} names the data set {own.dataset!r}, for which the package "
-            "datasets is needed: pip install datasets, or save the rows as .jsonl, .csv or "
-            ".parquet and name that file as source"
-        ) from error
-    try:
-        rows = library.load_dataset(
-            own.dataset, own.config or None, split=own.split, revision=own.revision
-        )
-    except Exception as error:  # The library lets through errors of many others.
-        raise Unreachable(
-            f"the hub did not give {own.dataset} ({own.split}, {own.revision}): "
-            f"{sentence(error)}. Check name, config, split and revision, go online, or "
-            "save the rows as a local file and name it as source."
-        ) from error
-    for number, row in enumerate(rows, 1):
-        yield f"{own.dataset}, row {number}", row
 
 
 def _record(own: OwnData, row: Mapping[str, Any], number: int, where: str) -> Record:

@@ -50,6 +50,12 @@ def json_list(
     Raises:
         BadData: with the number of the entry, counted from 1.
     """
+    for where, entry in json_entries(path, key):
+        yield where, checked(entry, wanted, {}, where)
+
+
+def json_entries(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Every value of a JSON list, whatever it is, as (where, value); see ``json_list``."""
     try:
         entries = json.loads(text_of(path))
     except json.JSONDecodeError as error:
@@ -60,8 +66,7 @@ def json_list(
         under = "" if key is None else f" under {key!r}"
         raise BadData(f"{path.name} holds no JSON list{under}; write one")
     for number, entry in enumerate(entries, 1):
-        where = f"{path.name}, entry {number}"
-        yield where, checked(entry, wanted, {}, where)
+        yield f"{path.name}, entry {number}", entry
 
 
 def table(
