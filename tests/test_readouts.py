@@ -299,7 +299,7 @@ def test_a_plausibility_out_of_range_is_refused(alpha):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"norm": "last"}, "norm must be one of none, final, not 'last'"),
+        ({"norm": "last"}, "norm must be one of none, final, next_block, not 'last'"),
         (
             {"divergence": "kl"},
             "divergence must be one of textbook, published, not 'kl'",

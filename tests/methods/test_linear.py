@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from seatrial.comparison import STATE_NORMS
 from seatrial.errors import BadData, BadOption
 from seatrial.intervention import SCOPES
 from seatrial.methods import METHODS, options_of
@@ -107,6 +108,6 @@ def test_the_origin_holds_the_options(tiny, example, name):
     origin = method.fit(tiny("llama"), example, seed=7).origin
 
     assert (origin.method, origin.seed, origin.data) == (name, 7, "made by hand")
-    # Beside what was asked for stands what the fit found out (tests/methods/test_state_norms).
+    # Beside it stands what the fit has found out.
     told = {key: origin.options[key] for key in origin.options if key != STATE_NORMS}
     assert {"name": name, **told} == options_of(method)

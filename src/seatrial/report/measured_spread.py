@@ -64,7 +64,8 @@ def _parts(
             if factor.correlation.excludes(0.0):
                 more = "higher" if factor.correlation.value > 0 else "lower"
                 tilt = f", {more} where it does"
-            found.append(f"{factor.share} by whether {factor.name} matches{tilt}")
+            of = "" if orders is None else "of the items' means, "
+            found.append(f"{of}{factor.share} by whether {factor.name} matches{tilt}")
     except BadData:  # all values are the same, so there is nothing to divide
         return []
     return found
