@@ -95,7 +95,7 @@ def row(
     """All metrics of a task, the first of them being the one of the table."""
     start = time.perf_counter()
     plain, steered = measure(model, task, "test", [UNSTEERED, under])
-    found = compare(plain, steered, dose=under.dose, first=task.metric)
+    found = compare(plain, steered, dose=under.dose, first=task.metric, bounds=task.bounds)
     print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     return {
         "task": name,

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from seatrial.condition import Condition, Cut, Reading, Similarity, best_cut, similarity
 from seatrial.contrast import contrast
-from seatrial.data import load_concept, split
+from seatrial.data import split
 from seatrial.edits import Add
 from seatrial.errors import BadOption, unknown
 from seatrial.geometry import difference, unit
 from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model, TokenSelector
-from seatrial.tasks import TARGETS, fit_data
+from seatrial.tasks import TARGETS, fit_data, read_concept
 from seatrial.types import FitData, Pair, Site
 
 Direction = Literal["pca", "mean"]
@@ -70,8 +70,8 @@ class CAST(Method):
     similarity: Similarity = "cosine"
     """cosine: cos(h, c); published: cos(h, tanh(P h))."""
     condition_on: str = ""
-    """Another concept whose texts the condition is fitted on: built-in, or your own .jsonl
-    file; its fit split is used. Empty: the pairs of the behaviour."""
+    """Another concept whose texts the condition is fitted on: built-in, published, or
+    your own file; its fit split is used. Empty: the pairs of the behaviour."""
     condition_task: str = "open"
     """Which target task's pairs of the other concept are read."""
 
@@ -109,7 +109,7 @@ class CAST(Method):
             return data
         if self.condition_task not in TARGETS:
             raise unknown("target task", self.condition_task, TARGETS)
-        concept = load_concept(self.condition_on)
+        concept = read_concept(self.condition_on)
         if concept.name == data.concept:
             raise BadOption(
                 f"the behaviour is fitted on {concept.name!r} itself; leave condition_on "

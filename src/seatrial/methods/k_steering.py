@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from seatrial.contrast import contrast
-from seatrial.data import load_concept, sample_balanced, split
+from seatrial.data import sample_balanced, split
 from seatrial.edits import Ascend
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.geometry import difference, unit
 from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, later, origin_of
 from seatrial.model import Model, TokenSelector
-from seatrial.tasks import TARGETS, fit_data
+from seatrial.tasks import TARGETS, fit_data, read_concept
 from seatrial.types import FitData, texts_of
 
 States = Float[Tensor, "pair side d_model"]
@@ -83,7 +83,7 @@ class KSteering(Method):
     """Which tokens are edited: all, from_last_prompt, generated, last, prompt, or
     first_K."""
     others: tuple[str, ...] = later(())
-    """Concepts that give a class more each: built-in, or your own .jsonl files. Of their
+    """Concepts that give a class more each: built-in, published, or your own. Of their
     fit split, as many items are read as there are pairs."""
     others_task: str = later("open")
     """Which target task's pairs of those are read."""
@@ -147,7 +147,7 @@ class KSteering(Method):
         if self.others and self.others_task not in TARGETS:
             raise unknown("target task", self.others_task, TARGETS)
         found = []
-        for concept in map(load_concept, self.others):
+        for concept in map(read_concept, self.others):
             items = split(concept.items, seed=seed)["fit"]
             few = sample_balanced(items, max(2, len(data.pairs)), seed=seed)
             task = TARGETS[self.others_task]({"fit": few})  # pyright: ignore[reportCallIssue]
