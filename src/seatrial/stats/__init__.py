@@ -12,7 +12,6 @@ from seatrial.stats.bootstrap import (
     Values,
     cluster_difference,
     cluster_mean,
-    cluster_share,
     partition,
     resample,
 )
@@ -26,6 +25,7 @@ from seatrial.stats.dose_response import (
     describe,
 )
 from seatrial.stats.least_squares import DoseFit, fit_quality, slopes
+from seatrial.stats.shares import cluster_share
 from seatrial.stats.spurious import Factor, explained, order_share
 
 __all__ = [

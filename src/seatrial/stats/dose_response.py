@@ -18,7 +18,6 @@ from seatrial.stats.bootstrap import (
     check_level,
     cluster_difference,
     cluster_mean,
-    cluster_share,
     critical,
     partition,
     resample,
@@ -30,6 +29,7 @@ from seatrial.stats.least_squares import (
     off_line,
     slopes,
 )
+from seatrial.stats.shares import cluster_share
 from seatrial.types import Estimate
 
 RANGES: tuple[float, ...] = (0.5, 1.0, 1.5)
