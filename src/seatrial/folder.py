@@ -60,33 +60,43 @@ class Folder:
             StoreFault: if it cannot be written; what was there before stays.
         """
         path = self.root / name
-        partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fill(partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
+            write_whole(path, fill)
         except (OSError, pa.ArrowException) as error:
             reason = error.__cause__ if isinstance(error, StoreFault) else error
             raise StoreFault(
                 f"cannot write {path}: {reason}; what was measured before is kept, so free "
                 "space or fix the folder and run the same command again"
             ) from error
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Delete what killed processes of this machine left half-written."""
-        pattern = re.compile(
-            rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial(\.partial)?"
-        )
+        pattern = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial")
         for path in (*self.root.glob(".*.partial"), *self.root.glob("*/.*.partial")):
             named = pattern.fullmatch(path.name)
             if named and not _is_running(int(named[1])):
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let a function write a file under a hidden name, then give it its own.
+
+    If that fails, what was there before stays, and nothing else is left.
+
+    Raises:
+        OSError: if it cannot be written; and whatever the function raises.
+    """
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def is_partial(path: Path) -> bool:

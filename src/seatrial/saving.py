@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from seatrial.condition import Condition, check_words
 from seatrial.edits import EDITS, Edit
 from seatrial.errors import BadFile, BadOption, StoreFault
+from seatrial.folder import write_whole
 from seatrial.intervention import Intervention, Part
 from seatrial.prompt_edit import PromptEdit
 from seatrial.readouts import READOUTS, Readout
@@ -61,19 +61,12 @@ def save(intervention: Intervention, path: Path | str) -> None:
         "readout": _readout_header(intervention.readout),
         "origin": asdict(intervention.origin) if intervention.origin else None,
     }
+    content = tensors or {_EMPTY: torch.zeros(1)}
+    told = {"seatrial": json.dumps(header, sort_keys=True)}
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            tensors or {_EMPTY: torch.zeros(1)},
-            partial,
-            {"seatrial": json.dumps(header, sort_keys=True)},
-        )
-        partial.replace(path)
+        write_whole(path, lambda whole: save_file(content, whole, told))
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise StoreFault(
             f"cannot write {path}: {error}; free space or choose another place"
         ) from error

@@ -258,6 +258,7 @@ def _write(
     found: Sequence[Sequence[Sequence["Score"]]],
 ) -> None:
     """One line an item, steering and condition; the file appears whole or not at all."""
+    from seatrial.folder import write_whole
     from seatrial.tasks.options import identity_of
 
     doses = [0.0, *(steering.dose for steering in steerings)]
@@ -277,10 +278,8 @@ def _write(
         for k, (dose, line) in enumerate(zip(doses, scores, strict=True))
         for score in line
     ]
-    unfinished = out.with_name(f"{out.name}.partial")
+    text = "".join(f"{line}\n" for line in lines)
     try:
-        unfinished.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        unfinished.replace(out)
+        write_whole(out, lambda whole: whole.write_text(text, "utf-8"))
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise StoreFault(f"{out} cannot be written ({error.strerror})") from error
