@@ -214,7 +214,11 @@ def test_what_a_killed_process_left_half_written_is_swept_away(whole, folder):
         check=True,
     )
     left = f"{platform.node()}.{int(ended.stdout)}.partial"
-    for name in (f".study.json.{left}", f"vectors/.x.safetensors.{left}.partial"):
+    for name in (
+        f".study.json.{left}",
+        f"vectors/..x.safetensors.{left}.{left}",
+        f"vectors/.x.safetensors.{left}.partial",
+    ):
         (store.root / name).parent.mkdir(parents=True, exist_ok=True)
         (store.root / name).write_bytes(b"half")
 

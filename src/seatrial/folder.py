@@ -71,7 +71,10 @@ class Folder:
 
     def sweep(self) -> None:
         """Delete what killed processes of this machine left half-written."""
-        pattern = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial")
+        # The second ending is that of a steering half saved by a version before this one.
+        pattern = re.compile(
+            rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial(\.partial)?"
+        )
         for path in (*self.root.glob(".*.partial"), *self.root.glob("*/.*.partial")):
             named = pattern.fullmatch(path.name)
             if named and not _is_running(int(named[1])):
