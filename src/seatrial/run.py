@@ -13,6 +13,7 @@ from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.ground import Ground
 from seatrial.measure import measure
 from seatrial.model import Model
+from seatrial.model.linear import reordering
 from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan, at_doses
 from seatrial.store import PROGRESS, Store
 from seatrial.study import Study
@@ -120,16 +121,9 @@ def run(
     meter = _Meter(study, grounds, model, progress or (lambda *_: None))
     planned: set[str] = set()
     checks: list[Check] = []
-    for ground in grounds:
-        plan = Plan(study, model, ground)
-        _record(checks, audit_ground(ground), store)
-        with model.engine.remembering():
-            planned |= _measure(plan.select_batches(), model, store, meter)
-        chosen = plan.choose(store)
-        # The audit compares passes that must be made anew.
-        _record(checks, _audit(plan, chosen, store), store)
-        with model.engine.remembering():
-            planned |= _measure(plan.test_batches(chosen), model, store, meter)
+    with reordering(model.engine.budget.weight_bytes):
+        for ground in grounds:
+            planned |= _measure_concept(Plan(study, model, ground), store, meter, checks)
     _record(checks, audit_rows(store.frame(), planned), store)
     store.write_items([line for ground in grounds for line in _in_words(ground)])
     store.write_json(AUDIT, plain(checks))
@@ -140,6 +134,22 @@ def run(
         "about": {ground.concept.name: _about(ground) for ground in grounds},
     }
     store.write_json(PROGRESS, done)
+
+
+def _measure_concept(
+    plan: Plan, store: Store, meter: _Meter, checks: list[Check]
+) -> set[str]:
+    """Measure all cells of one concept, and audit what they rest on; the cells' ids."""
+    model = plan.model
+    _record(checks, audit_ground(plan.ground), store)
+    with model.engine.remembering():
+        planned = _measure(plan.select_batches(), model, store, meter)
+    chosen = plan.choose(store)
+    # The audit compares passes that must be made anew.
+    _record(checks, _audit(plan, chosen, store), store)
+    with model.engine.remembering():
+        planned |= _measure(plan.test_batches(chosen), model, store, meter)
+    return planned
 
 
 def _record(checks: list[Check], new: Sequence[Check], store: Store) -> None:

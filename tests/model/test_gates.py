@@ -1,6 +1,7 @@
 """A condition decides prompt by prompt; where it fails the model is the unsteered one."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,7 +103,10 @@ def test_conditional_texts_equal_the_slow_obvious_way(tiny, push, family):
     acts = model.acts_on(PROMPTS, only.intervention)
     plain, mixed, steered, asked = lines
     for number, prompt in enumerate(PROMPTS):
-        assert mixed[number] == (steered if acts[number] else plain)[number]
+        found, wanted = mixed[number], (steered if acts[number] else plain)[number]
+        # Rows of one product may differ in the last bit (they do on two threads).
+        assert found.log_probs == pytest.approx(wanted.log_probs, abs=1e-5)
+        assert replace(found, log_probs=wanted.log_probs) == wanted
         # The unedited prompt decides whether it is edited.
         edit = naive_acting(model, prompt, edited)
         ids = model.encoder.prompt_ids(

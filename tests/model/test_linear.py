@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seatrial.model import linear as quick
-from seatrial.model.linear import linear, quick_linears
+from seatrial.model.linear import linear, quick_linears, reordering
 from seatrial.types import Request
 
 REQUEST = Request("a", "a", "The answer is", (" yes", " no, and"))
@@ -69,6 +69,108 @@ def test_numbers_may_lie_in_memory_in_any_order(x, weight):
 
     assert_near(linear(x, weight), nn.functional.linear(x, weight))
     assert torch.equal(x, before[0]) and torch.equal(weight, before[1])
+
+
+PLENTY = 2**30
+needs_products = pytest.mark.skipif(
+    not quick._works(), reason="this build has no such products"
+)
+
+
+def kept():
+    """Weights kept in order at the moment: (the weight, its copy or itself) each."""
+    orders = quick._orders.get()
+    return [] if orders is None else list(orders._kept.values())
+
+
+@given(
+    rows=st.lists(st.sampled_from([1, 63, 64, 65, 300]), min_size=1, max_size=4),
+    wide=st.integers(1, 40),
+    out=st.integers(1, 40),
+    cut=st.integers(0, 3),
+    has_bias=st.booleans(),
+)
+def test_ordered_weights_give_the_same_products(rows, wide, out, cut, has_bias):
+    whole = normal(1, out + cut, wide)
+    weight = whole[cut:]
+    bias = normal(2, out) if has_bias else None
+    with reordering(PLENTY):
+        for seed, n in enumerate(rows):
+            x = normal(seed, n, wide)
+            truth = nn.functional.linear(x, weight, bias)
+            assert_near(linear(x, weight, bias), truth)
+        assert len(kept()) == (quick._works() and max(rows) >= 64)
+
+
+@needs_products
+def test_a_weight_is_ordered_once_and_let_go_at_the_end():
+    first, second = normal(1, 20, 8), normal(2, 20, 8)
+    with pytest.raises(ZeroDivisionError), reordering(PLENTY):
+        for _ in range(3):
+            for weight in (first, second):
+                linear(normal(0, 4, 25, 8), weight)
+        assert [copy.is_mkldnn for _, copy in kept()] == [True, True]
+        raise ZeroDivisionError
+
+    assert kept() == []
+
+
+@needs_products
+@pytest.mark.parametrize("inside", [torch.inference_mode, torch.no_grad])
+def test_a_weight_changed_in_place_is_ordered_again(inside):
+    layer, x = nn.Linear(8, 20), normal(0, 100, 8)
+    with inside(), quick_linears(layer), reordering(PLENTY):
+        before = layer(x)
+        layer.weight.mul_(2)
+        after = layer(x)
+        truth = nn.functional.linear(x, layer.weight, layer.bias)
+
+    assert_near(after, truth)
+    assert not torch.allclose(after, before)
+
+
+@needs_products
+def test_a_new_weight_in_the_place_of_an_old_one_is_not_taken_for_it():
+    x, places = normal(0, 100, 8), set()
+    with reordering(PLENTY):
+        for seed in range(20):
+            weight = normal(seed, 20, 8)
+            places.add(weight.data_ptr())
+            assert_near(linear(x, weight), x @ weight.T)
+            del weight
+
+    assert len(places) == 20  # nothing was freed while its copy could be asked for
+
+
+@needs_products
+def test_copies_of_weights_stay_within_their_bytes():
+    x, weights = normal(0, 100, 8), [normal(seed, 20, 8) for seed in range(5)]
+    with reordering(3 * weights[0].nbytes):
+        for weight in weights * 2:
+            assert_near(linear(x, weight), x @ weight.T)
+        copies = [copy.is_mkldnn for _, copy in kept()]
+
+    assert copies == [True] * 3 + [False] * 2
+
+
+@needs_products
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mixtral", "gpt2", "bloom"])
+def test_a_model_answers_alike_with_ordered_weights(tiny, push, family):
+    model = tiny(family)
+    under = [push(model, layer, dose=dose) for layer in (0, 1) for dose in (-1.0, 1.0)] * 8
+    plain = model.log_probs([REQUEST] * 4, under, kl=True)
+
+    with reordering(PLENTY):
+        ordered = model.log_probs([REQUEST] * 4, under, kl=True)
+        assert any(copy.is_mkldnn for _, copy in kept())
+
+    for line, want in zip(ordered, plain, strict=True):
+        for one, other in zip(line, want, strict=True):
+            for name in ("log_probs", "kl"):
+                for found, expected in zip(
+                    getattr(one, name), getattr(other, name), strict=True
+                ):
+                    assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -224,7 +326,7 @@ def tanh_gelu(x):
     return nn.functional.gelu(x, approximate="tanh")
 
 
-@pytest.mark.skipif(not quick._works(), reason="this build has no such products")
+@needs_products
 @pytest.mark.parametrize(
     "activation", [nn.functional.silu, tanh_gelu, nn.functional.gelu, nn.functional.relu]
 )
@@ -245,7 +347,7 @@ def test_gated_mlps_are_fused_only_where_that_is_the_same(activation, twist):
     assert "forward" not in vars(module)
 
 
-@pytest.mark.skipif(not quick._works(), reason="this build has no such products")
+@needs_products
 def test_whoever_watches_a_part_of_a_gated_mlp_sees_it():
     module = Gated().eval()
     x, seen = normal(4, 3, 8), []
@@ -259,7 +361,7 @@ def test_whoever_watches_a_part_of_a_gated_mlp_sees_it():
     assert_near(fused, watched)
 
 
-@pytest.mark.skipif(not quick._works(), reason="this build has no such products")
+@needs_products
 def test_a_part_that_became_something_else_is_not_fused():
     module = Gated().eval()
     with quick_linears(module):
@@ -270,7 +372,7 @@ def test_a_part_that_became_something_else_is_not_fused():
         assert "forward" not in vars(module)
 
 
-@pytest.mark.skipif(not quick._works(), reason="this build has no such products")
+@needs_products
 @pytest.mark.parametrize("family", ["llama", "gemma2", "qwen3"])
 def test_the_mlps_of_real_families_are_fused(tiny, family):
     network = tiny(family).engine.network

@@ -21,6 +21,8 @@ class Budget:
     runs out."""
     cache_bytes: int = 2**29
     """Bytes of keys, values and states that are kept of the unsteered model."""
+    weight_bytes: int = 2**30
+    """Bytes of weights that ``reordering`` may keep a second time, on a processor."""
 
     def tokens_on(self, device: torch.device) -> int:
         """The limit, or what suits a device."""

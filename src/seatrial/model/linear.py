@@ -3,22 +3,30 @@
 On processors that are not Intel's, PyTorch's default library for float32 products (MKL)
 leaves half of the vector units idle; oneDNN, which PyTorch ships too and uses for half
 precision, does not (``docs/speed.md`` has the measurement). Results differ in the last bits
-only, as between any two batch sizes. The weights are neither copied nor changed.
+only, as between any two batch sizes. The weights are not changed, and copied only inside
+``reordering``.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import final
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 _PROBE = 17
+_FEW = 64
+"""Rows below which a product takes a weight as it is."""
+_MANY = 1024
+"""Rows that oneDNN is told to order weights for: a full call of the engine."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x W' + b`` like ``torch.nn.functional.linear``, by the faster library."""
     if _is_quick(x, weight):
+        weight = _ordered(x, weight)
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return nn.functional.linear(x, weight, bias)
 
@@ -50,6 +58,59 @@ def quick_linears(network: nn.Module) -> Iterator[None]:
             del module.forward
 
 
+@contextmanager
+def reordering(limit: int) -> Iterator[None]:
+    """Keep a second copy of the weights in the order that oneDNN reads them in.
+
+    It orders them anew in every product otherwise. A weight that PyTorch changes in place
+    is ordered again; one changed behind its back (``.data``) is not.
+
+    Args:
+        limit: bytes that the copies may take; weights beyond it are used as they are.
+    """
+    token = _orders.set(_Orders(limit))
+    try:
+        yield
+    finally:
+        _orders.reset(token)
+
+
+def reorders(rows: int) -> bool:
+    """Whether a product of so many rows would keep its weight in order."""
+    return _orders.get() is not None and rows >= _FEW
+
+
+@final
+class _Orders:
+    """Weights in the order of oneDNN, by where they lie and how often they were changed."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        # With the weights themselves, lest others come to lie in their place.
+        self._kept: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        version = 0 if weight.is_inference() else weight._version
+        key = (weight.data_ptr(), weight.shape, weight.stride(), version)
+        if key not in self._kept:
+            self._kept[key] = weight, self._order(weight)
+        return self._kept[key][1]
+
+    def _order(self, weight: Tensor) -> Tensor:
+        if weight.nbytes > self._left:
+            return weight
+        self._left -= weight.nbytes
+        return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _MANY)
+
+
+_orders: ContextVar[_Orders | None] = ContextVar("_orders", default=None)
+
+
+def _ordered(x: Tensor, weight: Tensor) -> Tensor:
+    orders = _orders.get()
+    return orders(weight) if orders and reorders(x.shape[:-1].numel()) else weight
+
+
 def _plain(module: nn.Linear) -> Callable[[Tensor], Tensor]:
     def forward(input: Tensor) -> Tensor:
         return linear(input, module.weight, module.bias)
@@ -76,8 +137,9 @@ def _gated(module: nn.Module, activation: Activation) -> Callable[[Tensor], Tens
         if _is_watched(gate) or _is_watched(up):
             return whole(module, x)
         product = torch.ops.mkldnn._linear_pointwise
-        gates = product(x, gate.weight, gate.bias, name, [], variant)
-        return down(product.binary(x, gates, up.weight, up.bias, "mul"))
+        gates = product(x, _ordered(x, gate.weight), gate.bias, name, [], variant)
+        inner = product.binary(x, gates, _ordered(x, up.weight), up.bias, "mul")
+        return down(inner)
 
     return forward
 
@@ -132,13 +194,21 @@ _checked: list[bool] = []
 
 
 def _works() -> bool:
-    """Whether this build of PyTorch has the operation, and it computes what it should."""
+    """Whether this PyTorch has the operations, and they compute what they should."""
     if not _checked:
         ramp = torch.arange(_PROBE * _PROBE, dtype=torch.float32).reshape(_PROBE, -1) / 100
         try:
-            ours = torch.ops.mkldnn._linear_pointwise(ramp, ramp, ramp[0], "none", [], "")
-            theirs = nn.functional.linear(ramp, ramp, ramp[0])
-            _checked.append(torch.allclose(ours, theirs, rtol=1e-5))
+            truth = nn.functional.linear(ramp, ramp, ramp[0])
+            product = torch.ops.mkldnn._linear_pointwise
+            ordered = torch.ops.mkldnn._reorder_linear_weight(ramp, _PROBE)
+            _checked.append(
+                all(
+                    torch.allclose(
+                        product(ramp, weight, ramp[0], "none", [], ""), truth, rtol=1e-5
+                    )
+                    for weight in (ramp, ordered)
+                )
+            )
         except (AttributeError, RuntimeError, NotImplementedError):
             _checked.append(False)
     return _checked[0]

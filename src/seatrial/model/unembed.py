@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model.linear import linear
+from seatrial.model.linear import linear, reorders
 
 TILE = 2**20
 """Numbers in one tile of logits on a processor with caches of a few megabytes."""
@@ -121,6 +121,8 @@ class Unembedding:
         rows = h.shape[0] * h.shape[1]
         is_cpu = self.weight.device.type == "cpu"
         tile = max(64, TILE // rows) if is_cpu else 2**14
+        if is_cpu and reorders(rows):
+            tile = TILE // ROWS  # the same tiles whatever the rows, each reordered once
         return [(first, first + tile) for first in range(0, self.vocabulary, tile)]
 
     def _walk(
