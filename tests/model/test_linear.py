@@ -84,7 +84,7 @@ def kept():
 
 
 @given(
-    rows=st.lists(st.sampled_from([1, 63, 64, 65, 300]), min_size=1, max_size=4),
+    rows=st.lists(st.sampled_from([1, 2, 17, 300]), min_size=1, max_size=4),
     wide=st.integers(1, 40),
     out=st.integers(1, 40),
     cut=st.integers(0, 3),
@@ -99,7 +99,7 @@ def test_ordered_weights_give_the_same_products(rows, wide, out, cut, has_bias):
             x = normal(seed, n, wide)
             truth = nn.functional.linear(x, weight, bias)
             assert_near(linear(x, weight, bias), truth)
-        assert len(kept()) == (quick._works() and max(rows) >= 64)
+        assert len(kept()) == quick._works()
 
 
 @needs_products

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 
 _PROBE = 17
-_FEW = 64
-"""Rows below which a product takes a weight as it is."""
 _MANY = 1024
 """Rows that oneDNN is told to order weights for: a full call of the engine."""
 
@@ -26,8 +24,8 @@ _MANY = 1024
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x W' + b`` like ``torch.nn.functional.linear``, by the faster library."""
     if _is_quick(x, weight):
-        weight = _ordered(x, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        product = torch.ops.mkldnn._linear_pointwise
+        return product(x, _ordered(weight), bias, "none", [], "")
     return nn.functional.linear(x, weight, bias)
 
 
@@ -62,22 +60,23 @@ def quick_linears(network: nn.Module) -> Iterator[None]:
 def reordering(limit: int) -> Iterator[None]:
     """Keep a second copy of the weights in the order that oneDNN reads them in.
 
-    It orders them anew in every product otherwise. A weight that PyTorch changes in place
-    is ordered again; one changed behind its back (``.data``) is not.
+    It orders them anew in every product otherwise, which is felt most where rows are few.
+    A weight that PyTorch changes in place is ordered again; one changed behind its back
+    (``.data``) is not. Inside another such context this one does nothing.
 
     Args:
         limit: bytes that the copies may take; weights beyond it are used as they are.
     """
-    token = _orders.set(_Orders(limit))
+    token = _orders.set(_orders.get() or _Orders(limit))
     try:
         yield
     finally:
         _orders.reset(token)
 
 
-def reorders(rows: int) -> bool:
-    """Whether a product of so many rows would keep its weight in order."""
-    return _orders.get() is not None and rows >= _FEW
+def is_reordering() -> bool:
+    """Whether weights are kept in order, so that one had better be cut always alike."""
+    return _orders.get() is not None
 
 
 @final
@@ -106,9 +105,9 @@ class _Orders:
 _orders: ContextVar[_Orders | None] = ContextVar("_orders", default=None)
 
 
-def _ordered(x: Tensor, weight: Tensor) -> Tensor:
+def _ordered(weight: Tensor) -> Tensor:
     orders = _orders.get()
-    return orders(weight) if orders and reorders(x.shape[:-1].numel()) else weight
+    return weight if orders is None else orders(weight)
 
 
 def _plain(module: nn.Linear) -> Callable[[Tensor], Tensor]:
@@ -137,8 +136,8 @@ def _gated(module: nn.Module, activation: Activation) -> Callable[[Tensor], Tens
         if _is_watched(gate) or _is_watched(up):
             return whole(module, x)
         product = torch.ops.mkldnn._linear_pointwise
-        gates = product(x, _ordered(x, gate.weight), gate.bias, name, [], variant)
-        inner = product.binary(x, gates, _ordered(x, up.weight), up.bias, "mul")
+        gates = product(x, _ordered(gate.weight), gate.bias, name, [], variant)
+        inner = product.binary(x, gates, _ordered(up.weight), up.bias, "mul")
         return down(inner)
 
     return forward

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model.linear import linear, reorders
+from seatrial.model.linear import is_reordering, linear
 
 TILE = 2**20
 """Numbers in one tile of logits on a processor with caches of a few megabytes."""
@@ -118,11 +118,11 @@ class Unembedding:
         return Found(scores, kl, None if best is None else picked >= best.cpu()[:, rows])
 
     def _tiles(self, h: Tensor) -> list[tuple[int, int]]:
-        rows = h.shape[0] * h.shape[1]
-        is_cpu = self.weight.device.type == "cpu"
-        tile = max(64, TILE // rows) if is_cpu else 2**14
-        if is_cpu and reorders(rows):
-            tile = TILE // ROWS  # the same tiles whatever the rows, each reordered once
+        tile = 2**14
+        if self.weight.device.type == "cpu":
+            # Weights kept in order are cut alike whatever the rows.
+            rows = ROWS if is_reordering() else h.shape[0] * h.shape[1]
+            tile = max(64, TILE // rows)
         return [(first, first + tile) for first in range(0, self.vocabulary, tile)]
 
     def _walk(
