@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from seatrial.errors import UnsupportedModel
 from seatrial.model.linear import is_reordering, linear
 
-TILE = 2**20
+TILE = 2**21
 """Numbers in one tile of logits on a processor with caches of a few megabytes."""
 ROWS = 1024
 """Most states that go through the vocabulary together."""
