@@ -98,8 +98,9 @@ class _Orders:
     def _order(self, weight: Tensor) -> Tensor:
         if weight.nbytes > self._left:
             return weight
+        ordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _MANY)
         self._left -= weight.nbytes
-        return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _MANY)
+        return ordered
 
 
 _orders: ContextVar[_Orders | None] = ContextVar("_orders", default=None)
