@@ -5,6 +5,7 @@ follows from the plan alone, never from what happens to be stored, so that an in
 study ends with the same numbers as one that ran through.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
@@ -17,7 +18,7 @@ from seatrial.model.linear import reordering
 from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan, at_doses
 from seatrial.store import PROGRESS, Store
 from seatrial.study import Study
-from seatrial.tasks import Protocol, Writing
+from seatrial.tasks import Propensity, Protocol, Writing
 from seatrial.types import Split
 
 AUDIT = "audit.json"
@@ -221,14 +222,20 @@ def _about(ground: Ground) -> dict[str, str]:
 
 
 def _in_words(ground: Ground) -> list[dict[str, str]]:
-    return [
-        {
-            "concept": ground.concept.name,
-            "task": target,
-            "item": item.id,
-            "group": item.group,
-            "text": task.describe(item),
-        }
-        for target, task in ground.targets.items()
-        for item in task.splits["test"]  # pyright: ignore[reportAttributeAccessIssue]
-    ]
+    lines = []
+    for target, task in ground.targets.items():
+        factors = task.factors("test") if isinstance(task, Propensity) else {}
+        lines += [
+            {
+                "concept": ground.concept.name,
+                "task": target,
+                "item": item.id,
+                "group": item.group,
+                "text": task.describe(item),
+                "factors": json.dumps(
+                    {name: has[item.id] for name, has in factors.items() if item.id in has}
+                ),
+            }
+            for item in task.splits["test"]  # pyright: ignore[reportAttributeAccessIssue]
+        ]
+    return lines

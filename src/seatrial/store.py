@@ -196,7 +196,7 @@ class Store(Folder):
         self.write_table("items.parquet", pl.DataFrame(list(entries)).to_arrow())
 
     def items(self) -> pl.DataFrame:
-        """Columns concept, task, item, group, text.
+        """Columns concept, task, item, group, text, factors (JSON: name -> whether).
 
         Raises:
             BadFile: if the file is missing or damaged.

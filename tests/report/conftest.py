@@ -45,6 +45,14 @@ def _price(rng, dose, damage):
     return Price(dose, ratio, Estimate(drift, drift * 0.8, drift * 1.25, 10))
 
 
+def _spread(n):
+    from seatrial.report.spread import Share
+    from seatrial.types import Estimate
+
+    share = Estimate(0.12, 0.02, 0.3, n // 3)
+    return (Share("whether yes matches", share, "higher where it does"),)
+
+
 def _trial(rng, concept, task, method="caa"):
     from seatrial.report.summary import Control, Effect, LayerPoint, Point, Trial
     from seatrial.stats import cluster_mean, control_band, describe, slopes
@@ -124,6 +132,7 @@ def _trial(rng, concept, task, method="caa"):
             for k, d in enumerate(DOSES)
             if d
         ),
+        spread=_spread(n) if task == "propensity" else (),
         effects=tuple(sorted(effects, key=lambda e: (-e.slope, e.item))),
         prices=prices,
         control_prices={

@@ -1,5 +1,7 @@
 """A summary is a function of the rows, and each of its numbers can be made by hand."""
 
+import json
+from dataclasses import replace
 from math import exp
 
 import numpy as np
@@ -8,12 +10,14 @@ import pytest
 
 from seatrial.errors import StoreFault
 from seatrial.report.summary import summarise
+from seatrial.report.table import numbers
 from seatrial.stats import slopes
 from seatrial.store import Store
 from seatrial.study import Cell, make_study
 from seatrial.types import Score
 
 ITEMS = [f"item-{k}" for k in range(8)]
+IS_YES = {name: k != 3 for k, name in enumerate(ITEMS)}
 GROUPS = [f"group-{k // 2}" for k in range(8)]
 DOSES = (-1.0, 0.0, 1.0, 2.0)
 SELECT = {0: 0.1, 1: 0.6}
@@ -59,7 +63,7 @@ def guard_rows(method, seed, dose, loss, kl):
     return cell("prose", "test", method, seed, dose, 1), scores
 
 
-def fill(store, drop=(), controls=CONTROL_LOSS):
+def fill(store, drop=(), controls=CONTROL_LOSS, order=None):
     """A finished study, written by hand."""
     study = make_study(
         {
@@ -106,11 +110,22 @@ def fill(store, drop=(), controls=CONTROL_LOSS):
         (c, [s for s in found if (c.method, c.dose, s.item) not in drop])
         for c, found in flat
     ]
+    for where, found in flat:
+        if order is not None and where.task == "open":
+            for score in found:
+                score.metrics["order"] = order * where.dose
     store.add("batch", [c for c, _ in flat], [found for _, found in flat])
     store.write_items(
         [
-            {"concept": "c", "task": "open", "item": i, "group": g, "text": f"text of {i}"}
-            for i, g in zip(ITEMS, GROUPS, strict=True)
+            {
+                "concept": "c",
+                "task": "open",
+                "item": item,
+                "group": group,
+                "text": f"text of {item}",
+                "factors": json.dumps({"yes": IS_YES[item], "(A)": True}),
+            }
+            for item, group in zip(ITEMS, GROUPS, strict=True)
         ]
     )
     store.write_json("audit.json", [])
@@ -185,6 +200,42 @@ def test_promoting_and_suppressing_are_told_apart(trial):
 
     assert trial.parts["matching"].value == pytest.approx(whole / 2)
     assert trial.parts["other"].value == 0
+
+
+def test_what_the_word_explains_of_the_slopes_is_told(trial, table):
+    """The one item that falls is the one whose matching answer is no; trap T36."""
+    own = slopes(DOSES, table)
+    between = np.corrcoef(own, list(IS_YES.values()))[0, 1]
+
+    [found] = trial.spread
+
+    assert found.by == "whether yes matches"
+    assert found.share.value == pytest.approx(between**2)
+    assert found.leans == ""  # one item of one group of four shows nothing
+    [line] = [line for line in numbers(trial) if line.name.startswith("share by")]
+    assert line.text == str(found.share)
+    leaning = replace(trial, spread=(replace(found, leans="lower where it does"),))
+    [line] = [line for line in numbers(leaning) if line.name.startswith("share by")]
+    assert line.meaning.endswith("; slopes are lower where it does")
+
+
+def test_a_store_of_an_earlier_version_has_a_report_without_shares(tmp_path):
+    store = fill(Store(tmp_path / "out"))
+    store.write_items(store.items().drop("factors").to_dicts())
+
+    assert summarise(store).trials[0].spread == ()
+
+
+def test_items_asked_in_both_orders_tell_what_the_order_does(tmp_path):
+    """Each item moves by its own slope, and by 2 a dose more where its answer is first."""
+    store = fill(Store(tmp_path / "out"), order=2.0)
+    own = slopes(DOSES, np.array([[curve(k, dose) for dose in DOSES] for k in range(8)]))
+
+    first, second = summarise(store).trials[0].spread
+
+    assert first.by == "which answer is named first (items in both orders)"
+    assert first.share.value == pytest.approx(4 / (4 + own.var()))
+    assert (second.by, second.among) == ("whether yes matches", "of the items' means")
 
 
 def test_the_price_is_the_ratio_of_perplexities(trial):

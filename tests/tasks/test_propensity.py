@@ -5,7 +5,7 @@ import pytest
 
 from seatrial.data import load_concept, split
 from seatrial.data.records import ChoiceItem
-from seatrial.report.measured_spread import spread_told
+from seatrial.report.spread import spread_told
 from seatrial.stats import explained
 from seatrial.tasks import Propensity
 from seatrial.tasks.propensity import PLACES
@@ -39,7 +39,9 @@ def shares(task, **tastes):
     scores = scored(task, **tastes)
     values = [score.metrics["propensity"] for score in scores]
     groups = [score.group for score in scores]
-    found = explained(values, task.factors("test"), groups)
+    factors = task.factors("test")
+    flags = {name: [has[s.item] for s in scores] for name, has in factors.items()}
+    found = explained(values, flags, groups)
     return {factor.name: factor for factor in found}
 
 
@@ -74,9 +76,9 @@ def test_factors_say_what_the_matching_answer_is_item_by_item(form):
     letters = form == "ab"
     assert list(factors) == (["(A)", "yes"] if letters else ["yes"])
     items = {item.id: item.matching == "yes" for item in SPLITS["test"]}
-    assert list(factors["yes"]) == [items[request.id] for request in requests]
+    assert factors["yes"] == {request.id: items[request.id] for request in requests}
     if letters:
-        assert list(factors["(A)"]) == [r.answers[0] == "(A)" for r in requests]
+        assert factors["(A)"] == {r.id: r.answers[0] == "(A)" for r in requests}
 
 
 def test_of_both_orders_the_letter_is_taken_out_and_questions_without_a_word_have_none():

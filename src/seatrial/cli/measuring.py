@@ -221,7 +221,7 @@ def _spread(
     split: Split,
 ) -> list[str]:
     """What letters, words and orders explain, where answers have some (trap T36)."""
-    from seatrial.report.measured_spread import spread_told
+    from seatrial.report.spread import spread_told
     from seatrial.tasks import Propensity
     from seatrial.tasks.shifts import Shifted
 

@@ -31,6 +31,7 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
     Raises:
         UnsupportedModel: if a part is not there, or tokens look ahead.
     """
+    who = f"{name!r} ({type(model).__name__})"
     vocabulary = embedding_of(model).shape[0]
     ids = [(3 + 7 * k) % vocabulary for k in range(PROBE_TOKENS)]
     try:
@@ -45,45 +46,65 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
         LookupError,
     ) as error:
         raise UnsupportedModel(
-            f"{name!r} ({type(model).__name__}) cannot be run as a decoder with a cache "
-            f"({error}); seatrial steers causal language models of transformers"
+            f"{who} cannot be run as a decoder with a cache ({error}); seatrial steers "
+            "causal language models of transformers"
         ) from error
-    chain = _longest_chain(model, seen, name)
-    for module in chain:
-        here, there = seen[module].output[:, :-1], other_end[module].output[:, :-1]
-        if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(here.abs().max())):
-            raise UnsupportedModel(
-                f"{name!r} ({type(model).__name__}) lets tokens see later ones "
-                f"(block {seen[module].name!r}); seatrial steers causal decoders only"
-            )
-    config = model.config.get_text_config(decoder=True)
-    plain = tuple(type(layer) for layer in cache.layers)
-    attends = [bool(getattr(layer, "keys", None) is not None) for layer in cache.layers]
-    blocks = tuple(
-        _dissect_block(
-            seen, module, config, attends[index] if index < len(attends) else False
-        )
-        for index, module in enumerate(chain)
-    )
-    last = seen[chain[-1]]
+    chain = _longest_chain(model, seen, who)
+    _check_causal([(seen[module], other_end[module]) for module in chain], who)
     unembedding = model.get_output_embeddings()
     if unembedding is None:
         raise UnsupportedModel(
-            f"{name!r} ({type(model).__name__}) has no unembedding "
-            "(get_output_embeddings() is "
-            "None), so it gives no next-token distribution to measure"
+            f"{who} has no unembedding (get_output_embeddings() is None), so it gives no "
+            "next-token distribution to measure"
         )
-    whole, step = output.logits[:, -1].float(), in_steps.logits[:, -1].float()
+    _check_continues(output.logits[:, -1], in_steps.logits[:, -1], who)
+    config = model.config.get_text_config(decoder=True)
+    plain = tuple(type(layer) for layer in cache.layers)
+    attends = [bool(getattr(layer, "keys", None) is not None) for layer in cache.layers]
+    return Anatomy(
+        blocks=tuple(
+            _dissect_block(seen, module, config, index < len(attends) and attends[index])
+            for index, module in enumerate(chain)
+        ),
+        final_norm=_final_norm(seen, chain, unembedding),
+        unembedding=unembedding,
+        d_model=seen[chain[-1]].output.shape[-1],
+        shares_prefix=len(plain) == len(chain)
+        and all(kind in (DynamicLayer, DynamicSlidingWindowLayer) for kind in plain)
+        and all(attends),
+        counts_columns=bool(getattr(config, "attn_temperature_tuning", False)),
+    )
+
+
+def _check_causal(blocks: list[tuple[Call, Call]], who: str) -> None:
+    """Refuse a model whose earlier tokens change with the last one."""
+    for call, other in blocks:
+        here, there = call.output[:, :-1], other.output[:, :-1]
+        if not torch.allclose(here, there, rtol=1e-3, atol=1e-3 * float(here.abs().max())):
+            raise UnsupportedModel(
+                f"{who} lets tokens see later ones (block {call.name!r}); seatrial steers "
+                "causal decoders only"
+            )
+
+
+def _check_continues(whole: Tensor, step: Tensor, who: str) -> None:
+    """Refuse a model that says something else when its text comes in two parts."""
     # Half precision differs by rounding; a cache that is ignored differs by the whole
     # context.
-    slack = max(1e-3, 16 * torch.finfo(output.logits.dtype).eps) * float(whole.abs().max())
-    if not torch.allclose(whole, step, rtol=0, atol=slack):
+    eps = torch.finfo(whole.dtype).eps
+    slack = max(1e-3, 16 * eps) * float(whole.float().abs().max())
+    if not torch.allclose(whole.float(), step.float(), rtol=0, atol=slack):
         raise UnsupportedModel(
-            f"{name!r} ({type(model).__name__}) does not continue from the cache it was "
-            "given, "
-            "so its generated text would be wrong; seatrial needs a family that takes "
-            "past_key_values"
+            f"{who} does not continue from the cache it was given, so its generated text "
+            "would be wrong; seatrial needs a family that takes past_key_values"
         )
+
+
+def _final_norm(
+    seen: dict[nn.Module, Call], chain: tuple[nn.Module, ...], unembedding: nn.Module
+) -> nn.Module | None:
+    """What is fed the output of the last block; None if only the unembedding is."""
+    last = seen[chain[-1]]
     inside = {part for module in chain for part in module.modules()}
     norms = [
         call
@@ -96,20 +117,11 @@ def dissect(model: PreTrainedModel, name: str) -> Anatomy:
         and torch.equal(call.input, last.output)
         and call.output.shape == last.output.shape
     ]
-    return Anatomy(
-        blocks=blocks,
-        final_norm=min(norms, key=lambda call: call.order).module if norms else None,
-        unembedding=unembedding,
-        d_model=last.output.shape[-1],
-        shares_prefix=len(plain) == len(chain)
-        and all(kind in (DynamicLayer, DynamicSlidingWindowLayer) for kind in plain)
-        and all(attends),
-        counts_columns=bool(getattr(config, "attn_temperature_tuning", False)),
-    )
+    return min(norms, key=lambda call: call.order).module if norms else None
 
 
 def _longest_chain(
-    model: nn.Module, seen: dict[nn.Module, Call], name: str
+    model: nn.Module, seen: dict[nn.Module, Call], who: str
 ) -> tuple[nn.Module, ...]:
     """The module list in which each element is fed what its predecessor returned."""
 
@@ -136,7 +148,7 @@ def _longest_chain(
     best = max(chains, key=len, default=())
     if not best or (wanted is not None and len(best) != wanted):
         raise UnsupportedModel(
-            f"{name!r} ({type(model).__name__}) is not supported: looked for a list of "
+            f"{who} is not supported: looked for a list of "
             f"{wanted or 'several'} decoder blocks, each fed the output of the one before "
             f"it, and found {len(best) or 'none'} among {len(lists)} module lists"
         )

@@ -21,7 +21,7 @@ from seatrial.model.stacks import LATE
 from seatrial.types import Completion, Prompt, Site
 
 
-@dataclass
+@dataclass(eq=False)
 class _Sequence:
     """One prompt under one steering, while it grows."""
 
@@ -54,6 +54,35 @@ def generate(
     A steering that does not act on a prompt, as ``gates`` say, leaves it to the unsteered
     model.
     """
+    grid = _sequences(engine, prompts, under, sampling, gates)
+    sequences = list(dict.fromkeys(sequence for line in grid for sequence in line))
+    with quick_linears(engine.network):
+        for batch in _batches(engine, sequences, sampling.max_tokens):
+            engine.meter.attempt(
+                lambda picked, _, batch=batch: _decode(
+                    engine, [batch[k] for k in picked], sampling
+                ),
+                range(len(batch)),
+                [0],
+                sum(len(row.prompt) + sampling.max_tokens for row in batch) // 8,
+            )
+    return [
+        [
+            Completion(s.text, tuple(s.new), tuple(s.log_probs), s.finish)  # pyright: ignore
+            for s in line
+        ]
+        for line in grid
+    ]
+
+
+def _sequences(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    under: Sequence[Steering],
+    sampling: Sampling,
+    gates: Gates,
+) -> list[list[_Sequence]]:
+    """What is to be generated, steering x prompt; what is asked twice is one sequence."""
     distinct: dict[tuple, _Sequence] = {}
     groups: dict[tuple[int, float] | None, int] = {}
     grid: list[list[_Sequence]] = []
@@ -78,24 +107,7 @@ def generate(
                 distinct[ids, kind] = _Sequence(used, group, ids)
             line.append(distinct[ids, kind])
         grid.append(line)
-    sequences = list(distinct.values())
-    with quick_linears(engine.network):
-        for batch in _batches(engine, sequences, sampling.max_tokens):
-            engine.meter.attempt(
-                lambda picked, _, batch=batch: _decode(
-                    engine, [batch[k] for k in picked], sampling
-                ),
-                range(len(batch)),
-                [0],
-                sum(len(row.prompt) + sampling.max_tokens for row in batch) // 8,
-            )
-    return [
-        [
-            Completion(s.text, tuple(s.new), tuple(s.log_probs), s.finish)  # pyright: ignore
-            for s in line
-        ]
-        for line in grid
-    ]
+    return grid
 
 
 def _batches(

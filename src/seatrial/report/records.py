@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from seatrial.report.guarded import Guarded
+from seatrial.report.spread import Share
 from seatrial.stats import DoseResponse
 from seatrial.types import Estimate
 from seatrial.verdict import Price, Verdict
@@ -84,6 +85,9 @@ class Trial:
     curve: tuple[Point, ...]
     effects: tuple[Effect, ...]
     """Every item, the one that moved most in the right direction first."""
+    spread: tuple[Share, ...]
+    """Of the variance of the items' slopes: what the letter, the word or the order of the
+    matching answer is."""
     prices: tuple[Price, ...]
     control_prices: dict[str, tuple[Price, ...]]
     """The price of the controls and of the prompt, at the doses where it was measured."""

@@ -1,5 +1,6 @@
 """Rows in, estimates out: everything that a report shows, as one plain value."""
 
+import json
 from collections.abc import Sequence
 
 import polars as pl
@@ -16,6 +17,7 @@ from seatrial.report.records import (
     Summary,
     Trial,
 )
+from seatrial.report.spread import Share, shares
 from seatrial.stats import cluster_mean, control_band, describe, slopes
 from seatrial.store import Store
 from seatrial.study import Study
@@ -108,6 +110,7 @@ def _trial(
         },
         curve=_points(rows),
         effects=_effects(items, concept, task, rows),
+        spread=_spread(items, concept, task, rows),
         prices=prices,
         control_prices={
             name: rows.prices(name) for name in sorted(others["method"].unique().to_list())
@@ -174,6 +177,22 @@ def _effects(
         for k, name in enumerate(rows.names)
     ]
     return tuple(sorted(effects, key=lambda effect: (-effect.slope, effect.item)))
+
+
+def _spread(
+    items: pl.DataFrame, concept: str, task: str, rows: Curves
+) -> tuple[Share, ...]:
+    if "factors" not in items.columns:  # a store of an earlier version
+        return ()
+    here = items.filter((pl.col("concept") == concept) & (pl.col("task") == task))
+    by_item = {
+        name: json.loads(text) for name, text in here.select("item", "factors").rows()
+    }
+    names = list(by_item[rows.names[0]])
+    flags = {name: [by_item[item][name] for item in rows.names] for name in names}
+    is_twice = "order" in rows.own["metric"].unique()
+    order = slopes(rows.doses, rows.curve_of(rows.own, "order")) if is_twice else None
+    return shares(slopes(rows.doses, rows.curve), order, flags, rows.groups)
 
 
 def _layers(

@@ -135,6 +135,14 @@ def numbers(trial: Trial) -> list[Line]:
     for part, estimate in trial.parts.items():
         name, meaning = _PARTS[part]
         lines.append(_line(name, estimate, unit, meaning))
+    for found in trial.spread:
+        unit = "of the variance of slopes"
+        meaning = "what is answered, not the concept (0 is best)"
+        if found.leans:
+            meaning = f"{meaning}; slopes are {found.leans}"
+        if found.among:
+            unit = f"{unit}, {found.among}"
+        lines.append(_line(f"share by {found.by}", found.share, unit, meaning))
     if trial.prompt is not None:
         meaning = "asking for it minus against it, halved"
         lines.append(_line("prompt effect", trial.prompt, trial.unit, meaning))

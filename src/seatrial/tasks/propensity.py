@@ -104,8 +104,8 @@ class Propensity(Target):
             for item, prompt, matching, other in self._asked(split)
         ]
 
-    def factors(self, split: Split) -> dict[str, tuple[bool, ...]]:
-        """What should not decide an answer, for every item that is asked, in order.
+    def factors(self, split: Split) -> dict[str, dict[str, bool]]:
+        """What should not decide an answer, for every item that is asked, by its id.
 
         By name, whether it is the matching answer: the letter (A), and yes where all items
         are answered by yes or no. Of items asked in both orders the letter is taken out.
@@ -113,10 +113,10 @@ class Propensity(Target):
         asked = self._asked(split)
         found = {}
         if not self.both_orders and all(each.matching.startswith("(") for each in asked):
-            found["(A)"] = tuple(each.matching == "(A)" for each in asked)
-        words = [_word(each.item) for each in asked]
-        if all(words):
-            found["yes"] = tuple(word == "yes" for word in words)
+            found["(A)"] = {each.item.id: each.matching == "(A)" for each in asked}
+        words = {each.item.id: _word(each.item) for each in asked}
+        if all(words.values()):
+            found["yes"] = {item: word == "yes" for item, word in words.items()}
         return found
 
     def pairs(self, split: Split) -> tuple[Pair, ...]:

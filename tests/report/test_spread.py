@@ -2,31 +2,34 @@
 
 import numpy as np
 
-from seatrial.report.measured_spread import spread_told
+from seatrial.report.spread import spread_told
 from seatrial.stats import explained
 from seatrial.types import Score
 
 N = 80
 GROUPS = [f"g{k // 4}" for k in range(N)]
-LETTERS = {"(A)": [k % 2 == 0 for k in range(N)]}
+ITEMS = [f"i{k}" for k in range(N)]
+FLAGS = {"(A)": [k % 2 == 0 for k in range(N)]}
+LETTERS = {"(A)": dict(zip(ITEMS, FLAGS["(A)"], strict=True))}
+ALL_YES = {"yes": dict.fromkeys(ITEMS, True)}
 VIEWS = np.random.default_rng(0).normal(size=N)
 
 
 def scores(values, **more):
     columns = {"m": values, **more}
     return [
-        Score(f"i{k}", GROUPS[k], {name: float(v[k]) for name, v in columns.items()})
+        Score(ITEMS[k], GROUPS[k], {name: float(v[k]) for name, v in columns.items()})
         for k in range(N)
     ]
 
 
 def test_a_vector_for_a_letter_is_seen_in_the_changes_and_not_before():
-    pushed = VIEWS + np.where(LETTERS["(A)"], -2.0, 2.0) + 0.5 * np.roll(VIEWS, 7)
+    pushed = VIEWS + np.where(FLAGS["(A)"], -2.0, 2.0) + 0.5 * np.roll(VIEWS, 7)
 
     before, after = spread_told(scores(VIEWS), {"dose 1": scores(pushed)}, "m", LETTERS)
 
-    plain = explained(VIEWS, LETTERS, GROUPS)[0].share
-    change = explained(pushed - VIEWS, LETTERS, GROUPS)[0].share
+    plain = explained(VIEWS, FLAGS, GROUPS)[0].share
+    change = explained(pushed - VIEWS, FLAGS, GROUPS)[0].share
     assert before == (
         f"Share of the variance of m (unsteered): {plain} by whether (A) matches"
     )
@@ -44,10 +47,8 @@ def test_a_steering_that_changes_nothing_has_nothing_to_be_divided():
 
 
 def test_a_factor_that_is_the_same_for_all_is_left_out():
-    assert spread_told(scores(VIEWS), {}, "m", {"yes": [True] * N}) == []
-    assert (
-        "yes" not in spread_told(scores(VIEWS), {}, "m", {**LETTERS, "yes": [True] * N})[0]
-    )
+    assert spread_told(scores(VIEWS), {}, "m", ALL_YES) == []
+    assert "yes" not in spread_told(scores(VIEWS), {}, "m", {**LETTERS, **ALL_YES})[0]
 
 
 def test_one_group_has_no_interval_and_is_not_told_of():

@@ -1,0 +1,107 @@
+"""What a letter, a word or an order explains of the spread between items (trap T36)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from seatrial.errors import BadData
+from seatrial.stats import explained, order_share
+from seatrial.stats.bootstrap import Values
+from seatrial.types import Estimate, Score
+
+
+@final
+@dataclass(frozen=True)
+class Share:
+    """Which share of the variance something is that should not decide an answer."""
+
+    by: str
+    share: Estimate
+    leans: str = ""
+    """Where values are higher or lower: "higher where it does", or the other; or nothing
+    to be shown."""
+    among: str = ""
+    """What is divided, where it is not all of it."""
+
+
+def shares(
+    values: Values,
+    orders: Values | None,
+    factors: Mapping[str, Sequence[bool]],
+    groups: Sequence[str],
+) -> tuple[Share, ...]:
+    """Divide the variance of the items' values; nothing where nothing can be divided.
+
+    Args:
+        values: one number an item.
+        orders: half of what each gains by having the matching answer named first, if it
+            was asked in both orders.
+        factors: by name, whether each item has it; one that is the same for all is left
+            out.
+        groups: the group of each item.
+    """
+    if len(set(groups)) < 2:
+        return ()
+    vary = {name: flags for name, flags in factors.items() if len(set(flags)) > 1}
+    found = []
+    try:
+        if orders is not None:
+            by = "which answer is named first (items in both orders)"
+            found.append(Share(by, order_share(values, orders, groups)))
+        for factor in explained(values, vary, groups) if vary else ():
+            leans = ""
+            if factor.correlation.excludes(0.0):
+                more = "higher" if factor.correlation.value > 0 else "lower"
+                leans = f"{more} where it does"
+            among = "" if orders is None else "of the items' means"
+            by = f"whether {factor.name} matches"
+            found.append(Share(by, factor.share, leans, among))
+    except BadData:  # all values are the same, so there is nothing to divide
+        return ()
+    return tuple(found)
+
+
+def spread_told(
+    unsteered: Sequence[Score],
+    steered: Mapping[str, Sequence[Score]],
+    metric: str,
+    factors: Mapping[str, Mapping[str, bool]],
+) -> list[str]:
+    """A sentence for the unsteered values and one for the changes under each steering.
+
+    Args:
+        unsteered: one score an item; with a metric ``order``, of two requests each.
+        steered: the same items in the same order, by the name of the steering.
+        metric: whose spread is divided.
+        factors: by name, whether each item has it, by the item's id.
+    """
+    groups = [score.group for score in unsteered]
+    flags = {
+        name: [by_item[score.item] for score in unsteered]
+        for name, by_item in factors.items()
+    }
+    before = _columns(unsteered, metric)
+    told = {"unsteered": before}
+    for name, scores in steered.items():
+        told[f"change at {name}"] = {
+            key: [a - b for a, b in zip(values, before[key], strict=True)]
+            for key, values in _columns(scores, metric).items()
+        }
+    lines = []
+    for name, columns in told.items():
+        found = shares(columns[metric], columns.get("order"), flags, groups)
+        if found:
+            parts = "; ".join(map(_in_words, found))
+            lines.append(f"Share of the variance of {metric} ({name}): {parts}")
+    return lines
+
+
+def _columns(scores: Sequence[Score], metric: str) -> dict[str, list[float]]:
+    names = [name for name in (metric, "order") if name in scores[0].metrics]
+    return {name: [score.metrics[name] for score in scores] for name in names}
+
+
+def _in_words(found: Share) -> str:
+    among = f"{found.among}, " if found.among else ""
+    leans = f", {found.leans}" if found.leans else ""
+    return f"{among}{found.share} by {found.by}{leans}"
