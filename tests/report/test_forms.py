@@ -188,6 +188,32 @@ def test_surfaces_that_disagree_are_named(summary):
     assert "one surface only (open)" in surfaces(first, replace(summary, trials=(first,)))
 
 
+def test_a_spread_that_is_mostly_a_word_or_an_order_is_named(summary):
+    """Trap T36: what looks like unreliable steering is steering towards yes."""
+    from seatrial.report.html import page
+    from seatrial.report.markdown import markdown
+    from seatrial.report.spread import Share
+    from seatrial.report.words import not_the_concept
+    from seatrial.types import Estimate
+
+    word = Share(
+        "whether yes matches", Estimate(0.99, 0.98, 1.0, 15), "higher where it does"
+    )
+    unclear = replace(word, share=Estimate(0.7, 0.4, 0.9, 15))
+    trial = replace(summary.trials[1], spread=(word, unclear))
+    said = (
+        "How items differ is mostly not the concept but whether yes matches (slopes are "
+        "higher where it does): 99% [98%, 100%] of the variance."
+    )
+
+    assert not_the_concept(trial) == said
+    assert not_the_concept(replace(trial, spread=(unclear,))) == ""
+    whole = replace(summary, trials=(trial,))
+    assert said in page(whole)
+    assert "How items differ is mostly not the concept" in markdown(whole)
+    assert "mostly not the concept" not in markdown(summary)
+
+
 def test_means_over_concepts_have_concepts_as_units(summary):
     from seatrial.report.words import across_concepts
 

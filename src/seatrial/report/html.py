@@ -90,6 +90,7 @@ def _section(trial: Trial, summary: Summary, ids: Mapping[str, str]) -> dict[str
         "facts": about,
         "measured": words.measured(trial),
         "surfaces": words.surfaces(trial, summary),
+        "not_the_concept": words.not_the_concept(trial),
         "wrong": words.wrong_items(trial),
         "worst": table.worst_items(trial),
         "best": table.best_items(trial),

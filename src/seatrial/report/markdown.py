@@ -23,6 +23,7 @@ from seatrial.report.words import (
     headline,
     measured,
     name_of,
+    not_the_concept,
     surfaces,
     wrong_items,
 )
@@ -119,6 +120,7 @@ def _section(trial: Trial, summary: Summary) -> list[str]:
         f"Unsteered: {trial.base}.",
         "\n".join(f"- {text(reason)}" for reason in trial.verdict.reasons),
         text(surfaces(trial, summary)),
+        *([text(said)] if (said := not_the_concept(trial)) else []),
         f"### {text(wrong_items(trial))}",
         _items(worst_items(trial)),
         "### The items that moved most",

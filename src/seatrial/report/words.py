@@ -59,6 +59,10 @@ GUIDE: tuple[tuple[str, str], ...] = (
 )
 """The terms of a report, each with what it means."""
 
+MOST = 0.5
+"""Share of the variance from which on the report says what explains it, if all of its
+interval is above."""
+
 _COUNTED: dict[Label, tuple[str, str]] = {
     "works": ("works", "work"),
     "works at a price": ("works at a price", "work at a price"),
@@ -178,6 +182,19 @@ def surfaces(trial: Trial, summary: Summary) -> str:
     return (
         f"The surfaces disagree: {said}. No verdict here carries over to another surface."
     )
+
+
+def not_the_concept(trial: Trial) -> str:
+    """What a letter, a word or an order does, where it is most of how items differ."""
+    said = []
+    for found in trial.spread:
+        if found.share.low >= MOST:
+            leans = f" (slopes are {found.leans})" if found.leans else ""
+            among = f" {found.among}" if found.among else ""
+            said.append(f"{found.by}{leans}: {percent(found.share)} of the variance{among}")
+    if not said:
+        return ""
+    return f"How items differ is mostly not the concept but {_joined(said)}."
 
 
 def across_concepts(summary: Summary) -> list[str]:
