@@ -87,22 +87,38 @@ def compared(interventions: Mapping[str, Intervention]) -> Comparison:
     """
     # For the refusal of different models only.
     origin_of_parts("compared", list(interventions.values()), {})
-    found: dict[Site, list[_Vector]] = {}
-    for name, intervention in interventions.items():
-        for part in intervention.parts:
-            for site, edit in part.edits.items():
-                if isinstance(edit, Add | AddBySide | AddKeepingNorm):
-                    beside = _beside(intervention.origin, site, edit)
-                    vector = _Vector(name, part.tokens, edit.vector, beside)
-                    found.setdefault(site, []).append(vector)
+    found = added(interventions)
     if not found:
         raise BadOption(
             "none of these interventions adds a vector, so there are no lengths and "
             "angles to compare; give some that do, such as those of caa"
         )
-    return Comparison(
-        tuple(row for site in sorted(found) for row in _rows(site, found[site]))
-    )
+    return Comparison(tuple(row for site in found for row in _rows(site, found[site])))
+
+
+@final
+class Vector(NamedTuple):
+    """One vector that an intervention adds."""
+
+    name: str
+    """Of the intervention."""
+    tokens: str
+    vector: Tensor
+    beside: float | None
+    """How long the states are that it stands beside, where that is on record."""
+
+
+def added(interventions: Mapping[str, Intervention]) -> dict[Site, list[Vector]]:
+    """The vectors of some interventions by site, sites in order."""
+    found: dict[Site, list[Vector]] = {}
+    for name, intervention in interventions.items():
+        for part in intervention.parts:
+            for site, edit in part.edits.items():
+                if isinstance(edit, Add | AddBySide | AddKeepingNorm):
+                    beside = _beside(intervention.origin, site, edit)
+                    vector = Vector(name, part.tokens, edit.vector, beside)
+                    found.setdefault(site, []).append(vector)
+    return dict(sorted(found.items()))
 
 
 def state_norm(origin: Origin | None, site: Site) -> float | None:
@@ -124,21 +140,11 @@ def _recorded(options: Mapping[str, Any], site: str) -> Iterator[float]:
             yield from _recorded(part["options"], site)
 
 
-class _Vector(NamedTuple):
-    """One vector, before it is compared."""
-
-    name: str
-    tokens: str
-    vector: Tensor
-    beside: float | None
-    """How long the states are that it stands beside."""
-
-
 def _beside(origin: Origin | None, site: Site, edit: Edit) -> float | None:
     return 1.0 if isinstance(edit, AddKeepingNorm) else state_norm(origin, site)
 
 
-def _rows(site: Site, found: Sequence[_Vector]) -> list[Row]:
+def _rows(site: Site, found: Sequence[Vector]) -> list[Row]:
     """The vectors of one site, beside each other."""
     first = found[0]
     for name, _, vector, _ in found:

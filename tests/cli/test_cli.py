@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from seatrial import cli
 from seatrial.cli.changes import change
-from seatrial.comparison import compared
+from seatrial.comparison import added, compared
 from seatrial.edits import Add
 from seatrial.errors import BadOption
 from seatrial.intervention import Intervention, PromptEdit
@@ -156,8 +156,20 @@ def test_fit_writes_a_file_that_can_be_loaded(name, root, tmp_path, call):
     assert code == 0
     fitted = Intervention.load(out)
     assert f"{out}: 6 pairs; " in said
-    assert ("no added vector" in said) == (not fitted.norms())
+    assert ("no added vector" in said) == (not added({name: fitted}))
     assert (fitted.origin.method, fitted.origin.seed) == (name, 2)
+
+
+@pytest.mark.parametrize("method", [("repe", "--form", "piecewise"), ("icv",)])
+def test_fit_says_how_long_a_vector_of_any_kind_is(method, root, tmp_path, call):
+    out = tmp_path / "v.safetensors"
+    data = ("--concept", root / "planted.jsonl", "--model", root / "model", "--out", out)
+
+    _, said, _ = call("fit", *method, *data)
+
+    for row in compared({"fitted": Intervention.load(out)}).rows:
+        beside = f" (|v|/|h| {row.ratio:.2g})" if row.ratio else ""
+        assert f"site {row.site}: norm {row.norm:.3g}{beside}" in said
 
 
 def test_the_options_of_a_method_reach_it(root, tmp_path, call):

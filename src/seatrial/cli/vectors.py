@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -100,7 +101,7 @@ def fit(method: tyro.conf.Positional[str]) -> None:
 
 def fit_method(name: str, options: Sequence[str]) -> None:
     """Fit a method whose own fields are further options, and save what it makes."""
-    from seatrial.comparison import state_norm
+    from seatrial.comparison import added
     from seatrial.methods import METHODS
     from seatrial.model import Model
     from seatrial.tasks.concept_sources import note_on
@@ -111,12 +112,15 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     data = _fit_data(asked)
     fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
     fitted.save(asked.out)
-    norms = ""
-    for site, norm in fitted.norms().items():
-        states = state_norm(fitted.origin, site)
+    norms = []
+    for site, vectors in added({name: fitted}).items():
+        # Those at tokens of their own count together.
+        norm = hypot(*(float(each.vector.norm()) for each in vectors))
+        states = vectors[0].beside
         beside = f" (|v|/|h| {norm / states:.2g})" if states else ""
-        norms += f"{', ' if norms else ''}site {site}: norm {norm:.3g}{beside}"
-    say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {norms or 'no added vector'}")
+        norms.append(f"site {site}: norm {norm:.3g}{beside}")
+    said = ", ".join(norms) or "no added vector"
+    say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {said}")
     if note := note_on(asked.concept):
         say(OUT, f"Note: {note}")
 
