@@ -62,7 +62,7 @@ def main() -> None:
     print(rows.HEAD, flush=True)
     for name in options.models:
         measure(name, options.only, file, tiny=options.tiny)
-    if not options.tiny:
+    if "growth" in options.only and not options.tiny:
         figure.main()
 
 

@@ -93,7 +93,7 @@ def main() -> None:
     """Draw the newest findings."""
     findings = newest("growth", ("model", "axis", "items", "steerings"))
     if not findings:
-        print("nothing was measured yet; run `make bench`")
+        print("no growth was measured yet; run `make bench`")
         return
     file = Path("docs/speed.svg")
     file.write_text(draw(findings), encoding="utf-8")
