@@ -198,6 +198,19 @@ def test_a_killed_study_resumes_to_exactly_the_same_results(moment, whole, kille
     assert before.items() <= stamps(store).items()  # nothing was measured twice
 
 
+def test_a_finished_study_keeps_what_should_not_decide_its_answers(whole):
+    """Trap T36: whether yes is the matching answer, item by item."""
+    _, store = whole
+    kept = {"open": [], "propensity": []}
+    for task, text, factors in store.items().select("task", "text", "factors").rows():
+        kept[task].append((text, json.loads(factors)))
+
+    assert {str(factors) for _, factors in kept["open"]} == {"{}"}
+    assert {factors["yes"] for _, factors in kept["propensity"]} == {True, False}
+    for text, factors in kept["propensity"]:
+        assert factors == {"yes": text.endswith("(matching answer: yes)")}
+
+
 def test_a_killed_study_cannot_be_reported(killed):
     with pytest.raises(
         StoreFault, match="is not finished; run it again with the same --out"

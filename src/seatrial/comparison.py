@@ -121,7 +121,7 @@ def added(interventions: Mapping[str, Intervention]) -> dict[Site, list[Vector]]
     return dict(sorted(found.items()))
 
 
-def state_norm(origin: Origin | None, site: Site) -> float | None:
+def _state_norm(origin: Origin | None, site: Site) -> float | None:
     """Mean length of the states that a fit has read at a site, where it is on record.
 
     Of a composition it is the mean over the parts that have read there.
@@ -141,7 +141,7 @@ def _recorded(options: Mapping[str, Any], site: str) -> Iterator[float]:
 
 
 def _beside(origin: Origin | None, site: Site, edit: Edit) -> float | None:
-    return 1.0 if isinstance(edit, AddKeepingNorm) else state_norm(origin, site)
+    return 1.0 if isinstance(edit, AddKeepingNorm) else _state_norm(origin, site)
 
 
 def _rows(site: Site, found: Sequence[Vector]) -> list[Row]:

@@ -18,7 +18,7 @@ from seatrial.model.linear import reordering
 from seatrial.plan import CONTROL_GUARD_DOSES, Batch, Plan, at_doses
 from seatrial.store import PROGRESS, Store
 from seatrial.study import Study
-from seatrial.tasks import Propensity, Protocol, Writing
+from seatrial.tasks import Protocol, Writing
 from seatrial.types import Split
 
 AUDIT = "audit.json"
@@ -224,7 +224,7 @@ def _about(ground: Ground) -> dict[str, str]:
 def _in_words(ground: Ground) -> list[dict[str, str]]:
     lines = []
     for target, task in ground.targets.items():
-        factors = task.factors("test") if isinstance(task, Propensity) else {}
+        factors = task.factors("test")
         lines += [
             {
                 "concept": ground.concept.name,

@@ -50,7 +50,7 @@ def _spread(n):
     from seatrial.types import Estimate
 
     share = Estimate(0.12, 0.02, 0.3, n // 3)
-    return (Share("whether yes matches", share, "higher where it does"),)
+    return (Share("whether yes matches", share, "higher"),)
 
 
 def _trial(rng, concept, task, method="caa"):

@@ -196,9 +196,7 @@ def test_a_spread_that_is_mostly_a_word_or_an_order_is_named(summary):
     from seatrial.report.words import not_the_concept
     from seatrial.types import Estimate
 
-    word = Share(
-        "whether yes matches", Estimate(0.99, 0.98, 1.0, 15), "higher where it does"
-    )
+    word = Share("whether yes matches", Estimate(0.99, 0.98, 1.0, 15), "higher")
     unclear = replace(word, share=Estimate(0.7, 0.4, 0.9, 15))
     trial = replace(summary.trials[1], spread=(word, unclear))
     said = (

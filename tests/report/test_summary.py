@@ -214,7 +214,7 @@ def test_what_the_word_explains_of_the_slopes_is_told(trial, table):
     assert found.leans == ""  # one item of one group of four shows nothing
     [line] = [line for line in numbers(trial) if line.name.startswith("share by")]
     assert line.text == str(found.share)
-    leaning = replace(trial, spread=(replace(found, leans="lower where it does"),))
+    leaning = replace(trial, spread=(replace(found, leans="lower"),))
     [line] = [line for line in numbers(leaning) if line.name.startswith("share by")]
     assert line.meaning.endswith("; slopes are lower where it does")
 

@@ -41,7 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: 0 is success, 2 and a sentence a user's mistake, 1 a defect of ours."""
-    # Imports make a million objects that stay; looking through them again and again for
+    # Imports make 670,000 objects that stay; looking through them again and again for
     # garbage costs every command a second, and once more at its end another one. What is
     # young is still looked through.
     gc.set_threshold(10_000, 10, 1000)

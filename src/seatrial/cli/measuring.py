@@ -222,13 +222,13 @@ def _spread(
 ) -> list[str]:
     """What letters, words and orders explain, where answers have some (trap T36)."""
     from seatrial.report.spread import spread_told
-    from seatrial.tasks import Propensity
+    from seatrial.tasks.base import Target
     from seatrial.tasks.shifts import Shifted
 
     lines = []
     for task, (plain, *steered) in zip(tasks, found, strict=True):
         asked = task.task if isinstance(task, Shifted) else task
-        if isinstance(asked, Propensity):
+        if isinstance(asked, Target):
             doses = [f"dose {steering.dose:g}" for steering in steerings]
             by_dose = dict(zip(doses, steered, strict=True))
             told = spread_told(plain, by_dose, task.metric, asked.factors(split))

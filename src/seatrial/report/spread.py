@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
-from seatrial.errors import BadData
-from seatrial.stats import explained, order_share
-from seatrial.stats.bootstrap import Values
+import numpy as np
+
+from seatrial.stats import Values, explained, order_share, varies
 from seatrial.types import Estimate, Score
 
 
@@ -17,9 +17,8 @@ class Share:
 
     by: str
     share: Estimate
-    leans: str = ""
-    """Where values are higher or lower: "higher where it does", or the other; or nothing
-    to be shown."""
+    leans: Literal["higher", "lower", ""] = ""
+    """How values are where it does; empty where that is not shown."""
     among: str = ""
     """What is divided, where it is not all of it."""
 
@@ -42,22 +41,17 @@ def shares(
     """
     if len(set(groups)) < 2:
         return ()
-    vary = {name: flags for name, flags in factors.items() if len(set(flags)) > 1}
     found = []
-    try:
-        if orders is not None:
-            by = "which answer is named first (items in both orders)"
-            found.append(Share(by, order_share(values, orders, groups)))
-        for factor in explained(values, vary, groups) if vary else ():
-            leans = ""
-            if factor.correlation.excludes(0.0):
-                more = "higher" if factor.correlation.value > 0 else "lower"
-                leans = f"{more} where it does"
-            among = "" if orders is None else "of the items' means"
-            by = f"whether {factor.name} matches"
-            found.append(Share(by, factor.share, leans, among))
-    except BadData:  # all values are the same, so there is nothing to divide
-        return ()
+    if orders is not None and (varies(values) or np.asarray(orders).any()):
+        by = "which answer is named first (items in both orders)"
+        found.append(Share(by, order_share(values, orders, groups)))
+    vary = {name: flags for name, flags in factors.items() if len(set(flags)) > 1}
+    for factor in explained(values, vary, groups) if vary and varies(values) else ():
+        leans = ""
+        if factor.correlation.excludes(0.0):
+            leans = "higher" if factor.correlation.value > 0 else "lower"
+        among = "" if orders is None else "of the items' means"
+        found.append(Share(f"whether {factor.name} matches", factor.share, leans, among))
     return tuple(found)
 
 
@@ -103,5 +97,5 @@ def _columns(scores: Sequence[Score], metric: str) -> dict[str, list[float]]:
 
 def _in_words(found: Share) -> str:
     among = f"{found.among}, " if found.among else ""
-    leans = f", {found.leans}" if found.leans else ""
+    leans = f", {found.leans} where it does" if found.leans else ""
     return f"{among}{found.share} by {found.by}{leans}"

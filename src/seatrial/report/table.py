@@ -139,7 +139,7 @@ def numbers(trial: Trial) -> list[Line]:
         unit = "of the variance of slopes"
         meaning = "what is answered, not the concept (0 is best)"
         if found.leans:
-            meaning = f"{meaning}; slopes are {found.leans}"
+            meaning = f"{meaning}; slopes are {found.leans} where it does"
         if found.among:
             unit = f"{unit}, {found.among}"
         lines.append(_line(f"share by {found.by}", found.share, unit, meaning))

@@ -189,7 +189,7 @@ def not_the_concept(trial: Trial) -> str:
     said = []
     for found in trial.spread:
         if found.share.low >= MOST:
-            leans = f" (slopes are {found.leans})" if found.leans else ""
+            leans = f" (slopes are {found.leans} where it does)" if found.leans else ""
             among = f" {found.among}" if found.among else ""
             said.append(f"{found.by}{leans}: {percent(found.share)} of the variance{among}")
     if not said:

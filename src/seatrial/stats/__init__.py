@@ -26,7 +26,7 @@ from seatrial.stats.dose_response import (
 )
 from seatrial.stats.least_squares import DoseFit, fit_quality, slopes
 from seatrial.stats.shares import cluster_share
-from seatrial.stats.spurious import Factor, explained, order_share
+from seatrial.stats.spurious import Factor, explained, order_share, varies
 
 __all__ = [
     "RANGES",
@@ -57,4 +57,5 @@ __all__ = [
     "partition",
     "resample",
     "slopes",
+    "varies",
 ]

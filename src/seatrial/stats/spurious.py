@@ -147,6 +147,11 @@ def order_share(
     return Estimate(value, low, high, count)
 
 
+def varies(values: Values) -> bool:
+    """Whether values differ by more than rounding, so that there is a spread to divide."""
+    return bool(_deviations(values).any())
+
+
 def _deviations(values: Values) -> Float[np.ndarray, " item"]:
     """Values less their mean; exactly 0 where rounding is all that they differ by."""
     numbers = np.asarray(values, dtype=float)

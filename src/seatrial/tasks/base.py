@@ -130,6 +130,13 @@ class Target(Task):
     def pairs(self, split: Split) -> tuple[Pair, ...]:
         """Contrastive texts of a split, in this task's own format."""
 
+    def factors(self, split: Split) -> dict[str, dict[str, bool]]:
+        """What should not decide an answer, for every item that is asked, by its id.
+
+        By name, whether it is the matching answer; of most tasks there is nothing.
+        """
+        return {}
+
     @abstractmethod
     def describe(self, item: Contrastive) -> str:
         """The item in words, for people who read a report."""

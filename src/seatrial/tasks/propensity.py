@@ -105,10 +105,9 @@ class Propensity(Target):
         ]
 
     def factors(self, split: Split) -> dict[str, dict[str, bool]]:
-        """What should not decide an answer, for every item that is asked, by its id.
+        """The letter (A), and yes where all items are answered by yes or no.
 
-        By name, whether it is the matching answer: the letter (A), and yes where all items
-        are answered by yes or no. Of items asked in both orders the letter is taken out.
+        Of items asked in both orders the letter is taken out.
         """
         asked = self._asked(split)
         found = {}
