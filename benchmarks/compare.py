@@ -8,9 +8,9 @@ from torch import Tensor
 
 from benchmarks import naive
 from benchmarks.rows import Row, steadily, timed
-from seatrial.intervention import Steering
 from seatrial.model import Model
-from seatrial.model.linear import quick_linears
+from seatrial.model.engine.onednn import quick_linears
+from seatrial.steering.intervention import Steering
 from seatrial.types import Request
 
 Way = Callable[[Model, Sequence[naive.Batch], Steering], Tensor]

@@ -18,9 +18,9 @@ from benchmarks.naive import Batch
 from benchmarks.prompts import mean_tokens
 from benchmarks.rows import Row
 from seatrial.data.facts import load_facts
-from seatrial.intervention import Intervention, Steering
 from seatrial.model import Model
-from seatrial.readouts import FLOOR, ContrastLayers
+from seatrial.steering.intervention import Intervention, Steering
+from seatrial.steering.readout import FLOOR, ContrastLayers
 from seatrial.types import Request
 
 BUCKETS = ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (0.0, 1.0))

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import final
 
 from benchmarks.rows import machine
-from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import DoLa
 from seatrial.model import Model, keep_freed_memory
-from seatrial.readouts import Norm
 from seatrial.stats import cluster_difference, cluster_share
+from seatrial.steering.intervention import UNSTEERED, Steering
+from seatrial.steering.readout import Norm
 from seatrial.tasks import Factuality
 from seatrial.testing import tiny_model
 from seatrial.types import Answer, Estimate, FitData, Request, Score

@@ -18,23 +18,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.rows import machine
+from seatrial.analysis.measured import compare
 from seatrial.data import load_concept
 from seatrial.errors import SeatrialError
-from seatrial.intervention import UNSTEERED, Intervention, Steering
-from seatrial.measure import measure
 from seatrial.methods import CAA, FunctionVector
 from seatrial.model import Model
-from seatrial.report.measured import compare
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import (
     CONDITIONS,
     TASKS,
     Map,
     Open,
-    Protocol,
+    Task,
     fit_data,
     shifted,
 )
-from seatrial.tasks.options import with_options
+from seatrial.tasks.measure import measure
+from seatrial.tasks.spec import with_options
 from seatrial.testing import tiny_model
 
 FOLDER = Path("runs/every-task")
@@ -57,7 +57,7 @@ FORMS: tuple[tuple[str, dict[str, str | int]], ...] = (
 """Options beside the defaults."""
 
 
-def tasks(concept: str, seed: int, limit: int) -> Iterator[tuple[str, str, Protocol]]:
+def tasks(concept: str, seed: int, limit: int) -> Iterator[tuple[str, str, Task]]:
     """Name with form, source and task; targets are about the concept."""
     told = load_concept(concept)
     for name, kind in TASKS.items():
@@ -90,7 +90,7 @@ def map_vector(model: Model, layer: int, heads: int, seed: int) -> Intervention:
 
 
 def row(
-    model: Model, name: str, source: str, task: Protocol, under: Steering, how: str
+    model: Model, name: str, source: str, task: Task, under: Steering, how: str
 ) -> dict:
     """All metrics of a task, the first of them being the one of the table."""
     start = time.perf_counter()

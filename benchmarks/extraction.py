@@ -12,7 +12,7 @@ from benchmarks.naive import padded
 from benchmarks.prompts import passages
 from benchmarks.rows import Row, steadily
 from seatrial.model import Model
-from seatrial.model.locate import locate
+from seatrial.model.load.locate import locate
 from seatrial.types import Site
 
 PEERS = Path("runs/peers")

@@ -24,9 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from seatrial.data import sample
-from seatrial.heads import attending
-from seatrial.intervention import UNSTEERED, Intervention, Steering
-from seatrial.measure import measure
 from seatrial.methods import (
     ICV,
     FunctionVector,
@@ -36,9 +33,12 @@ from seatrial.methods import (
     TaskVector,
 )
 from seatrial.methods.base import rescaled
+from seatrial.methods.fitting.heads import attending
 from seatrial.model import Model
 from seatrial.stats import cluster_share
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import Map
+from seatrial.tasks.measure import measure
 from seatrial.testing import tiny_model
 from seatrial.types import FitData, Score
 

@@ -8,8 +8,8 @@ from benchmarks.naive import hooked, padded
 from benchmarks.prompts import mean_tokens, openings
 from benchmarks.rows import Row, steadily
 from benchmarks.sweep import grid
-from seatrial.intervention import UNSTEERED, Steering
 from seatrial.model import Model
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.types import Completion, Request
 
 TOKENS = 32

@@ -13,9 +13,9 @@ import torch
 from benchmarks.compare import compare
 from benchmarks.prompts import map_request, mean_tokens, one_token_pairs
 from benchmarks.rows import Row
-from seatrial.edits import Patch
-from seatrial.intervention import Intervention, Steering
 from seatrial.model import Model
+from seatrial.steering.edits import Patch
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.types import Site, Text
 
 SHOTS = 10

@@ -23,8 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from seatrial.data import load_concept, sample, split
-from seatrial.intervention import UNSTEERED, Steering
-from seatrial.judges import (
+from seatrial.methods import CAA
+from seatrial.model import Model
+from seatrial.steering.intervention import UNSTEERED, Steering
+from seatrial.tasks import Generation, Open, fit_data
+from seatrial.tasks.judges import (
     ChatServer,
     Endpoint,
     Judge,
@@ -33,10 +36,7 @@ from seatrial.judges import (
     labelled_items,
     tally,
 )
-from seatrial.measure import measure
-from seatrial.methods import CAA
-from seatrial.model import Model
-from seatrial.tasks import Generation, Open, fit_data
+from seatrial.tasks.measure import measure
 from seatrial.testing import tiny_model
 from seatrial.types import Message, Request
 

@@ -13,9 +13,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from seatrial.edits import Edit
-from seatrial.intervention import Steering, scope_span
 from seatrial.model import Model
+from seatrial.steering.edits import Edit
+from seatrial.steering.intervention import Steering, scope_span
 from seatrial.types import Answer, Request
 
 Put = Callable[[Tensor], Tensor]

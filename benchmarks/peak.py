@@ -15,9 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.prompts import letters
 from benchmarks.rows import steadily, timed
 from benchmarks.sweep import grid
-from seatrial.intervention import UNSTEERED, Steering
 from seatrial.model import Model
-from seatrial.model.linear import linear
+from seatrial.model.engine.onednn import linear
+from seatrial.steering.intervention import UNSTEERED, Steering
 
 PROMPTS = 16
 

@@ -10,19 +10,19 @@ split is not touched, so that choosing concepts by this table costs no claim its
 from collections.abc import Sequence
 
 from seatrial.data import CONCEPTS
-from seatrial.ground import Ground
-from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import CAA, Method, Prompt, Random, Shuffled
 from seatrial.model import Model
-from seatrial.study import make_study
-from seatrial.tasks import Target, fit_data
+from seatrial.steering.intervention import UNSTEERED, Steering
+from seatrial.studies.behaviour import Ground
+from seatrial.studies.study import make_study
+from seatrial.tasks import Contrastive, fit_data
 from seatrial.types import FitData
 
 LAYERS = (12, 15, 18, 21)
 
 
 def effects(
-    model: Model, task: Target, data: FitData, methods: Sequence[tuple[Method, int]]
+    model: Model, task: Contrastive, data: FitData, methods: Sequence[tuple[Method, int]]
 ) -> tuple[float, list[float]]:
     """The unsteered mean of the metric, and each method's mean effect per dose."""
     requests = task.requests("select")

@@ -7,9 +7,9 @@ import torch
 from benchmarks.compare import compare
 from benchmarks.prompts import letters, mean_tokens
 from benchmarks.rows import Row
-from seatrial.edits import Add
-from seatrial.intervention import Intervention, Steering
 from seatrial.model import Model
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.types import Request, Site, Text
 
 DOSES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)

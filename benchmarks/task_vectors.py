@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from benchmarks.compare import compare
 from benchmarks.prompts import map_request, mean_tokens, one_token_pairs
 from benchmarks.rows import Row
-from seatrial.edits import Replace
-from seatrial.intervention import Intervention, Steering
 from seatrial.model import Model
+from seatrial.steering.edits import Replace
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.types import Site, Text
 
 SHOTS, SHOWN = 10, 4

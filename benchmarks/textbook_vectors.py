@@ -10,13 +10,13 @@ import argparse
 
 import torch
 
-from seatrial.edits import Add
-from seatrial.intervention import UNSTEERED, Steering
-from seatrial.measure import measure
 from seatrial.methods import FunctionVector
 from seatrial.model import Model
 from seatrial.stats import cluster_share
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.tasks import Map
+from seatrial.tasks.measure import measure
 
 
 def compare(model: Model, name: str, layer: int, heads: int) -> None:

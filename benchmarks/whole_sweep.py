@@ -20,9 +20,9 @@ import torch
 
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources import clean_prompt, load_dataset
-from seatrial.edits import Add
-from seatrial.intervention import Intervention, Steering
 from seatrial.model import Model
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.types import Request, Site
 
 SETS = (

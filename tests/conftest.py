@@ -42,8 +42,8 @@ def push():
     """Steerings that add a random vector: ``push(model, 1, "attn", tokens="last")``."""
     import torch
 
-    from seatrial.edits import Add
-    from seatrial.intervention import Intervention, Steering
+    from seatrial.steering.edits import Add
+    from seatrial.steering.intervention import Intervention, Steering
     from seatrial.types import Site
 
     def make(model, layer=1, point="resid", tokens="all", dose=1.3, seed=0):

@@ -18,7 +18,7 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
     text = (ROOT / page).read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     if "Model.load(" in text:
-        from seatrial.model.pull import cache_folder
+        from seatrial.model.load.pull import cache_folder
 
         if not any(cache_folder().glob("smollm2-135m-*/seatrial.json")):
             pytest.skip("needs smollm2-135m; fetch it with `seatrial pull smollm2-135m`")

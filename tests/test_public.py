@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import seatrial
-from seatrial.run import run
+from seatrial.studies.run import run
 
 NAMES = [
     "CAA",

@@ -1,7 +1,7 @@
 """Sea trials for steering: fit any method to any model and learn whether it works."""
 
 # Names are loaded when they are first used (PEP 562): `import seatrial` and `seatrial
-# --help` need not wait for torch. `seatrial.run` and `seatrial.report` are modules, so the
+# --help` need not wait for torch. `seatrial.studies.run` and `seatrial.report` are modules, so the
 # functions in them are called `run_study` and `make_report` here.
 
 from importlib import import_module
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seatrial.data import load_concept
     from seatrial.errors import SeatrialError
-    from seatrial.intervention import UNSTEERED, Intervention, Steering
     from seatrial.methods import CAA, METHODS, Method, Prompt, Random, Shuffled
     from seatrial.model import Model
     from seatrial.report import report as make_report
-    from seatrial.run import run as run_study
-    from seatrial.store import Store
-    from seatrial.study import Study, make_study, read_study
+    from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+    from seatrial.store.store import Store
+    from seatrial.studies.run import run as run_study
+    from seatrial.studies.study import Study, make_study, read_study
     from seatrial.tasks import TASKS
     from seatrial.types import Estimate, FitData, Message, Pair, Request, Site, Text
 

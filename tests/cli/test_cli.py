@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 
 from seatrial import cli
 from seatrial.cli.changes import change
-from seatrial.comparison import added, compared
-from seatrial.edits import Add
 from seatrial.errors import BadOption
-from seatrial.intervention import Intervention, PromptEdit
 from seatrial.methods import METHODS
-from seatrial.store import Store
+from seatrial.steering.compare import added, compared
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention, PromptEdit
+from seatrial.store.store import Store
 from seatrial.tasks import TASKS, Map, Propensity
 from seatrial.testing.planted import planted_model
 from seatrial.types import Site

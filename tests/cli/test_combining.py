@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from seatrial import cli
-from seatrial.comparison import compared
-from seatrial.compose import joined, weighted
-from seatrial.edits import Add, Project
-from seatrial.intervention import Intervention, PromptEdit, Steering
 from seatrial.model import Model
+from seatrial.steering.compare import compared
+from seatrial.steering.compose import joined, weighted
+from seatrial.steering.edits import Add, Project
+from seatrial.steering.intervention import Intervention, PromptEdit, Steering
 from seatrial.types import Origin, Request, Site
 
 WIDTH = 32

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seatrial.data import load_concept, split
-from seatrial.judges import Classifier, Lexicon, Likelihood, Regex
+from seatrial.tasks.judges import Classifier, Lexicon, Likelihood, Regex
 
 MIRROR = Path(__file__).parents[2] / ".." / "shared" / "data"
 KEY = "sk-very-secret-key-of-the-judge"

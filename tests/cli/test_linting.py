@@ -7,7 +7,7 @@ import pytest
 
 from seatrial import cli
 from seatrial.data import CONCEPTS
-from seatrial.data.core import FOLDER
+from seatrial.data.concepts import FOLDER
 
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 

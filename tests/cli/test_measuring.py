@@ -8,13 +8,13 @@ import torch
 
 from seatrial import cli
 from seatrial.data import load_concept
-from seatrial.edits import Add
-from seatrial.intervention import UNSTEERED, Intervention, Steering
-from seatrial.judges import Lexicon
-from seatrial.measure import measure
 from seatrial.model import Model
 from seatrial.stats import cluster_difference, cluster_mean
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import CONDITIONS, Open, Propensity, shifted
+from seatrial.tasks.judges import Lexicon
+from seatrial.tasks.measure import measure
 from seatrial.types import Site
 
 NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from seatrial.audit import audit_ground
 from seatrial.data.sources.mwe import tan_prompt
-from seatrial.ground import Ground
-from seatrial.intervention import Intervention
 from seatrial.model import Model
-from seatrial.study import make_study
+from seatrial.steering.intervention import Intervention
+from seatrial.studies.audit import audit_ground
+from seatrial.studies.behaviour import Ground
+from seatrial.studies.study import make_study
 from seatrial.tasks import Open, Propensity
 from seatrial.testing import tiny_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE, planted_model
@@ -268,7 +268,7 @@ def test_paradetox_is_fitted_on(root, tmp_path, call, monkeypatch):
 
     few = [i for i in DATASETS["paradetox"].load() if len(i.negative) < 30][:100]
     few = tuple(few)
-    monkeypatch.setattr("seatrial.tasks.concept_sources.load_dataset", lambda _: few)
+    monkeypatch.setattr("seatrial.data.catalogue.load_dataset", lambda _: few)
 
     code, said, err = call(
         "fit", "caa", "--concept", "paradetox", "--model", root / "chat", "--limit", "4",

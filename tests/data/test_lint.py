@@ -19,7 +19,7 @@ from seatrial.data.sources import load_dataset
 from seatrial.errors import BadData, BadFile, SeatrialError
 
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
-CORE = files("seatrial.data") / "core"
+CORE = files("seatrial.data") / "items"
 SHIPPED = sorted(
     entry.name
     for folder in (CORE, CORE / "maps")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from seatrial.data.maps import MAPS, MapData, MapPair, load_map
+from seatrial.data.maps import MAPS, load_map
+from seatrial.data.records import MapData, MapPair
 from seatrial.errors import BadData, UnknownName
 
 EVERY_MAP = pytest.mark.parametrize("name", MAPS)
@@ -90,7 +91,7 @@ def test_inputs_that_differ_only_in_case_share_a_group(maps, name):
 
 
 def test_every_map_has_a_line_about_it_and_a_file_and_nothing_else_ships():
-    folder = files("seatrial.data") / "core" / "maps"
+    folder = files("seatrial.data") / "items" / "maps"
     about = tomllib.loads((folder / "maps.toml").read_text("utf-8"))
 
     assert sorted(about) == sorted(MAPS) == list(MAPS)

@@ -3,8 +3,8 @@
 import pytest
 
 from seatrial.data import MAPS
+from seatrial.data.templates import sentence_template
 from seatrial.data.wordings import load_wordings, wording_of
-from seatrial.in_context import sentence_template
 
 
 def test_every_map_that_ships_has_a_wording_and_nothing_else_has():

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 import pytest
 import torch
 
-from seatrial.edits import Project
 from seatrial.errors import BadData
-from seatrial.intervention import Intervention, Steering
 from seatrial.methods import Ablate
 from seatrial.model import Model
+from seatrial.steering.edits import Project
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.testing import CHECKS, naive_logits
 from seatrial.types import FitData, Pair, Request, Site, Text
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData
-from seatrial.intervention import Steering
 from seatrial.methods import ACE
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering.intervention import Steering
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Pair, Request, Site, Text
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from seatrial.errors import BadData, BadOption, SteeringFault
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import CAA, ActAdd, Orthogonal, Random
 from seatrial.methods.actadd import states_of
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import CHECKS, naive_greedy, naive_log_probs
 from seatrial.types import FitData, Request, Site
 

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from seatrial.contrast import contrast
-from seatrial.edits import Rotate, RotateTo
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import Angular
 from seatrial.methods.angular import plane
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering.edits import Rotate, RotateTo
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import CHECKS, tiny_model
 from seatrial.types import Request, Site
 

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from seatrial.edits import Add, Affine
 from seatrial.errors import BadData
-from seatrial.intervention import Intervention, Part
 from seatrial.methods import CAA, METHODS, FewShot, Prompt, Random, Shuffled
 from seatrial.methods.base import (
     doses_of,
@@ -15,6 +13,8 @@ from seatrial.methods.base import (
     rescaled,
     with_edits,
 )
+from seatrial.steering.edits import Add, Affine
+from seatrial.steering.intervention import Intervention, Part
 from seatrial.types import Site
 
 

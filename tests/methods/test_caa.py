@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from seatrial.comparison import STATE_NORMS
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import SCOPES, UNSTEERED, Steering
 from seatrial.methods import CAA, Random, Shuffled
 from seatrial.model import SELECTORS
+from seatrial.steering.compare import STATE_NORMS
+from seatrial.steering.intervention import SCOPES, UNSTEERED, Steering
 from seatrial.testing import tiny_model
 from seatrial.types import FitData, Message, Pair, Request, Site, Text
 

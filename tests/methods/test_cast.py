@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from seatrial.condition import Condition, best_cut, similarity
-from seatrial.contrast import contrast
 from seatrial.data import load_concept, split
 from seatrial.errors import BadOption, UnknownName
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import CAA, CAST, Random, RepE, Shuffled
+from seatrial.methods.fitting.contrast import contrast
 from seatrial.model import model as model_module
+from seatrial.steering.gate import Condition, best_cut, similarity
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.testing import CHECKS, planted_concept
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE

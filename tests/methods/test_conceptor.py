@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadOption
-from seatrial.geometry import (
+from seatrial.methods import Conceptor
+from seatrial.methods.conceptor import conceptor
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import (
     conceptor_and,
     conceptor_aperture,
     conceptor_not,
     conceptor_or,
 )
-from seatrial.methods import Conceptor
-from seatrial.methods.conceptor import conceptor
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Site
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 import pytest
 import torch
 
-from seatrial.contrast import contrast
 from seatrial.data import load_concept
-from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import Intervention
 from seatrial.methods import CAA, METHODS, Method, Prompt, Random, Shuffled
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention
 from seatrial.tasks import Open, fit_data
 from seatrial.testing import planted_concept, planted_model
 from seatrial.types import FitData, Pair, Site, Text

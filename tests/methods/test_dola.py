@@ -10,13 +10,13 @@ import torch
 from torch.nn.functional import kl_div
 
 from seatrial.errors import BadOption, UnknownName, UnsupportedModel
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import METHODS, DoLa
 from seatrial.methods.dola import bucket, is_tied
 from seatrial.model import Model
-from seatrial.model.pull import cache_folder
-from seatrial.readouts import FLOOR, ContrastLayers, Depths
-from seatrial.study import make_method
+from seatrial.model.load.pull import cache_folder
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.steering.readout import FLOOR, ContrastLayers, Depths
+from seatrial.studies.study import make_method
 from seatrial.testing import CHECKS
 from seatrial.testing.late_facts import late_facts_model
 from seatrial.types import FitData, Request

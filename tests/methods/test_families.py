@@ -5,8 +5,8 @@ from math import isfinite
 import pytest
 
 from seatrial.errors import SeatrialError
-from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import CAA, METHODS
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.testing import FAMILIES
 from seatrial.types import Example, FitData, Pair, Request, Text
 

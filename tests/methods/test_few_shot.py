@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from seatrial.data import load_concept, split
+from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption
-from seatrial.in_context import TEMPLATES
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import FewShot, Random, Shuffled
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import Map, Open, Propensity, fit_data
 from seatrial.testing import CHECKS
 from seatrial.types import Example, FitData, Message, Pair, Request, Text

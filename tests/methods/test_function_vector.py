@@ -6,13 +6,13 @@ from typing import ClassVar
 import pytest
 import torch
 
+from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.heads import mean_added
-from seatrial.in_context import TEMPLATES
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import FunctionVector, LayerMean, Method, Random, Shuffled
-from seatrial.patching import best, effects, survey
-from seatrial.study_checks import make_method
+from seatrial.methods.fitting.heads import mean_added
+from seatrial.methods.fitting.patching import best, effects, survey
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.studies.study_checks import make_method
 from seatrial.testing import CHECKS, planted_map
 from seatrial.testing.planted import CARRIER
 from seatrial.types import Example, FitData, Request, Site
@@ -143,7 +143,7 @@ def test_all_heads_of_a_block_add_what_its_attention_does(tiny, upper):
 
 def test_given_heads_are_used_and_nothing_is_patched(tiny, upper, monkeypatch):
     model = tiny("llama", seed=5)
-    monkeypatch.setattr("seatrial.patching.indirect_effects", None)
+    monkeypatch.setattr("seatrial.methods.fitting.patching.indirect_effects", None)
 
     fitted = replace(SMALL, use=((2, 1), (0, 3))).fit(model, upper, seed=0)
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from seatrial.contrast import contrast
-from seatrial.edits import AddKeepingNorm
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import ICV, Random
+from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.icv import joint_direction
+from seatrial.steering.edits import AddKeepingNorm
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import CHECKS, tiny_model
 from seatrial.types import Request, Site
 

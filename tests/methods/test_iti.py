@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from seatrial.errors import BadData, BadOption, UnsupportedModel
-from seatrial.intervention import Intervention, Steering
 from seatrial.methods import ITI, iti
 from seatrial.model import Model
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.testing import CHECKS, naive_logits, tiny_model
 from seatrial.types import FitData, Request, Site, texts_of
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import Intervention, Steering
 from seatrial.methods import KSteering
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.testing import CHECKS, tiny_model
 from seatrial.types import Request, Site
 

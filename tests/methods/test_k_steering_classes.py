@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.intervention import Steering
 from seatrial.methods import KSteering, options_of
+from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.k_steering import Classifier, labels_of
 from seatrial.model import Model
-from seatrial.study import make_method
+from seatrial.steering.intervention import Steering
+from seatrial.studies.study import make_method
 from seatrial.testing import planted_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE
 from seatrial.types import FitData, Pair, Request, Site, Text

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from seatrial.data.templates import TEMPLATES, generator_for
 from seatrial.errors import BadData
-from seatrial.in_context import TEMPLATES, generator_for
 from seatrial.methods import LayerMean
-from seatrial.questions import questions
+from seatrial.methods.fitting.map_prompts import questions
 from seatrial.testing import CHECKS, planted_map
 from seatrial.types import Example, FitData, Site
 

@@ -5,10 +5,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData, BadOption
-from seatrial.geometry import covariance, eraser
 from seatrial.methods import LEACE
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import covariance, eraser
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Pair, Site, Text
 

@@ -5,11 +5,11 @@ from dataclasses import fields
 import pytest
 import torch
 
-from seatrial.comparison import STATE_NORMS
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import SCOPES
 from seatrial.methods import METHODS, options_of
-from seatrial.study import make_method
+from seatrial.steering.compare import STATE_NORMS
+from seatrial.steering.intervention import SCOPES
+from seatrial.studies.study import make_method
 from seatrial.types import FitData, Pair, Text
 
 LINEAR = (

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData
-from seatrial.geometry import covariance
 from seatrial.methods import CAA, MeanMatch
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import covariance
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Pair, Site, Text
 

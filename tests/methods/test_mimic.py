@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData, BadOption
-from seatrial.geometry import covariance, power
 from seatrial.methods import MiMiC
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import covariance, power
 from seatrial.methods.mimic import transport
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Site

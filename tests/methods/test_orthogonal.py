@@ -6,9 +6,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from seatrial.edits import Add, Project
 from seatrial.errors import BadOption
-from seatrial.intervention import Intervention
 from seatrial.methods import (
     ACE,
     CAA,
@@ -22,6 +20,8 @@ from seatrial.methods import (
     RepE,
     Spherical,
 )
+from seatrial.steering.edits import Add, Project
+from seatrial.steering.intervention import Intervention
 from seatrial.testing import CHECKS
 from seatrial.types import Site
 

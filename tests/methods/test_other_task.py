@@ -8,8 +8,8 @@ import torch
 
 from seatrial.data import CONCEPTS, MAPS, load_concept, load_map
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.intervention import Intervention, Steering
 from seatrial.methods import CAA, ICV, LayerMean, OtherTask, Prompt
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.testing import CHECKS, planted_concept
 from seatrial.types import Example, FitData, Pair, Request, Site, Text

@@ -7,8 +7,12 @@ from typing import ClassVar
 import pytest
 import torch
 
-from seatrial.contrast import contrast
-from seatrial.edits import (
+from seatrial.errors import BadData, BadOption, UnknownName
+from seatrial.methods import ITI, LEACE, METHODS, Ablate, Angular, Method, MiMiC, Random
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import covariance
+from seatrial.methods.random import COUNTERPARTS, counterpart, like_states
+from seatrial.steering.edits import (
     EDITS,
     Add,
     AddBySide,
@@ -23,11 +27,7 @@ from seatrial.edits import (
     RotateTo,
     Slerp,
 )
-from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.geometry import covariance
-from seatrial.intervention import Intervention, Part, PromptEdit
-from seatrial.methods import ITI, LEACE, METHODS, Ablate, Angular, Method, MiMiC, Random
-from seatrial.methods.random import COUNTERPARTS, counterpart, like_states
+from seatrial.steering.intervention import Intervention, Part, PromptEdit
 from seatrial.testing import CHECKS
 from seatrial.types import Example, Site
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seatrial.contrast import contrast
 from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods import RepE
+from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.repe import principal
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Pair, Site, Text

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import CAA, Spherical
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import CHECKS, tiny_model
 from seatrial.types import Request, Site
 

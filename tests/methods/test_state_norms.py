@@ -3,9 +3,6 @@
 import pytest
 import torch
 
-from seatrial.comparison import STATE_NORMS, compared
-from seatrial.contrast import contrast
-from seatrial.intervention import Intervention
 from seatrial.methods import (
     CAA,
     CAST,
@@ -22,6 +19,9 @@ from seatrial.methods import (
     Shuffled,
 )
 from seatrial.methods.base import state_norms
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering.compare import STATE_NORMS, compared
+from seatrial.steering.intervention import Intervention
 from seatrial.testing import tiny_model
 from seatrial.types import Example, FitData, Site, Text
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seatrial.edits import Replace
+from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption
-from seatrial.in_context import TEMPLATES
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.methods import FunctionVector, LayerMean, Random, Shuffled, TaskVector
-from seatrial.questions import last_states
+from seatrial.methods.fitting.map_prompts import last_states
+from seatrial.steering.edits import Replace
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import (
     CHECKS,
     FAMILIES,

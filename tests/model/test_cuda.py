@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from seatrial.intervention import UNSTEERED
 from seatrial.model import Model
+from seatrial.steering.intervention import UNSTEERED
 from seatrial.testing import tiny_model
 from seatrial.types import Request, Site, Text
 

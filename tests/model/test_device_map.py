@@ -8,8 +8,8 @@ from accelerate import dispatch_model
 from accelerate.hooks import remove_hook_from_submodules
 
 from seatrial.errors import BadOption
-from seatrial.intervention import UNSTEERED
 from seatrial.model import Model
+from seatrial.steering.intervention import UNSTEERED
 from seatrial.testing import tiny_model
 from seatrial.types import Request, Text
 

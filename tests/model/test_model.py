@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from seatrial.edits import Add
 from seatrial.errors import BadOption, ForeignIntervention, UnsupportedModel
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.model import MODELS, Budget, Model
-from seatrial.model.hooks import reading
-from seatrial.model.pull import cache_folder
+from seatrial.model.load.pull import cache_folder
+from seatrial.model.structure.hooks import reading
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import FAMILIES, naive_greedy, naive_log_probs
 from seatrial.types import Message, Origin, Request, Site, Text
 

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from seatrial.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.model import Budget
+from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.testing import tiny_model
 from seatrial.types import Request
 

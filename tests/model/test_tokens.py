@@ -8,11 +8,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import UNSTEERED, Intervention, Steering
 from seatrial.model import SELECTORS
 from seatrial.model.tokens import Encoder
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.testing import tiny_tokenizer
 from seatrial.types import EditedToken, Message, Request, Site, Text
 

@@ -36,8 +36,8 @@ TEXTS = (
 
 
 def _price(rng, dose, damage):
+    from seatrial.analysis.verdict import Price
     from seatrial.types import Estimate
-    from seatrial.verdict import Price
 
     loss, half = damage * dose**2, 0.012 * abs(dose)
     ratio = Estimate(*(float(np.exp(loss + k)) for k in (0, -half, half)), 10)
@@ -46,7 +46,7 @@ def _price(rng, dose, damage):
 
 
 def _spread(n):
-    from seatrial.report.spread import Share
+    from seatrial.analysis.confounds import Share
     from seatrial.types import Estimate
 
     share = Estimate(0.12, 0.02, 0.3, n // 3)
@@ -54,11 +54,11 @@ def _spread(n):
 
 
 def _trial(rng, concept, task, method="caa"):
-    from seatrial.report.summary import Control, Effect, LayerPoint, Point, Trial
+    from seatrial.analysis.summary import Control, Effect, LayerPoint, Point, Trial
+    from seatrial.analysis.verdict import judge
     from seatrial.stats import cluster_mean, control_band, describe, slopes
-    from seatrial.study import Limit
+    from seatrial.studies.study import Limit
     from seatrial.types import Estimate
-    from seatrial.verdict import judge
 
     mean, spread, damage, bend = TRIALS[concept, task]
     scale = 1.0 if task == "open" else 4.0
@@ -152,7 +152,7 @@ def _trial(rng, concept, task, method="caa"):
 
 
 def _study():
-    from seatrial.study import Study
+    from seatrial.studies.study import Study
 
     return Study(
         name="quickstart",

@@ -101,8 +101,8 @@ def test_the_overview_has_one_panel_for_each_task_and_one_row_for_each_trial(sum
 
 
 def test_every_verdict_has_its_own_mark():
+    from seatrial.analysis.verdict import LABELS
     from seatrial.report.overview import MARKS
-    from seatrial.verdict import LABELS
 
     assert list(MARKS) == list(LABELS)
     assert len(set(MARKS.values())) == len(MARKS)

@@ -12,7 +12,7 @@ BAND = re.compile(r"\[-?[\d.]+(e-\d+)?, -?[\d.]+(e-\d+)?\]")
 
 
 def relabel(trial, label):
-    from seatrial.verdict import Verdict
+    from seatrial.analysis.verdict import Verdict
 
     return replace(trial, verdict=Verdict(label, ("because",)))
 
@@ -153,8 +153,8 @@ def test_the_headline_says_when_nothing_works(summary):
 
 
 def test_failures_are_counted(summary):
+    from seatrial.analysis.verdict import LABELS
     from seatrial.report.words import failures
-    from seatrial.verdict import LABELS
 
     trials = tuple(map(relabel, summary.trials, [*LABELS, "no effect", "no effect"]))
 
@@ -190,9 +190,9 @@ def test_surfaces_that_disagree_are_named(summary):
 
 def test_a_spread_that_is_mostly_a_word_or_an_order_is_named(summary):
     """Trap T36: what looks like unreliable steering is steering towards yes."""
+    from seatrial.analysis.confounds import Share
     from seatrial.report.html import page
     from seatrial.report.markdown import markdown
-    from seatrial.report.spread import Share
     from seatrial.report.words import not_the_concept
     from seatrial.types import Estimate
 
@@ -283,7 +283,7 @@ def test_a_number_has_the_decimals_its_interval_supports():
 
 def test_the_files_are_put_into_the_store(tmp_path, made):
     from seatrial.report import write
-    from seatrial.store import Store
+    from seatrial.store.store import Store
 
     path = write(Store(tmp_path / "run"), made)
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from seatrial.ground import Ground
-from seatrial.measure import measure
-from seatrial.plan import CONTROL_GUARD_DOSES
 from seatrial.report import render, summarise, verdict_table
-from seatrial.run import run
-from seatrial.store import Store
-from seatrial.study import make_study
+from seatrial.store.store import Store
+from seatrial.studies.behaviour import Ground
+from seatrial.studies.jobs import CONTROL_GUARD_DOSES
+from seatrial.studies.run import run
+from seatrial.studies.study import make_study
 from seatrial.tasks import Fluency
+from seatrial.tasks.measure import measure
 from seatrial.testing import planted_concept, planted_model
 
 GUARDS = ["prose", "facts", "dialogue", "fluency"]

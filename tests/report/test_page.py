@@ -131,7 +131,7 @@ def test_every_figure_of_the_page_has_its_place(seen, summary):
 
 
 def test_every_verdict_chip_carries_its_explanation(seen):
-    from seatrial.verdict import LABELS
+    from seatrial.analysis.verdict import LABELS
 
     chips = [a for a in seen.having("span") if "chip" in a.get("class", "").split()]
 

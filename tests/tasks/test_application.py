@@ -7,11 +7,11 @@ import pytest
 
 from seatrial.data import Item, load_concept, load_contexts, load_dialogues
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.measure import measure
 from seatrial.tasks import TASKS, TRANSFERS, Application, Open, Propensity
 from seatrial.tasks.application import LARGEST
-from seatrial.tasks.base import Target
-from seatrial.tasks.options import options_of, with_options
+from seatrial.tasks.base import Contrastive
+from seatrial.tasks.measure import measure
+from seatrial.tasks.spec import options_of, with_options
 from seatrial.types import Message, Request
 
 ITEMS = tuple(
@@ -256,7 +256,7 @@ def test_metric_and_unit_are_those_of_the_inner_task(inner):
 
 def test_a_task_of_somebody_else_can_be_inside(scores_of):
     @dataclass(frozen=True)
-    class Shout(Target):
+    class Shout(Contrastive):
         name: ClassVar[str] = "shout"
         summary: ClassVar[str] = "shouts"
         metric: ClassVar[str] = "loud"
@@ -394,8 +394,8 @@ def test_a_bad_option_is_one_sentence(options, words):
 
 
 def test_a_judge_is_set_by_its_name_or_as_it_is():
-    from seatrial.judges import Lexicon, Regex
     from seatrial.tasks import Generation
+    from seatrial.tasks.judges import Lexicon, Regex
 
     task = Generation({"test": ITEMS}, "numbers")
 

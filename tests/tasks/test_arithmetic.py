@@ -7,9 +7,9 @@ import pytest
 
 from seatrial.data.records import Problem
 from seatrial.errors import BadData, BadOption, UnknownName, Unreachable
-from seatrial.measure import measure
 from seatrial.tasks import Arithmetic
 from seatrial.tasks.arithmetic import find_result
+from seatrial.tasks.measure import measure
 from seatrial.types import Completion, Message
 
 CASES = {

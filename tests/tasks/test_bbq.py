@@ -7,8 +7,8 @@ import pytest
 
 from seatrial.data.records import BiasQuestion
 from seatrial.errors import UnknownName, Unreachable
-from seatrial.measure import measure
 from seatrial.tasks import Bbq
+from seatrial.tasks.measure import measure
 from seatrial.types import Answer
 
 CELLS = list(itertools.product((True, False), (True, False), range(3)))

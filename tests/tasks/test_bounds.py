@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from seatrial.judges import Judge, Judgement, Scale
-from seatrial.tasks import TASKS, Generation, Writing, shifted
-from seatrial.tasks.options import with_options
+from seatrial.tasks import TASKS, Generation, Written, shifted
+from seatrial.tasks.judges import Judge, Judgement, Scale
+from seatrial.tasks.spec import with_options
 from seatrial.types import Answer, Completion
 
 FORMS = {
@@ -43,7 +43,7 @@ def written(rng):
 def scores_by_chance(task):
     rng = np.random.default_rng(0)
     requests = task.requests("test")
-    if isinstance(task, Writing):
+    if isinstance(task, Written):
         return task.score(requests, [written(rng) for _ in requests])
     return task.score(requests, [answered(request, rng) for request in requests])
 

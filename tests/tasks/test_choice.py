@@ -7,8 +7,8 @@ import pytest
 from seatrial.data import load_facts
 from seatrial.data.records import ChoiceItem
 from seatrial.errors import BadData, BadOption, UnknownName, Unreachable
-from seatrial.measure import measure
 from seatrial.tasks import Bbh, Facts, Mmlu
+from seatrial.tasks.measure import measure
 from seatrial.types import Answer, Message
 
 FORMS = ("letters", "texts")

@@ -4,8 +4,8 @@ import pytest
 
 from seatrial.data.records import StereotypePair
 from seatrial.errors import UnknownName, Unreachable
-from seatrial.measure import measure
 from seatrial.tasks import CrowsPairs
+from seatrial.tasks.measure import measure
 from seatrial.types import Answer
 
 PAIRS = tuple(

@@ -6,9 +6,9 @@ import pytest
 
 from seatrial.data import load_dialogues
 from seatrial.errors import UnknownName
-from seatrial.measure import measure
 from seatrial.tasks import Dialogue
 from seatrial.tasks.dialogue import Reply
+from seatrial.tasks.measure import measure
 from seatrial.types import Answer, Message
 
 TASK = Dialogue.of("dialogues", seed=0)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from seatrial.data.records import ChoiceItem, TruthfulItem, group_of
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.intervention import UNSTEERED, Steering
-from seatrial.measure import measure
 from seatrial.methods import DoLa
-from seatrial.readouts import FLOOR
+from seatrial.steering.intervention import UNSTEERED, Steering
+from seatrial.steering.readout import FLOOR
 from seatrial.tasks import TASKS, Factuality
 from seatrial.tasks import factuality as module
 from seatrial.tasks.factuality import SHORT_PRIMER, Claims
+from seatrial.tasks.measure import measure
 from seatrial.testing import naive_log_probs
 from seatrial.types import Answer, FitData
 

@@ -5,8 +5,8 @@ import pytest
 from seatrial.data import load_dialogues
 from seatrial.data.records import Question
 from seatrial.errors import UnknownName, Unreachable
-from seatrial.measure import measure
 from seatrial.tasks import Fluency
+from seatrial.tasks.measure import measure
 from seatrial.types import Completion, Message
 
 TASK = Fluency.of("dialogues", seed=0)

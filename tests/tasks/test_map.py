@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from seatrial.contrast import contrast
 from seatrial.data import MAPS, MapData, MapPair, check_disjoint, load_map
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.intervention import UNSTEERED
-from seatrial.measure import measure
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering.intervention import UNSTEERED
 from seatrial.tasks.map import REPEAT, WORDED, Map
 from seatrial.tasks.map_sources import PUBLISHED, merged
+from seatrial.tasks.measure import measure
 from seatrial.testing import naive_logits
 from seatrial.types import Answer, Message, Site
 

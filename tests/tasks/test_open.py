@@ -4,8 +4,8 @@ import pytest
 
 from seatrial.data import load_concept
 from seatrial.errors import BadData
-from seatrial.measure import measure
 from seatrial.tasks import Open
+from seatrial.tasks.measure import measure
 from seatrial.tasks.open import with_texts
 from seatrial.types import Completion
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from seatrial.analysis.confounds import spread_told
 from seatrial.data import load_concept, split
 from seatrial.data.records import ChoiceItem
-from seatrial.report.spread import spread_told
 from seatrial.stats import explained
 from seatrial.tasks import Propensity
 from seatrial.tasks.propensity import PLACES

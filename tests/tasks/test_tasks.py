@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from seatrial.data import CONCEPTS, Item, load_concept
-from seatrial.ground import Ground
-from seatrial.study import make_study
+from seatrial.studies.behaviour import Ground
+from seatrial.studies.study import make_study
 from seatrial.tasks import (
     GUARDS,
     TARGETS,

@@ -6,8 +6,8 @@ import pytest
 
 from seatrial.data import ValuePair, load_values
 from seatrial.errors import BadOption, UnknownName
-from seatrial.measure import measure
 from seatrial.tasks import Values
+from seatrial.tasks.measure import measure
 from seatrial.types import Answer
 
 PAIRS = {pair.id: pair for pair in load_values()}

@@ -12,8 +12,8 @@ from seatrial.cli.screen import OUT, say
 from seatrial.errors import BadOption
 
 if TYPE_CHECKING:
-    from seatrial.comparison import Comparison
-    from seatrial.intervention import Intervention
+    from seatrial.steering.compare import Comparison
+    from seatrial.steering.intervention import Intervention
 
 
 def combine(
@@ -31,7 +31,7 @@ def combine(
             such as 1 -1 for a difference. Only where each file adds vectors and does
             nothing else, at the same sites and tokens.
     """
-    from seatrial.compose import joined, weighted
+    from seatrial.steering.compose import joined, weighted
 
     _check_files(files)
     if weights and len(weights) != len(files):
@@ -67,7 +67,7 @@ def compare(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     Args:
         files: Made by `seatrial fit` on one model; what adds no vector has no length.
     """
-    from seatrial.comparison import compared
+    from seatrial.steering.compare import compared
 
     _check_files(files)
     names = _names(files)
@@ -91,7 +91,7 @@ def _check_files(files: tuple[Path, ...]) -> None:
 
 
 def _load(files: tuple[Path, ...]) -> list["Intervention"]:
-    from seatrial.intervention import Intervention
+    from seatrial.steering.intervention import Intervention
 
     return [Intervention.load(file) for file in files]
 

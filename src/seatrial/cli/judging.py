@@ -9,10 +9,10 @@ import tyro
 from seatrial.errors import BadOption
 
 if TYPE_CHECKING:
-    from seatrial.data.records import Contrastive
-    from seatrial.judges import Judge
+    from seatrial.data.records import ContrastiveItem
     from seatrial.model import Model
-    from seatrial.tasks import Protocol
+    from seatrial.tasks import Task
+    from seatrial.tasks.judges import Judge
     from seatrial.types import Score, Split
 
 LABELLED = 20
@@ -65,10 +65,10 @@ def chosen_judge(
         BadOption: for options of a server without ``endpoint``, or without what it needs.
         SeatrialError: whatever reading the source or loading the model raises.
     """
-    from seatrial.judges import ChatServer, Endpoint, Likelihood
-    from seatrial.judges.named import plain_judge
-    from seatrial.judges.rubrics import rubric_named
-    from seatrial.tasks.writing import learnt_judge
+    from seatrial.tasks.generation import learnt_judge
+    from seatrial.tasks.judges import ChatServer, Endpoint, Likelihood
+    from seatrial.tasks.judges.named import plain_judge
+    from seatrial.tasks.judges.rubrics import rubric_named
 
     if server.agreement and server.agreement < LEAST:
         raise BadOption(
@@ -98,9 +98,7 @@ def chosen_judge(
     return plain_judge(str(said))
 
 
-def judged_task(
-    source: str, seed: int, limit: int | None, judge: "Judge | None"
-) -> "Protocol":
+def judged_task(source: str, seed: int, limit: int | None, judge: "Judge | None") -> "Task":
     """The task ``generation`` with a judge, or with its own."""
     from seatrial.tasks import Generation
 
@@ -108,7 +106,7 @@ def judged_task(
 
 
 def told_by_judge(
-    task: "Protocol",
+    task: "Task",
     source: str,
     seed: int,
     lines: "Mapping[str, Sequence[Score]]",
@@ -141,7 +139,7 @@ def told_by_judge(
 
 def _lost(judge: "Judge", lines: "Mapping[str, Sequence[Score]]") -> list[str]:
     """How many replies hold no score, and what they could make of the mean."""
-    from seatrial.judges import tally
+    from seatrial.tasks.judges import tally
 
     found = {name: tally(line, judge.scale) for name, line in lines.items()}
     total, lost = (sum(getattr(t, x) for t in found.values()) for x in ("n", "unreadable"))
@@ -159,8 +157,8 @@ def _lost(judge: "Judge", lines: "Mapping[str, Sequence[Score]]") -> list[str]:
 def _agreed(judge: "Judge", about: str, source: str, seed: int, labelled: int) -> str:
     """Agreement with labels, on texts that neither trained a judge nor are tested on."""
     from seatrial.data import sample
-    from seatrial.judges import agreement, labelled_items
-    from seatrial.tasks.writing import told
+    from seatrial.tasks.generation import told
+    from seatrial.tasks.judges import agreement, labelled_items
 
     head = "Agreement with labels was not measured"
     if not labelled:
@@ -177,8 +175,8 @@ def _agreed(judge: "Judge", about: str, source: str, seed: int, labelled: int) -
     )
 
 
-def _items(source: str, seed: int) -> "Mapping[Split, Sequence[Contrastive]]":
+def _items(source: str, seed: int) -> "Mapping[Split, Sequence[ContrastiveItem]]":
     from seatrial.data import split
-    from seatrial.tasks.writing import concept_of
+    from seatrial.tasks.generation import concept_of
 
     return split(concept_of(source).items, seed=seed)

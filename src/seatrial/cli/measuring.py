@@ -22,9 +22,9 @@ from seatrial.errors import BadOption, StoreFault, unknown
 from seatrial.types import Split
 
 if TYPE_CHECKING:
-    from seatrial.intervention import Steering
-    from seatrial.judges import Judge
-    from seatrial.tasks import Protocol
+    from seatrial.steering.intervention import Steering
+    from seatrial.tasks import Task
+    from seatrial.tasks.judges import Judge
     from seatrial.types import Score
 
 
@@ -68,10 +68,10 @@ def measure(
         judging: Of generation: how judges are asked.
         out: A .jsonl file for the scores, one item and steering a line.
     """
-    from seatrial.intervention import UNSTEERED
-    from seatrial.measure import measure as ask
+    from seatrial.data.catalogue import note_on
     from seatrial.model import Model, keep_freed_memory
-    from seatrial.tasks.concept_sources import note_on
+    from seatrial.steering.intervention import UNSTEERED
+    from seatrial.tasks.measure import measure as ask
 
     _check_out(out)
     load, options = cache(partial(Model.load, model)), changed(changes, "shots=5")
@@ -129,7 +129,7 @@ def _source(task: str, source: str | None) -> str:
     return TASKS[task].sources[0] if source is None else source
 
 
-def _names(tasks: Sequence["Protocol"], steerings: Sequence["Steering"]) -> list[str]:
+def _names(tasks: Sequence["Task"], steerings: Sequence["Steering"]) -> list[str]:
     """Of what was asked, in the order of the scores."""
     under = ["unsteered", *(f"dose {steering.dose:g}" for steering in steerings)]
     return [f"{task.name}, {said}" for task in tasks for said in under]
@@ -142,9 +142,9 @@ def _task(
     limit: int | None,
     options: dict[str, Any],
     judge: "Judge | None",
-) -> tuple[str, "Protocol"]:
+) -> tuple[str, "Task"]:
     from seatrial.tasks import TASKS
-    from seatrial.tasks.options import with_options
+    from seatrial.tasks.spec import with_options
 
     source = _source(name, source)
     if judge is None:
@@ -155,11 +155,11 @@ def _task(
 
 
 def _conditions(
-    task: "Protocol", condition: str, concept: str | None, source: str
-) -> list["Protocol"]:
+    task: "Task", condition: str, concept: str | None, source: str
+) -> list["Task"]:
     """The task itself for ``base`` alone, else the task in each condition asked for."""
+    from seatrial.data.catalogue import read_concept
     from seatrial.tasks import CONDITIONS, shifted, told_about
-    from seatrial.tasks.concept_sources import read_concept
 
     if condition == "base":
         if concept is not None:
@@ -175,14 +175,14 @@ def _conditions(
     return [shifted(task, each, told) for each in wanted]
 
 
-def _named(tasks: Sequence["Protocol"], plain: "Protocol") -> str:
+def _named(tasks: Sequence["Task"], plain: "Task") -> str:
     if len(tasks) == 1:
         return tasks[0].name
     return f"{plain.name} in {len(tasks)} conditions"
 
 
 def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]:
-    from seatrial.intervention import Intervention, Steering
+    from seatrial.steering.intervention import Intervention, Steering
 
     if under is None:
         if doses != (1.0,):
@@ -195,12 +195,12 @@ def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]
 
 
 def _table(
-    tasks: Sequence["Protocol"],
+    tasks: Sequence["Task"],
     steerings: Sequence["Steering"],
     found: Sequence[Sequence[Sequence["Score"]]],
 ) -> Table:
-    from seatrial.report.measured import compare, measured_table
-    from seatrial.tasks.options import identity_of
+    from seatrial.analysis.measured import compare, measured_table
+    from seatrial.tasks.spec import identity_of
 
     rows = []
     for task, (plain, *steered) in zip(tasks, found, strict=True):
@@ -215,20 +215,20 @@ def _table(
 
 
 def _spread(
-    tasks: Sequence["Protocol"],
+    tasks: Sequence["Task"],
     steerings: Sequence["Steering"],
     found: Sequence[Sequence[Sequence["Score"]]],
     split: Split,
 ) -> list[str]:
     """What letters, words and orders explain, where answers have some (trap T36)."""
-    from seatrial.report.spread import spread_told
-    from seatrial.tasks.base import Target
-    from seatrial.tasks.shifts import Shifted
+    from seatrial.analysis.confounds import spread_told
+    from seatrial.tasks.base import Contrastive
+    from seatrial.tasks.conditions import Shifted
 
     lines = []
     for task, (plain, *steered) in zip(tasks, found, strict=True):
         asked = task.task if isinstance(task, Shifted) else task
-        if isinstance(asked, Target):
+        if isinstance(asked, Contrastive):
             doses = [f"dose {steering.dose:g}" for steering in steerings]
             by_dose = dict(zip(doses, steered, strict=True))
             told = spread_told(plain, by_dose, task.metric, asked.factors(split))
@@ -253,13 +253,13 @@ def _check_out(out: Path | None) -> None:
 def _write(
     out: Path,
     about: dict[str, Any],
-    tasks: Sequence["Protocol"],
+    tasks: Sequence["Task"],
     steerings: Sequence["Steering"],
     found: Sequence[Sequence[Sequence["Score"]]],
 ) -> None:
     """One line an item, steering and condition; the file appears whole or not at all."""
-    from seatrial.folder import write_whole
-    from seatrial.tasks.options import identity_of
+    from seatrial.files import write_whole
+    from seatrial.tasks.spec import identity_of
 
     doses = [0.0, *(steering.dose for steering in steerings)]
     lines = [

@@ -84,7 +84,7 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
         case "options":
             return _option_rows()
         case "studies":
-            from seatrial.study import STUDIES, read_study
+            from seatrial.studies.study import STUDIES, read_study
 
             return [
                 (
@@ -101,7 +101,7 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
 def _option_rows() -> list[tuple[str, ...]]:
     """Every option of every task: its default, what else it can be, and its meaning."""
     from seatrial.tasks import TASKS
-    from seatrial.tasks.options import options_for
+    from seatrial.tasks.spec import options_for
 
     rows = []
     for name, kind in TASKS.items():

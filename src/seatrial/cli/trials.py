@@ -22,9 +22,9 @@ def run(
         changes: Replace top-level keys of the study, such as doses=[-1,0,1].
     """
     from seatrial.model import keep_freed_memory
-    from seatrial.run import run as run_study
-    from seatrial.store import Store
-    from seatrial.study import read_study
+    from seatrial.store.store import Store
+    from seatrial.studies.run import run as run_study
+    from seatrial.studies.study import read_study
 
     keep_freed_memory()
     plan = read_study(study, changed(changes))
@@ -48,7 +48,7 @@ def report(folder: tyro.conf.Positional[Path]) -> None:
     """
     from seatrial.report import report as make_report
     from seatrial.report import verdict_table, write
-    from seatrial.store import Store
+    from seatrial.store.store import Store
 
     store = Store(folder)
     made = make_report(store)
@@ -63,7 +63,7 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
     Args:
         folder: Results folder of a finished study, or of one that the audit stopped.
     """
-    from seatrial.store import Store
+    from seatrial.store.store import Store
 
     store = Store(folder)
     study = store.plan()["study"]

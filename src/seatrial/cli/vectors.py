@@ -39,8 +39,8 @@ def steer(
         temperature: 0 takes the most likely token.
         seed: Of the sampling.
     """
-    from seatrial.intervention import UNSTEERED, Intervention, Steering
     from seatrial.model import Model
+    from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
     from seatrial.types import Message
 
     fitted = Intervention.load(vector)
@@ -101,10 +101,10 @@ def fit(method: tyro.conf.Positional[str]) -> None:
 
 def fit_method(name: str, options: Sequence[str]) -> None:
     """Fit a method whose own fields are further options, and save what it makes."""
-    from seatrial.comparison import added
+    from seatrial.data.catalogue import note_on
     from seatrial.methods import METHODS
     from seatrial.model import Model
-    from seatrial.tasks.concept_sources import note_on
+    from seatrial.steering.compare import added
 
     if name not in METHODS:
         raise unknown("method", name, METHODS)
@@ -127,8 +127,8 @@ def fit_method(name: str, options: Sequence[str]) -> None:
 
 def _fit_data(asked: Fit) -> "FitData":
     from seatrial.data import sample_balanced, split
-    from seatrial.tasks import TARGETS, Map, Target, fit_data, read_concept
-    from seatrial.tasks.options import with_options
+    from seatrial.tasks import TARGETS, Contrastive, Map, fit_data, read_concept
+    from seatrial.tasks.spec import with_options
 
     options = changed(asked.changes, "form=ab")
     if asked.task == Map.name:
@@ -139,13 +139,13 @@ def _fit_data(asked: Fit) -> "FitData":
     parts = split(concept.items, seed=asked.seed)
     parts["fit"] = sample_balanced(parts["fit"], asked.limit, seed=asked.seed)
     task = with_options(TARGETS[asked.task](parts), options)  # pyright: ignore[reportCallIssue]
-    assert isinstance(task, Target)
+    assert isinstance(task, Contrastive)
     return fit_data(concept, task)
 
 
 def _map_data(asked: Fit, options: Mapping[str, Any]) -> "FitData":
     from seatrial.tasks import Map
-    from seatrial.tasks.options import with_options
+    from seatrial.tasks.spec import with_options
 
     known = ("shots", "template")
     for key in options:

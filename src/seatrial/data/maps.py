@@ -2,12 +2,11 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
-from seatrial.data.core import FOLDER, fingerprint
+from seatrial.data.concepts import FOLDER
 from seatrial.data.jsonl import json_values
+from seatrial.data.records import MapData, MapPair
 from seatrial.errors import BadData, unknown
 
 MAPS: tuple[str, ...] = (
@@ -37,43 +36,6 @@ MAPS: tuple[str, ...] = (
 
 _WANTED = ("input", "output")
 _ALLOWED = (*_WANTED, "also", "group")
-
-
-@final
-@dataclass(frozen=True)
-class MapPair:
-    """One input and what it maps to."""
-
-    id: str
-    """The name of the map, a slash, and the input."""
-    group: str
-    """Pairs of one group never straddle two splits; the lower-cased input unless given."""
-    input: str
-    output: str
-    """The usual right answer."""
-    also: tuple[str, ...] = ()
-    """Other right answers."""
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """Every right answer, the usual one first."""
-        return (self.output, *self.also)
-
-
-@final
-@dataclass(frozen=True)
-class MapData:
-    """A map as pairs whose inputs are all different."""
-
-    name: str
-    about: str
-    """What is mapped to what, in one line."""
-    pairs: tuple[MapPair, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """Content hash, 12 hex digits; the same whatever the map is called."""
-        return fingerprint([[p.group, p.input, *p.answers] for p in self.pairs])
 
 
 def load_map(name: str) -> MapData:

@@ -1,18 +1,96 @@
 """The frozen records that data sources give: items with an id and a group each.
 
-``MapPair`` is that of ``seatrial.data.maps``.
-
 A group is what must not straddle two splits. It is made from the text itself, so the same
 question has the same group in every file that holds it.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Literal, final
+from dataclasses import asdict, dataclass
+from typing import Generic, Literal, TypeVar, final
 
-from seatrial.data.core import Item, fingerprint
-from seatrial.data.maps import MapPair
 from seatrial.errors import BadData
+from seatrial.files import fingerprint
+
+T = TypeVar("T")
+
+
+@final
+@dataclass(frozen=True)
+class Item:
+    """One contrastive item: a statement to agree with or not, and a text to go on with."""
+
+    id: str
+    group: str
+    """Its topic; items of one topic never straddle two splits."""
+    statement: str
+    """A first-person sentence."""
+    matching: Literal["yes", "no"]
+    """Whether somebody with the behaviour would say it."""
+    prompt: str
+    """The neutral beginning of a passage."""
+    matching_text: str
+    """A continuation that shows the behaviour."""
+    other_text: str
+    """A continuation that shows its absence or opposite."""
+
+
+@final
+@dataclass(frozen=True)
+class Concept(Generic[T]):
+    """A behaviour with its items; those that ship and your own of that form are ``Item``.
+
+    ``tasks.read_concept`` makes one of published sets and of other forms of your own data.
+    """
+
+    name: str
+    category: str
+    about: str
+    encourage: str
+    discourage: str
+    items: tuple[T, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash, 12 hex digits."""
+        items = [asdict(item) for item in self.items]  # pyright: ignore[reportArgumentType]
+        return fingerprint([self.encourage, self.discourage, *items])
+
+
+@final
+@dataclass(frozen=True)
+class MapPair:
+    """One input and what it maps to."""
+
+    id: str
+    """The name of the map, a slash, and the input."""
+    group: str
+    """Pairs of one group never straddle two splits; the lower-cased input unless given."""
+    input: str
+    output: str
+    """The usual right answer."""
+    also: tuple[str, ...] = ()
+    """Other right answers."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every right answer, the usual one first."""
+        return (self.output, *self.also)
+
+
+@final
+@dataclass(frozen=True)
+class MapData:
+    """A map as pairs whose inputs are all different."""
+
+    name: str
+    about: str
+    """What is mapped to what, in one line."""
+    pairs: tuple[MapPair, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash, 12 hex digits; the same whatever the map is called."""
+        return fingerprint([[p.group, p.input, *p.answers] for p in self.pairs])
 
 
 @final
@@ -215,7 +293,7 @@ Record = (
 """What ``load_dataset`` gives: tuples of one of these."""
 
 
-Contrastive = Item | ChoiceItem | TextPair
+ContrastiveItem = Item | ChoiceItem | TextPair
 """What shows a behaviour and its absence side by side, so that it can be fitted on."""
 
 

@@ -8,8 +8,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from seatrial.data.core import Item
-from seatrial.data.records import ChoiceItem, Contrastive, TextPair
+from seatrial.data.records import ChoiceItem, ContrastiveItem, Item, TextPair
 from seatrial.errors import BadData, BadOption
 from seatrial.types import SPLITS, Split
 
@@ -34,7 +33,7 @@ class Grouped(Protocol):
 
 T = TypeVar("T")
 G = TypeVar("G", bound=Grouped)
-C = TypeVar("C", bound=Contrastive)
+C = TypeVar("C", bound=ContrastiveItem)
 
 
 def split(
@@ -176,7 +175,7 @@ def sample_balanced(items: Sequence[C], limit: int | None, *, seed: int) -> tupl
     return tuple(item for item in items if item.id in kept)
 
 
-def kinds(items: Sequence[Contrastive]) -> list[str]:
+def kinds(items: Sequence[ContrastiveItem]) -> list[str]:
     """What may come to stand for the behaviour by its share alone, item by item.
 
     It is the matching answer where all are answered by yes or no. Of other choices it is
@@ -194,7 +193,7 @@ def kinds(items: Sequence[Contrastive]) -> list[str]:
     ]
 
 
-def _word(item: Contrastive) -> str:
+def _word(item: ContrastiveItem) -> str:
     if isinstance(item, Item):
         return item.matching
     return item.word if isinstance(item, ChoiceItem) else ""

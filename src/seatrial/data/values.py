@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, final
 
-from seatrial.data.core import FOLDER
+from seatrial.data.concepts import FOLDER
 from seatrial.data.jsonl import check_texts, read_entries
 from seatrial.errors import BadData
 

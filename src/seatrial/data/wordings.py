@@ -7,7 +7,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import final
 
-from seatrial.data.core import FOLDER
+from seatrial.data.concepts import FOLDER
 
 ALIASES: dict[str, str] = {"capitalize": "capitalise", "next_item": "next-item"}
 """Published maps that ask the same as one of ours under another name."""

@@ -12,6 +12,7 @@ from seatrial.methods.dola import DoLa
 from seatrial.methods.few_shot import FewShot
 from seatrial.methods.function_vector import FunctionVector
 from seatrial.methods.icv import ICV
+from seatrial.methods.instruction import Prompt
 from seatrial.methods.iti import ITI
 from seatrial.methods.k_steering import KSteering
 from seatrial.methods.layer_mean import LayerMean
@@ -21,7 +22,6 @@ from seatrial.methods.mean_match import MeanMatch
 from seatrial.methods.mimic import MiMiC
 from seatrial.methods.orthogonal import Orthogonal
 from seatrial.methods.other_task import OtherTask
-from seatrial.methods.prompt import Prompt
 from seatrial.methods.random import Random
 from seatrial.methods.repe import RepE
 from seatrial.methods.shuffled import Shuffled

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from seatrial.contrast import contrast
-from seatrial.edits import Project
 from seatrial.errors import UnsupportedModel
-from seatrial.geometry import difference, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Project
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Site
 
 

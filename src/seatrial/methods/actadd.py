@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption
-from seatrial.intervention import Intervention, Part
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.model import Model
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention, Part
 from seatrial.types import FitData, Site
 
 _ROUNDING = 1e-6

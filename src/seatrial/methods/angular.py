@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.contrast import contrast
-from seatrial.edits import Edit, Rotate, RotateTo
 from seatrial.errors import BadData, BadOption
-from seatrial.geometry import difference, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Edit, Rotate, RotateTo
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 _NOTHING = 1e-5

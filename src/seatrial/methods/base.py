@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from seatrial.comparison import STATE_NORMS
-from seatrial.edits import Add, Edit
 from seatrial.errors import BadData
-from seatrial.intervention import Intervention
 from seatrial.model import Model
+from seatrial.steering.compare import STATE_NORMS
+from seatrial.steering.edits import Add, Edit
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Origin, Site
 
 Layer = int | Literal["first", "middle", "last"]

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from seatrial.contrast import contrast
-from seatrial.edits import Add
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.fitting.contrast import contrast
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 

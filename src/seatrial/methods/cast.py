@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.condition import Condition, Cut, Reading, Similarity, best_cut, similarity
-from seatrial.contrast import contrast
 from seatrial.data import split
-from seatrial.edits import Add
 from seatrial.errors import BadOption, unknown
-from seatrial.geometry import difference, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Add
+from seatrial.steering.gate import Condition, Cut, Reading, Similarity, best_cut, similarity
+from seatrial.steering.intervention import Intervention
 from seatrial.tasks import TARGETS, fit_data, read_concept
 from seatrial.types import FitData, Pair, Site
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.contrast import contrast
-from seatrial.edits import Affine
 from seatrial.errors import BadOption
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.fitting.contrast import contrast
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Affine
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 

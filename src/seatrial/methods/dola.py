@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, final
 from torch import Tensor
 
 from seatrial.errors import BadOption, unknown
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Method, origin_of
 from seatrial.model import Model
-from seatrial.readouts import ContrastLayers, Divergence, Mask, Norm
+from seatrial.steering.intervention import Intervention
+from seatrial.steering.readout import ContrastLayers, Divergence, Mask, Norm
 from seatrial.types import FitData
 
 Bucket = Literal["low", "middle", "high", "all"]

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal, TypeVar, final
 
 import numpy as np
 
+from seatrial.data.templates import generator_for, template_named, with_labels_moved
 from seatrial.errors import BadData, BadOption
-from seatrial.in_context import generator_for, template_named, with_labels_moved
-from seatrial.intervention import Intervention, PromptEdit
 from seatrial.methods.base import Method, later, origin_of
 from seatrial.model import Model
+from seatrial.steering.intervention import Intervention, PromptEdit
 from seatrial.types import FitData, Pair, Text
 
 Thing = TypeVar("Thing")

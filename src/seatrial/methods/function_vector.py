@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-from seatrial.edits import Add
+from seatrial.data.templates import template_named
 from seatrial.errors import BadOption
-from seatrial.heads import check_heads, mean_added
-from seatrial.in_context import template_named
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.fitting.heads import check_heads, mean_added
+from seatrial.methods.fitting.map_prompts import last_states
+from seatrial.methods.fitting.patching import best, survey
 from seatrial.model import Model
-from seatrial.patching import best, survey
-from seatrial.questions import last_states
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 BARE = 25

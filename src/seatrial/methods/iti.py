@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from seatrial.edits import Add
 from seatrial.errors import BadData, BadOption, UnsupportedModel
-from seatrial.geometry import difference, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Pair, Site, texts_of
 
 

@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from seatrial.contrast import contrast
 from seatrial.data import sample_balanced, split
-from seatrial.edits import Ascend
 from seatrial.errors import BadData, BadOption, unknown
-from seatrial.geometry import difference, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, later, origin_of
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Ascend
+from seatrial.steering.intervention import Intervention
 from seatrial.tasks import TARGETS, fit_data, read_concept
 from seatrial.types import FitData, texts_of
 

@@ -5,12 +5,18 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from seatrial.edits import Add
-from seatrial.in_context import generator_for, template_named
-from seatrial.intervention import Intervention
+from seatrial.data.templates import generator_for, template_named
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.fitting.map_prompts import (
+    examples_of,
+    last_states,
+    questions,
+    remembered,
+    solved,
+)
 from seatrial.model import Model
-from seatrial.questions import examples_of, last_states, questions, remembered, solved
+from seatrial.steering.edits import Add
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Site
 
 

@@ -5,12 +5,19 @@ from typing import ClassVar, Literal, final
 
 import torch
 
-from seatrial.contrast import contrast
-from seatrial.edits import Affine
-from seatrial.geometry import covariance, difference, eraser, shrinkage_of, shrunk, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import (
+    covariance,
+    difference,
+    eraser,
+    shrinkage_of,
+    shrunk,
+    unit,
+)
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Affine
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 

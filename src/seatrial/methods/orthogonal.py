@@ -5,7 +5,11 @@ from typing import ClassVar, final
 
 import torch
 
-from seatrial.edits import (
+from seatrial.errors import BadOption
+from seatrial.methods.base import Method, heads_at, norms_beside, origin_of, with_edits
+from seatrial.methods.fitting.linear_algebra import random_beside
+from seatrial.model import Model
+from seatrial.steering.edits import (
     Add,
     AddBySide,
     AddKeepingNorm,
@@ -15,11 +19,7 @@ from seatrial.edits import (
     RotateTo,
     Slerp,
 )
-from seatrial.errors import BadOption
-from seatrial.geometry import random_beside
-from seatrial.intervention import Intervention
-from seatrial.methods.base import Method, heads_at, norms_beside, origin_of, with_edits
-from seatrial.model import Model
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Site
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar, final
 
 from seatrial.data import CONCEPTS, MAPS, load_concept, sample, sample_balanced
 from seatrial.errors import BadData, BadOption, unknown
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Method, norms_beside, origin_of, rescaled
 from seatrial.model import Model
+from seatrial.steering.intervention import Intervention
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.tasks.map import Map, read_map
 from seatrial.types import FitData, Pair

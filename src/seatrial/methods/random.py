@@ -8,8 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.contrast import contrast
-from seatrial.edits import (
+from seatrial.data.templates import template_named
+from seatrial.errors import BadData, BadOption, unknown
+from seatrial.methods.base import (
+    Method,
+    heads_at,
+    later,
+    norms_beside,
+    origin_of,
+    with_edits,
+)
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import random_like, random_turn
+from seatrial.methods.fitting.map_prompts import last_states
+from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import (
     Add,
     AddBySide,
     AddKeepingNorm,
@@ -23,20 +36,7 @@ from seatrial.edits import (
     RotateTo,
     Slerp,
 )
-from seatrial.errors import BadData, BadOption, unknown
-from seatrial.geometry import random_like, random_turn
-from seatrial.in_context import template_named
-from seatrial.intervention import Intervention
-from seatrial.methods.base import (
-    Method,
-    heads_at,
-    later,
-    norms_beside,
-    origin_of,
-    with_edits,
-)
-from seatrial.model import Model, TokenSelector
-from seatrial.questions import last_states
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Site
 
 States = Callable[[], Tensor]

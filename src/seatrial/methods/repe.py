@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.contrast import contrast
-from seatrial.edits import Add, AddBySide
 from seatrial.errors import BadOption, unknown
-from seatrial.geometry import unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, later, origin_of, state_norms
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Add, AddBySide
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Site
 
 

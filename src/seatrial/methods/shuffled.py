@@ -6,11 +6,11 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
+from seatrial.data.templates import with_labels_moved
 from seatrial.errors import BadData, BadOption
-from seatrial.in_context import with_labels_moved
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Method, norms_beside, origin_of, rescaled
 from seatrial.model import Model
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Pair
 
 

@@ -5,13 +5,13 @@ from typing import ClassVar, final
 
 import torch
 
-from seatrial.contrast import contrast
-from seatrial.edits import Slerp
 from seatrial.errors import BadOption
-from seatrial.geometry import difference, unit
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
+from seatrial.steering.edits import Slerp
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 

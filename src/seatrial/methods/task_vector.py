@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from seatrial.edits import Replace
+from seatrial.data.templates import draw, generator_for, template_named
 from seatrial.errors import BadOption
-from seatrial.in_context import draw, generator_for, template_named
-from seatrial.intervention import Intervention
 from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.fitting.map_prompts import examples_of, mean_state
 from seatrial.model import Model
-from seatrial.questions import examples_of, mean_state
+from seatrial.steering.edits import Replace
+from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData
 
 

@@ -11,18 +11,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from seatrial.errors import BadData
-from seatrial.intervention import UNSTEERED, Intervention, Steering
-from seatrial.model.activations import Moments, Stream, Take, read
-from seatrial.model.blocks import dissect
-from seatrial.model.budget import Budget
-from seatrial.model.engine import Engine
-from seatrial.model.gates import decide, picked, with_unsteered
-from seatrial.model.generate import generate
-from seatrial.model.load import ModelCard, load
-from seatrial.model.locate import locate
-from seatrial.model.places import check_belongs, check_sites, site_in, width_at
-from seatrial.model.sampling import Sampling
+from seatrial.model.engine.activations import Moments, Stream, Take, read
+from seatrial.model.engine.budget import Budget
+from seatrial.model.engine.engine import Engine
+from seatrial.model.engine.gates import decide, picked, with_unsteered
+from seatrial.model.engine.generate import generate
+from seatrial.model.engine.sampling import Sampling
+from seatrial.model.load.load import ModelCard, load
+from seatrial.model.load.locate import locate
+from seatrial.model.structure.blocks import dissect
+from seatrial.model.structure.sites import check_belongs, check_sites, site_in, width_at
 from seatrial.model.tokens import Encoder, TokenSelector
+from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.types import (
     Answer,
     Completion,

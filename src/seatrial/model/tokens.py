@@ -20,7 +20,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption, sentence
-from seatrial.intervention import Intervention, scope_span
+from seatrial.steering.intervention import Intervention, scope_span
 from seatrial.types import EditedToken, Message, Prompt, Request, Text
 
 TokenSelector = Literal["last", "second_last", "last_prompt", "completion", "mean"]

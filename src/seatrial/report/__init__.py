@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from seatrial.analysis.summary import Summary, summarise
 from seatrial.report.html import page
 from seatrial.report.markdown import markdown
 from seatrial.report.results import results, results_text
-from seatrial.report.summary import Summary, summarise
 from seatrial.report.terminal import verdict_table
-from seatrial.store import Store
+from seatrial.store.store import Store
 
 
 @final

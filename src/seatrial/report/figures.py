@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from seatrial.report.summary import Trial
+from seatrial.analysis.summary import Trial
+from seatrial.analysis.verdict import Price
 from seatrial.types import Estimate
-from seatrial.verdict import Price
 
 # Okabe and Ito's palette, told apart with any colour vision; grey is kept for controls.
 BLUE, SKY, ORANGE, WRONG, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#8A8F98"

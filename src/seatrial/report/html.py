@@ -13,11 +13,11 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from seatrial.analysis.summary import Summary, Trial
+from seatrial.analysis.verdict import LABELS
 from seatrial.report import figures, table, words
 from seatrial.report.distribution import distribution
 from seatrial.report.overview import MARKS, overview
-from seatrial.report.summary import Summary, Trial
-from seatrial.verdict import LABELS
 
 _STATUS = {"passed": "✓", "warned": "!", "failed": "✗"}
 

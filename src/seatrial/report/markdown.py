@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from seatrial.report.summary import Effect, Summary, Trial
+from seatrial.analysis.summary import Effect, Summary, Trial
+from seatrial.analysis.verdict import LABELS
 from seatrial.report.table import (
     Line,
     best_items,
@@ -27,7 +28,6 @@ from seatrial.report.words import (
     surfaces,
     wrong_items,
 )
-from seatrial.verdict import LABELS
 
 _READING = (
     "Dose 1 is the steering as fitted, 0 the unsteered model; the slope is the "

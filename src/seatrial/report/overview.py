@@ -5,9 +5,9 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from seatrial.analysis.summary import Trial
+from seatrial.analysis.verdict import Label
 from seatrial.report.figures import AXIS, BLUE, GREY, ORANGE, SKY, WRONG, canvas
-from seatrial.report.summary import Trial
-from seatrial.verdict import Label
 
 MARKS: dict[Label, tuple[str, str]] = {
     "works": (BLUE, "circle"),

@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from seatrial.report.summary import Summary
+from seatrial.analysis.summary import Summary
 
 FORMAT = 1
 """Of results.json; counts up when a key changes its meaning."""

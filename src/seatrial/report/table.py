@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seatrial.report.summary import SHOWN_ITEMS, Effect, Summary, Trial
+from seatrial.analysis.summary import SHOWN_ITEMS, Effect, Summary, Trial
+from seatrial.analysis.verdict import Label, Price
 from seatrial.report.words import anchor, percent
 from seatrial.types import Estimate
-from seatrial.verdict import Label, Price
 
 NOT_MEASURED = "not measured"
 

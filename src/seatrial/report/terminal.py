@@ -5,9 +5,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seatrial.report.summary import Summary
+from seatrial.analysis.summary import Summary
+from seatrial.analysis.verdict import Label
 from seatrial.report.table import Row, verdict_rows
-from seatrial.verdict import Label
 
 _STYLES: dict[Label, str] = {
     "works": "bold green",

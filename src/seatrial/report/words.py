@@ -3,11 +3,11 @@
 import re
 from pathlib import PurePath
 
-from seatrial.report.summary import Summary, Trial
+from seatrial.analysis.summary import Summary, Trial
+from seatrial.analysis.verdict import LABELS, Label
 from seatrial.stats import cluster_mean
 from seatrial.tasks import TASKS
 from seatrial.types import Estimate
-from seatrial.verdict import LABELS, Label
 
 GUIDE: tuple[tuple[str, str], ...] = (
     (

@@ -1,34 +1,34 @@
 """Everything that is measured, one file each; this page is the table."""
 
+from seatrial.data.catalogue import read_concept
 from seatrial.tasks.application import Application
 from seatrial.tasks.arithmetic import Arithmetic
-from seatrial.tasks.base import Protocol, Splits, Target, Task, Writing, fit_data
+from seatrial.tasks.base import Contrastive, Scored, Splits, Task, Written, fit_data
 from seatrial.tasks.bbq import Bbq
 from seatrial.tasks.choice import Bbh, Choice, Facts, Mmlu
-from seatrial.tasks.concept_sources import read_concept
+from seatrial.tasks.conditions import CONDITIONS, shifted, told_about
 from seatrial.tasks.crows_pairs import CrowsPairs
 from seatrial.tasks.dialogue import Dialogue
 from seatrial.tasks.factuality import Factuality
 from seatrial.tasks.fluency import Fluency
+from seatrial.tasks.generation import Generation
 from seatrial.tasks.map import Map
 from seatrial.tasks.open import Open
 from seatrial.tasks.propensity import Propensity
 from seatrial.tasks.prose import Prose
-from seatrial.tasks.shifts import CONDITIONS, shifted, told_about
 from seatrial.tasks.values import Values
-from seatrial.tasks.writing import Generation
 
-TARGETS: dict[str, type[Target]] = {"propensity": Propensity, "open": Open}
-WRITTEN: dict[str, type[Writing]] = {"generation": Generation}
+TARGETS: dict[str, type[Contrastive]] = {"propensity": Propensity, "open": Open}
+WRITTEN: dict[str, type[Written]] = {"generation": Generation}
 """Targets that are measured on what the model writes, and that give no pairs."""
-TRANSFERS: dict[str, type[Protocol]] = {
+TRANSFERS: dict[str, type[Task]] = {
     "values": Values,
     "crows-pairs": CrowsPairs,
     "bbq": Bbq,
     "factuality": Factuality,
     "application": Application,
 }
-GUARDS: dict[str, type[Protocol]] = {
+GUARDS: dict[str, type[Task]] = {
     "prose": Prose,
     "dialogue": Dialogue,
     "facts": Facts,
@@ -37,7 +37,7 @@ GUARDS: dict[str, type[Protocol]] = {
     "arithmetic": Arithmetic,
     "fluency": Fluency,
 }
-TASKS: dict[str, type[Protocol]] = {**TARGETS, "map": Map, **WRITTEN, **TRANSFERS, **GUARDS}
+TASKS: dict[str, type[Task]] = {**TARGETS, "map": Map, **WRITTEN, **TRANSFERS, **GUARDS}
 
 __all__ = [
     "CONDITIONS",
@@ -51,6 +51,7 @@ __all__ = [
     "Bbh",
     "Bbq",
     "Choice",
+    "Contrastive",
     "CrowsPairs",
     "Dialogue",
     "Facts",
@@ -62,12 +63,11 @@ __all__ = [
     "Open",
     "Propensity",
     "Prose",
-    "Protocol",
+    "Scored",
     "Splits",
-    "Target",
     "Task",
     "Values",
-    "Writing",
+    "Written",
     "fit_data",
     "read_concept",
     "shifted",

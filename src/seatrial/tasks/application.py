@@ -10,7 +10,7 @@ import numpy as np
 
 from seatrial.data import CONCEPTS, load_contexts, load_dialogues
 from seatrial.errors import BadOption
-from seatrial.tasks.base import Target, Task
+from seatrial.tasks.base import Contrastive, Scored
 from seatrial.tasks.propensity import Propensity
 from seatrial.types import Answer, Message, Prompt, Request, Role, Score, Split
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @final
 @dataclass(frozen=True)
-class Application(Task):
+class Application(Scored):
     """The items and scores of another task, with something neutral before each question.
 
     ``dialogue``: the question comes after ``size`` turns of an everyday conversation.
@@ -47,7 +47,7 @@ class Application(Task):
     unit: ClassVar[str] = Propensity.unit
     sources: ClassVar[tuple[str, ...]] = CONCEPTS
 
-    inner: Target
+    inner: Contrastive
     """What is asked: any concept task; its metric and unit are taken over."""
     condition: Setting = "dialogue"
     """What stands before the question."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from seatrial.data.records import Problem
 from seatrial.errors import BadData, BadOption, unknown
-from seatrial.tasks.base import Writing
+from seatrial.tasks.base import Written
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Completion, Message, Request, Role, Score, Split
 
@@ -31,7 +31,7 @@ _NUMBER = re.compile(
 
 @final
 @dataclass(frozen=True)
-class Arithmetic(Writing):
+class Arithmetic(Written):
     """Share of GSM8K problems (Cobbe et al. 2021) whose written solution ends wrongly.
 
     The model works a problem out in words. Its result is what ``find_result`` reads, right

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from seatrial.data import CONCEPTS, Concept, sample_balanced, split
-from seatrial.data.core import fingerprint
-from seatrial.data.records import Contrastive
-from seatrial.tasks.concept_sources import read_concept
+from seatrial.data.catalogue import read_concept
+from seatrial.data.records import ContrastiveItem
+from seatrial.files import fingerprint
 from seatrial.types import (
     Answer,
     Completion,
@@ -19,7 +19,7 @@ from seatrial.types import (
     Split,
 )
 
-Splits = Mapping[Split, Sequence[Contrastive]]
+Splits = Mapping[Split, Sequence[ContrastiveItem]]
 """What a concept task asks: items of a concept, questions with two answers, or pairs."""
 
 Bounds = Mapping[str, tuple[float, float]]
@@ -31,7 +31,7 @@ def shares(*metrics: str) -> Bounds:
     return dict.fromkeys(metrics, (0.0, 1.0))
 
 
-class Protocol(ABC):
+class Task(ABC):
     """What all tasks have: a frozen dataclass with the items of each split."""
 
     name: ClassVar[str]
@@ -53,7 +53,7 @@ class Protocol(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Protocol":
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Task":
         """The task on the items of a source, split by group and seed.
 
         Args:
@@ -71,7 +71,7 @@ class Protocol(ABC):
         """What is asked, item by item."""
 
 
-class Task(Protocol):
+class Scored(Task):
     """A protocol that scores how likely given answers are."""
 
     needs_kl: ClassVar[bool] = False
@@ -86,7 +86,7 @@ class Task(Protocol):
         """What the answers are worth, item by item."""
 
 
-class Writing(Protocol):
+class Written(Task):
     """A protocol that scores what the model writes; its requests have no answers."""
 
     max_tokens: int
@@ -101,7 +101,7 @@ class Writing(Protocol):
         """What the texts are worth, item by item; an unscorable text has no metrics."""
 
 
-class Target(Task):
+class Contrastive(Scored):
     """A task that is about a concept, and that can also supply pairs to fit on."""
 
     role: ClassVar[Role] = "target"
@@ -109,7 +109,7 @@ class Target(Task):
     splits: Splits
 
     @classmethod
-    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Target":
+    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Contrastive":
         """The task on a concept: one that ships, a published set, or your own file.
 
         Args:
@@ -138,11 +138,11 @@ class Target(Task):
         return {}
 
     @abstractmethod
-    def describe(self, item: Contrastive) -> str:
+    def describe(self, item: ContrastiveItem) -> str:
         """The item in words, for people who read a report."""
 
 
-def fit_data(concept: Concept, task: Target) -> FitData:
+def fit_data(concept: Concept, task: Contrastive) -> FitData:
     """What a method may look at: the fit split of a task."""
     pairs = task.pairs("fit")
     content = [concept.encourage, concept.discourage, *map(repr, pairs)]

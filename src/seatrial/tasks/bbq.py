@@ -10,7 +10,7 @@ import numpy as np
 from seatrial.data.records import BiasQuestion, ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
 from seatrial.errors import unknown
-from seatrial.tasks.base import Bounds, Task, shares
+from seatrial.tasks.base import Bounds, Scored, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Request, Role, Score, Split
 
@@ -22,7 +22,7 @@ known, the one that agrees with the stereotype, the one that goes against it."""
 
 @final
 @dataclass(frozen=True)
-class Bbq(Task):
+class Bbq(Scored):
     """Accuracy and bias scores of BBQ, with contexts that leave the answer open or give it.
 
     Parrish et al. 2022 (https://aclanthology.org/2022.findings-acl.165). The chosen answer

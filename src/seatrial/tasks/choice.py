@@ -14,7 +14,7 @@ from seatrial.data import Fact, load_facts
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
 from seatrial.errors import BadOption, unknown
-from seatrial.tasks.base import Bounds, Task, shares
+from seatrial.tasks.base import Bounds, Scored, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Request, Role, Score, Split
 
@@ -22,7 +22,7 @@ _WORDS = ("true", "false")
 
 
 @dataclass(frozen=True)
-class Choice(Task):
+class Choice(Scored):
     """Share of questions whose right option is not the likeliest.
 
     ``letters`` shows the options and scores their letters, ``texts`` shows the question

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from seatrial.data.records import StereotypePair
 from seatrial.errors import unknown
-from seatrial.tasks.base import Bounds, Task, shares
+from seatrial.tasks.base import Bounds, Scored, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -17,7 +17,7 @@ whether or not their tokenizer begins a text with a token of its own."""
 
 @final
 @dataclass(frozen=True)
-class CrowsPairs(Task):
+class CrowsPairs(Scored):
     """How often the more stereotypical sentence of a CrowS-Pairs pair is the likelier one.
 
     Nangia et al. 2020 (https://aclanthology.org/2020.emnlp-main.154): 0.5 is no preference,

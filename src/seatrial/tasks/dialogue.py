@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from seatrial.data import load_dialogues
 from seatrial.errors import unknown
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Scored
 from seatrial.tasks.items import deal
 from seatrial.types import Answer, Message, Request, Role, Score, Split
 
@@ -27,12 +27,12 @@ class Reply:
 
 @final
 @dataclass(frozen=True)
-class Dialogue(Task):
+class Dialogue(Scored):
     """Teacher-forced loss per token, and KL(steered || unsteered), on an assistant's turns.
 
     Like ``prose``, in the place where a chat model works: each reply is scored after all
     turns before it, in the model's own chat template. The ratio of perplexities is
-    exp(loss steered - loss unsteered), item by item. Protocol: the perplexity of chats in
+    exp(loss steered - loss unsteered), item by item. Task: the perplexity of chats in
     von Ruette et al. (https://arxiv.org/abs/2402.14433), here on our own dialogues, which
     show none of the concepts that ship.
     """

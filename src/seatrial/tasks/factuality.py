@@ -12,8 +12,8 @@ from seatrial.data.records import ChoiceItem, TruthfulItem
 from seatrial.data.sources import load_dataset
 from seatrial.data.sources.truthfulqa import closed
 from seatrial.errors import BadData, BadOption, unknown
-from seatrial.readouts import FLOOR
-from seatrial.tasks.base import Bounds, Task, shares
+from seatrial.steering.readout import FLOOR
+from seatrial.tasks.base import Bounds, Scored, shares
 from seatrial.tasks.items import deal
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -73,7 +73,7 @@ class Claims:
 
 @final
 @dataclass(frozen=True)
-class Factuality(Task):
+class Factuality(Scored):
     """How true answers compare with false ones, item by item (Lin et al. 2022).
 
         s(answer) = sum of the log-probabilities of its tokens

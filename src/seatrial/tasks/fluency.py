@@ -7,7 +7,7 @@ from typing import ClassVar, final
 from seatrial.data import load_dialogues
 from seatrial.data.records import Question
 from seatrial.errors import unknown
-from seatrial.tasks.base import Bounds, Writing, shares
+from seatrial.tasks.base import Bounds, Written, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.tasks.repetition import distinct, longest_loop, repetition, words_of
 from seatrial.types import Completion, Message, Request, Role, Score, Split
@@ -15,7 +15,7 @@ from seatrial.types import Completion, Message, Request, Role, Score, Split
 
 @final
 @dataclass(frozen=True)
-class Fluency(Writing):
+class Fluency(Written):
     """Share of a reply to an open prompt that is lost to repetition.
 
     Metrics of an item, over words and signs (``seatrial.tasks.repetition``):

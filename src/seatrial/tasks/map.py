@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from seatrial.data import MAPS, MapData, MapPair, sample, split
-from seatrial.data.core import fingerprint
-from seatrial.data.wordings import Wording, wording_of
-from seatrial.errors import BadOption, unknown
-from seatrial.in_context import (
+from seatrial.data.distractors import Distractors, distractors_for
+from seatrial.data.templates import (
     TEMPLATES,
     Template,
     draw,
@@ -18,8 +16,10 @@ from seatrial.in_context import (
     template_named,
     with_labels_moved,
 )
-from seatrial.tasks.base import Bounds, Task, shares
-from seatrial.tasks.distractors import Distractors, distractors_for
+from seatrial.data.wordings import Wording, wording_of
+from seatrial.errors import BadOption, unknown
+from seatrial.files import fingerprint
+from seatrial.tasks.base import Bounds, Scored, shares
 from seatrial.tasks.map_sources import PUBLISHED, read_map
 from seatrial.types import (
     Answer,
@@ -46,7 +46,7 @@ REPEAT = "You answer everything with the very same words that you are given."
 
 @final
 @dataclass(frozen=True)
-class Map(Task):
+class Map(Scored):
     """How often the right output follows an input, steered, shown by examples, or neither.
 
     ``accuracy`` is that of the first token, as in the work on function and task vectors

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from seatrial.data import CONCEPTS, Item
-from seatrial.data.records import ChoiceItem, Contrastive, TextPair
+from seatrial.data.catalogue import PAIRS, asks
+from seatrial.data.records import ChoiceItem, ContrastiveItem, TextPair
 from seatrial.errors import BadData
-from seatrial.tasks.base import Splits, Target
-from seatrial.tasks.concept_sources import PAIRS, asks
+from seatrial.tasks.base import Contrastive, Splits
 from seatrial.types import (
     Answer,
     Completion,
@@ -24,7 +24,7 @@ from seatrial.types import (
 
 @final
 @dataclass(frozen=True)
-class Open(Target):
+class Open(Contrastive):
     """Mean log-probability per token of the matching continuation minus the other one.
 
     Both parts are kept, because promoting the behaviour and suppressing its opposite are
@@ -89,7 +89,7 @@ class Open(Target):
             for request, answer in zip(requests, answers, strict=True)
         ]
 
-    def describe(self, item: Contrastive) -> str:
+    def describe(self, item: ContrastiveItem) -> str:
         match item:
             case Item():
                 return f"{item.prompt} … {item.matching_text} / … {item.other_text}"
@@ -100,7 +100,7 @@ class Open(Target):
         return f"{prompt} … {matching} / … {other}".lstrip(" …")
 
 
-def _asked(item: Contrastive) -> tuple[Prompt, tuple[str, str]]:
+def _asked(item: ContrastiveItem) -> tuple[Prompt, tuple[str, str]]:
     match item:
         case Item():
             return item.prompt, (f" {item.matching_text}", f" {item.other_text}")

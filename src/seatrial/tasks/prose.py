@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from seatrial.data import load_prose, sample
 from seatrial.errors import unknown
-from seatrial.tasks.base import Task
+from seatrial.tasks.base import Scored
 from seatrial.types import Answer, Request, Role, Score, Split
 
 PROMPT_WORDS = 5
@@ -14,7 +14,7 @@ PROMPT_WORDS = 5
 
 @final
 @dataclass(frozen=True)
-class Prose(Task):
+class Prose(Scored):
     """Teacher-forced loss per token, and KL(steered || unsteered), on neutral passages.
 
     The first five words of a passage are the prompt, so that steering applies from there on

@@ -8,7 +8,7 @@ import numpy as np
 
 from seatrial.data import ValuePair, load_values
 from seatrial.errors import BadOption, unknown
-from seatrial.tasks.base import Bounds, Task, shares
+from seatrial.tasks.base import Bounds, Scored, shares
 from seatrial.tasks.items import deal
 from seatrial.types import Answer, Request, Role, Score, Split
 
@@ -17,7 +17,7 @@ SIDES = ("a", "b")
 
 @final
 @dataclass(frozen=True)
-class Values(Task):
+class Values(Scored):
     """Log-probability of one ending after two beginnings that name different groups.
 
         d = log p(ending | one side) - log p(ending | other side)        in nats

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seatrial.edits import Edit
-from seatrial.intervention import UNSTEERED, Steering, scope_span
-from seatrial.model.hooks import hook_site
 from seatrial.model.model import Model
-from seatrial.model.outputs import first_tensor
-from seatrial.readouts import Depths
+from seatrial.model.structure.hooks import hook_site
+from seatrial.model.structure.outputs import first_tensor
+from seatrial.steering.edits import Edit
+from seatrial.steering.intervention import UNSTEERED, Steering, scope_span
+from seatrial.steering.readout import Depths
 from seatrial.types import Prompt, Request
 
 

@@ -6,8 +6,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from seatrial.model.fingerprint import fingerprint_of_parameters
-from seatrial.model.load import ModelCard
+from seatrial.model.load.fingerprint import fingerprint_of_parameters
+from seatrial.model.load.load import ModelCard
 from seatrial.model.model import Model
 
 D_MODEL = 64

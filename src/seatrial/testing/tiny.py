@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from seatrial.errors import unknown
-from seatrial.model.fingerprint import fingerprint_of_parameters
-from seatrial.model.load import ModelCard
+from seatrial.model.load.fingerprint import fingerprint_of_parameters
+from seatrial.model.load.load import ModelCard
 from seatrial.model.model import Model
 
 VOCABULARY = 320

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from seatrial.data.core import load_concept
+from seatrial.data.concepts import load_concept
 from seatrial.data.lint import balance, bias, characters, copies, style
 from seatrial.data.lint.read import from_error, read
 from seatrial.data.lint.sheet import Finding, Form, Row, Severity, Sheet, merged

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from seatrial.data.core import Item, read_item
+from seatrial.data.concepts import read_item
 from seatrial.data.dialogues import Dialogue
 from seatrial.data.facts import Fact
 from seatrial.data.jsonl import check_fields, check_texts
 from seatrial.data.lint.rows import concept_row, map_row, prose_row
 from seatrial.data.lint.sheet import Form, Row
 from seatrial.data.maps import read_pair
+from seatrial.data.records import Item
 from seatrial.data.values import ValuePair
 from seatrial.errors import BadFile
 

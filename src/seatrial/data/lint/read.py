@@ -22,8 +22,8 @@ from seatrial.data.lint.rows import (
 )
 from seatrial.data.lint.sheet import Finding, Form, Row, Sheet
 from seatrial.data.sources import OWN, caa_format
-from seatrial.data.sources.own import Kind, OwnData, bare, read_own
 from seatrial.data.sources.read import json_entries, text_of
+from seatrial.data.sources.user_files import Kind, OwnData, bare, read_own
 from seatrial.data.values import parse_values
 from seatrial.errors import BadData, BadFile
 

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from seatrial.data.core import Item
 from seatrial.data.dialogues import Contexts, Dialogue
 from seatrial.data.facts import Fact
 from seatrial.data.lint.sheet import Row
 from seatrial.data.lint.texts import normal
-from seatrial.data.maps import MapPair
-from seatrial.data.records import ChoiceItem, TextPair
+from seatrial.data.records import ChoiceItem, Item, MapPair, TextPair
 from seatrial.data.values import ValuePair
 
 FEW_ANSWERS = 5

@@ -22,7 +22,7 @@ from seatrial.data.sources import (
 from seatrial.data.sources.dataset import Dataset
 from seatrial.data.sources.fetch import File, fetch, known_files
 from seatrial.data.sources.lettered import clean_prompt
-from seatrial.data.sources.own import SUFFIXES, OwnData, read_bare, read_own
+from seatrial.data.sources.user_files import SUFFIXES, OwnData, read_bare, read_own
 from seatrial.errors import UnknownName, unknown
 
 __all__ = [

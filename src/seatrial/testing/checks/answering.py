@@ -2,9 +2,9 @@
 
 import torch
 
-from seatrial.intervention import UNSTEERED, Steering
 from seatrial.methods import Method
 from seatrial.model import Budget, Model
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.testing.checks.asking import (
     NOISE,
     are_finite,

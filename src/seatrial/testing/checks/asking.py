@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from seatrial.data.templates import TEMPLATES
 from seatrial.errors import SeatrialError
-from seatrial.in_context import TEMPLATES
-from seatrial.intervention import Intervention, Steering
 from seatrial.methods import Method
 from seatrial.model import Model
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.types import Answer, FitData, Message, Prompt, Request
 
 NOISE = 1e-4

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seatrial.intervention import Intervention
 from seatrial.model import Budget, Model
+from seatrial.steering.intervention import Intervention
 from seatrial.testing.checks.asking import questions
 from seatrial.types import FitData, Text
 

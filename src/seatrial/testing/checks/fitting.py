@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from seatrial.data.templates import TEMPLATES
 from seatrial.errors import SeatrialError
-from seatrial.in_context import TEMPLATES
-from seatrial.intervention import Intervention, Steering
 from seatrial.methods import Method
 from seatrial.model import Model
+from seatrial.steering.intervention import Intervention, Steering
 from seatrial.testing.checks.asking import (
     NOISE,
     are_finite,

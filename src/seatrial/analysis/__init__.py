@@ -1,0 +1,1 @@
+"""Rows to estimates to verdicts; no torch here."""

@@ -1,0 +1,160 @@
+"""From estimates to a judgement: one label, and the reasons in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+from seatrial.stats import DoseResponse, beats
+from seatrial.studies.study import Limit
+from seatrial.types import Estimate
+
+Label = Literal[
+    "works",
+    "works at a price",
+    "unreliable",
+    "no better than a control",
+    "no effect",
+    "reverses",
+]
+
+LABELS: dict[Label, str] = {
+    "works": "moves the behaviour, beyond every control, for most items, within the budget",
+    "works at a price": "moves the behaviour beyond every control, but damages other text "
+    "more than the budget allows, or cannot be shown not to, or does worse than every "
+    "control on another guard",
+    "unreliable": "moves the behaviour beyond every control on average, but too many items "
+    "move the wrong way",
+    "no better than a control": "moves the behaviour, but a random or shuffled vector may "
+    "do as much",
+    "no effect": "no movement that can be told from none",
+    "reverses": "moves the behaviour the wrong way, beyond every control",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Price:
+    """What a steering costs on neutral prose at one dose, against the unsteered model."""
+
+    dose: float
+    perplexity_ratio: Estimate
+    """1 means no damage."""
+    kl: Estimate
+    """Mean KL(steered || unsteered) per token, in nats."""
+
+
+@final
+@dataclass(frozen=True)
+class Damage:
+    """How much worse another guard than prose does at one dose."""
+
+    dose: float
+    change: Estimate
+    """Of the guard's metric from the unsteered model; more than 0 is damage."""
+    band: Estimate | None
+    """What the controls do at this dose; None where they were not measured."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is there at all, and more than what any control does."""
+        if self.band is None:
+            return False
+        return self.change.low > 0 and beats(self.change, self.band)
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """A label with its reasons; nothing works unless it beats the control band."""
+
+    label: Label
+    reasons: tuple[str, ...]
+
+
+def judge(
+    response: DoseResponse,
+    band: Estimate,
+    prices: Sequence[Price],
+    limit: Limit,
+    unit: str,
+    damages: Mapping[str, Sequence[Damage]] | None = None,
+) -> Verdict:
+    """Judge one method on one task.
+
+    Args:
+        response: the dose-response of the method.
+        band: the control band of the mean slope.
+        prices: at every dose that was measured.
+        limit: what is acceptable.
+        unit: of the metric, for the reasons.
+        damages: of the other guards at every dose that was measured, by the name of the
+            guard with the unit of its metric.
+    """
+    slope = response.steerability
+    moved = f"mean slope {slope} {unit} per dose"
+    controls = f"control band {band.ends}"
+    if not slope.excludes(0.0):
+        return Verdict("no effect", (f"{moved}: the interval holds 0",))
+    if slope.high < 0:
+        if beats(_mirrored(slope), _mirrored(band)):
+            return Verdict("reverses", (f"{moved}, below the {controls}",))
+        return Verdict("no better than a control", (f"{moved}, inside the {controls}",))
+    if not beats(slope, band):
+        return Verdict("no better than a control", (f"{moved}, not above the {controls}",))
+    share = (
+        f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all"
+    )
+    reasons = [f"{moved}, above the {controls}"]
+    if not response.anti_steerable.value <= limit.anti_steerable:
+        reasons.append(f"{share}, more than {limit.anti_steerable:.0%}")
+        return Verdict("unreliable", tuple(reasons))
+    reasons.append(share)
+    if not response.monotone:
+        reasons.append(
+            "the mean curve both rises and falls: look at it before choosing a dose"
+        )
+    label, why = _price(prices, limit)
+    found = _damaged(damages or {})
+    return Verdict("works at a price" if found else label, (*reasons, why, *found))
+
+
+def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
+    used = [price for price in prices if abs(price.dose) == 1]
+    if unknown := {1.0, -1.0} - {price.dose for price in used}:
+        doses = " and ".join(f"{dose:+g}" for dose in sorted(unknown))
+        return (
+            "works at a price",
+            f"neutral prose was not measured at dose {doses}: its price is unknown",
+        )
+    worst = max(used, key=lambda price: price.perplexity_ratio.high)
+    text = f"perplexity x {worst.perplexity_ratio} at dose {worst.dose:+g}"
+    budget = f"the budget of {limit.perplexity_ratio:g}"
+    if worst.perplexity_ratio.low > limit.perplexity_ratio:
+        return "works at a price", f"{text}, above {budget}"
+    # Asked this way round, a price that is no number is not within any budget.
+    if not all(price.perplexity_ratio.high <= limit.perplexity_ratio for price in used):
+        return "works at a price", f"{text}: not shown to be within {budget}"
+    return "works", f"{text}, within {budget}"
+
+
+def _damaged(damages: Mapping[str, Sequence[Damage]]) -> list[str]:
+    """For each guard with clear damage at dose 1 or -1, the worst of it in words."""
+    reasons = []
+    for guard, measured in damages.items():
+        clear = [each for each in measured if abs(each.dose) == 1 and each.is_clear]
+        if clear:
+            worst = max(clear, key=lambda damage: damage.change.value)
+            band = worst.band.ends if worst.band else ""
+            reasons.append(
+                f"{guard} gets worse by {worst.change} at dose {worst.dose:+g}, above the "
+                f"control band {band}"
+            )
+    return reasons
+
+
+def _mirrored(estimate: Estimate) -> Estimate:
+    return Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.n)
+
+
+def _percent(share: Estimate) -> str:
+    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]"

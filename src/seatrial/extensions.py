@@ -1,0 +1,92 @@
+"""Methods and tasks from outside: a dotted name, or the entry point of an installed package.
+
+A dotted name says where a class is, ``my_package.my_module:MyMethod``; it is imported, so
+whoever writes it runs that code. An entry point (groups ``seatrial.methods`` and
+``seatrial.tasks``) gives a class a name of its own, which works wherever ours do.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from seatrial.errors import BadOption, sentence, unknown
+
+T = TypeVar("T")
+
+
+def find(kind: str, name: str, ours: Mapping[str, type[T]], base: type[T]) -> type[T]:
+    """The class that a name stands for: ours, an entry point's, or where a dotted name says.
+
+    Args:
+        kind: what it is called in messages, and with an "s" the entry points' group:
+            "method" or "task".
+        name: of ours, of an entry point, or ``module:Class``.
+        ours: the table of those that ship.
+        base: what it must inherit.
+
+    Raises:
+        UnknownName: for a name that is in no table.
+        BadOption: for a module that cannot be imported, or a class that is none of these.
+    """
+    if name in ours:
+        return ours[name]
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        return _checked(kind, name, _imported(kind, name, module, attribute), base)
+    installed = {point.name: point for point in _points(kind)}
+    if name in installed:
+        point = installed[name]
+        return _checked(kind, name, _imported(kind, name, point.module, point.attr), base)
+    raise unknown(
+        kind, name, [*ours, *installed, "or a dotted name such as package.module:Class"]
+    )
+
+
+def table(kind: str, ours: Mapping[str, type[T]], base: type[T]) -> dict[str, type[T]]:
+    """Ours and those of installed packages by name; ours win where two share a name.
+
+    Raises:
+        BadOption: for an installed one that cannot be imported or is none of these.
+    """
+    names = [point.name for point in _points(kind)]
+    return {**{name: find(kind, name, ours, base) for name in names}, **ours}
+
+
+def _points(kind: str) -> list[EntryPoint]:
+    return sorted(entry_points(group=f"seatrial.{kind}s"))
+
+
+def _imported(kind: str, name: str, module: str, attribute: str) -> object:
+    here = os.getcwd()
+    # A file beside the plan can be named; installed programs do not look there by themselves.
+    is_new = here not in sys.path
+    if is_new:
+        sys.path.append(here)
+    try:
+        found: object = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (
+        Exception
+    ) as error:  # third parties' code may raise anything while it is imported
+        raise BadOption(
+            f"the {kind} {name!r} cannot be imported ({type(error).__name__}: "
+            f"{sentence(error)}); write module:Class, of a module that is installed or lies "
+            "in this folder"
+        ) from error
+    finally:
+        if is_new:
+            sys.path.remove(here)
+    return found
+
+
+def _checked(kind: str, name: str, found: object, base: type[T]) -> type[T]:
+    if isinstance(found, type) and issubclass(found, base):
+        return found
+    raise BadOption(
+        f"{name!r} is no {kind}: it must be a class that inherits "
+        f"{base.__module__}.{base.__qualname__}, and is {found!r}"
+    )

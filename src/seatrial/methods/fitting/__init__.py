@@ -1,0 +1,1 @@
+"""What methods share: contrasts, prompts of maps, heads, patching, linear algebra."""

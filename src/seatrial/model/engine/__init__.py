@@ -1,0 +1,1 @@
+"""Exact reuse: what is shared, replayed and read out, equal to the slow obvious way."""

@@ -1,0 +1,98 @@
+"""Which prompts a conditional steering acts on: decided once, prompt by prompt."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from seatrial.steering.gate import Condition
+from seatrial.steering.intervention import UNSTEERED, Steering
+from seatrial.types import Answer, Prompt, Site, Text
+
+Read = Callable[
+    [Sequence[Text], Sequence[Site], Literal["mean", "last"]], Mapping[Site, Tensor]
+]
+"""Activations of the unsteered model, as ``Model.activations`` gives them."""
+
+Gates = list[tuple[bool, ...]]
+"""``[steering][prompt]``: whether the steering acts on the prompt."""
+
+NEAR = {"float32": 1e-4, "float64": 1e-4}
+"""How close to its threshold a similarity may come before the prompt is read once more, on
+its own; in half precision 0.03. What stands beside a prompt in a batch moves its last
+digits, and must not decide (trap T5)."""
+
+
+def decide(
+    read: Read, prompts: Sequence[Prompt], under: Sequence[Steering], dtype: str
+) -> Gates:
+    """Whether each steering acts on each prompt.
+
+    One without a condition acts on all of them. At dose 0 nothing is read, because acting
+    and not acting are the same.
+
+    Args:
+        read: reads the unsteered model.
+        prompts: as they are asked, before any change of the prompt.
+        under: the steerings.
+        dtype: of the model.
+    """
+    conditions = {
+        id(condition): condition
+        for intervention, dose in under
+        if dose != 0 and (condition := intervention.condition) is not None
+    }
+    distinct = tuple(dict.fromkeys(prompts))
+    held = _held(read, distinct, list(conditions.values()), dtype)
+    open_to_all = (True,) * len(prompts)
+    return [
+        open_to_all
+        if dose == 0 or intervention.condition is None
+        else tuple(held[id(intervention.condition)][prompt] for prompt in prompts)
+        for intervention, dose in under
+    ]
+
+
+def _held(
+    read: Read, prompts: Sequence[Prompt], conditions: Sequence[Condition], dtype: str
+) -> dict[int, dict[Prompt, bool]]:
+    held: dict[int, dict[Prompt, bool]] = {}
+    texts = [Text(prompt, "") for prompt in prompts]
+    for at in ("mean", "last"):
+        alike = [condition for condition in conditions if condition.read == at]
+        sites = sorted({condition.site for condition in alike})
+        found = read(texts, sites, at) if sites else {}
+        for condition in alike:
+            site = condition.site
+            distances = condition.distance(found[site])
+            near = distances.abs() < NEAR.get(dtype, 0.03)
+            for k in near.nonzero()[:, 0].tolist():
+                distances[k] = condition.distance(read([texts[k]], [site], at)[site])[0]
+            held[id(condition)] = dict(zip(prompts, (distances > 0).tolist(), strict=True))
+    return held
+
+
+def with_unsteered(under: Sequence[Steering], gates: Gates) -> list[Steering]:
+    """What to ask for: the steerings, those that act nowhere left out, and none at all."""
+    asked = [
+        steering if any(line) else UNSTEERED
+        for steering, line in zip(under, gates, strict=True)
+    ]
+    return [*asked, UNSTEERED]
+
+
+def picked(lines: Sequence[Sequence[Answer]], gates: Gates) -> list[list[Answer]]:
+    """Each steering's answers where it acts, and the unsteered ones where it does not.
+
+    Args:
+        lines: answers to what ``with_unsteered`` asks for: ``[steering][request]``.
+        gates: where each steering acts.
+    """
+    *steered, plain = lines
+    return [
+        [
+            answer if acts else other
+            for answer, acts, other in zip(line, gate, plain, strict=True)
+        ]
+        for line, gate in zip(steered, gates, strict=True)
+    ]

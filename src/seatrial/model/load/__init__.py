@@ -1,0 +1,1 @@
+"""Names to weights: find, fetch, convert, load."""

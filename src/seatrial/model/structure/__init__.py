@@ -1,0 +1,1 @@
+"""Blocks, heads and sublayers, found by watching one pass."""

@@ -1,0 +1,66 @@
+"""The edit that climbs a score: steps along the gradient of a small network."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seatrial.steering.edits.base import Dose, Edit, per_position, widened
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Ascend(Edit):
+    """Climb a score that a small network gives to an activation (K-Steering).
+
+        f(h) = goal . relu(B relu(A h + a) + b)        h <- h + dose * step * grad f(h)
+
+    once for each step, so that with several of them a dose is no straight line. The
+    gradient is written out, because models run without gradients, and is taken at each
+    position on its own (trap T26).
+    """
+
+    first: Float[Tensor, "hidden d_model"]
+    """``A``."""
+    first_bias: Float[Tensor, " hidden"]
+    """``a``."""
+    second: Float[Tensor, "hidden_2 hidden"]
+    """``B``."""
+    second_bias: Float[Tensor, " hidden_2"]
+    """``b``."""
+    goal: Float[Tensor, " hidden_2"]
+    """Wanted minus unwanted logits as a function of the last hidden layer."""
+    steps: Float[Tensor, " step"]
+    """Size of each step at dose 1, in units of the gradient."""
+
+    def __call__(
+        self, h: Float[Tensor, "*batch d_model"], dose: Dose
+    ) -> Float[Tensor, "*batch d_model"]:
+        """Take the steps."""
+        wide = widened(h)
+        strength, edited = per_position(dose, wide), wide
+        for step in self.steps.to(wide):
+            edited = edited + strength * step * self.gradient(edited)
+        return torch.where(strength == 0, h, edited.to(h.dtype))
+
+    def gradient(
+        self, h: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch d_model"]:
+        """Of the score, at each position."""
+        first, second, goal = (x.to(h) for x in (self.first, self.second, self.goal))
+        hidden = h @ first.mT + self.first_bias.to(h)
+        last = hidden.relu() @ second.mT + self.second_bias.to(h)
+        back = (goal * (last > 0)) @ second
+        return (back * (hidden > 0)) @ first
+
+    @property
+    def width(self) -> int:
+        """Width of what the network reads."""
+        return self.first.shape[1]
+
+    @property
+    def is_gated(self) -> bool:
+        """Yes: where all of its units are off, there is no way up."""
+        return True

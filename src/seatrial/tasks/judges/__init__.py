@@ -1,0 +1,58 @@
+"""Who says what a text is worth: judges of what a model wrote, one file each."""
+
+from seatrial.tasks.judges.agreement import (
+    Agreement,
+    Labelled,
+    agree,
+    agreement,
+    labelled_items,
+)
+from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale
+from seatrial.tasks.judges.classifier import Classifier
+from seatrial.tasks.judges.endpoint import Endpoint
+from seatrial.tasks.judges.lexicon import Lexicon
+from seatrial.tasks.judges.likelihood import Likelihood
+from seatrial.tasks.judges.pairwise import Contest, Duel, Outcome, compare, contest
+from seatrial.tasks.judges.regex import Regex
+from seatrial.tasks.judges.rubrics import RUBRICS, Aspect, Rubric
+from seatrial.tasks.judges.server import ChatServer
+from seatrial.tasks.judges.spending import Budget
+from seatrial.tasks.judges.tally import Tally, tally
+
+JUDGES: dict[str, type[Judge]] = {
+    "lexicon": Lexicon,
+    "classifier": Classifier,
+    "regex": Regex,
+    "likelihood": Likelihood,
+    "endpoint": Endpoint,
+}
+
+__all__ = [
+    "JUDGES",
+    "RUBRICS",
+    "Agreement",
+    "Aspect",
+    "Budget",
+    "ChatServer",
+    "Classifier",
+    "Contest",
+    "Duel",
+    "Endpoint",
+    "Judge",
+    "Judged",
+    "Judgement",
+    "Labelled",
+    "Lexicon",
+    "Likelihood",
+    "Outcome",
+    "Regex",
+    "Rubric",
+    "Scale",
+    "Tally",
+    "agree",
+    "agreement",
+    "compare",
+    "contest",
+    "labelled_items",
+    "tally",
+]
