@@ -1,4 +1,4 @@
-"""Methods and tasks from outside: a dotted name, or the entry point of an installed package.
+"""Methods and tasks from outside: by a dotted name, or an installed package's entry point.
 
 A dotted name says where a class is, ``my_package.my_module:MyMethod``; it is imported, so
 whoever writes it runs that code. An entry point (groups ``seatrial.methods`` and
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def find(kind: str, name: str, ours: Mapping[str, type[T]], base: type[T]) -> type[T]:
-    """The class that a name stands for: ours, an entry point's, or where a dotted name says.
+    """The class that a name stands for: ours, an entry point's, or that of a dotted name.
 
     Args:
         kind: what it is called in messages, and with an "s" the entry points' group:
@@ -61,7 +61,7 @@ def _points(kind: str) -> list[EntryPoint]:
 
 def _imported(kind: str, name: str, module: str, attribute: str) -> object:
     here = os.getcwd()
-    # A file beside the plan can be named; installed programs do not look there by themselves.
+    # A module in this folder can be named; an installed program does not look here itself.
     is_new = here not in sys.path
     if is_new:
         sys.path.append(here)
@@ -74,8 +74,8 @@ def _imported(kind: str, name: str, module: str, attribute: str) -> object:
     ) as error:  # third parties' code may raise anything while it is imported
         raise BadOption(
             f"the {kind} {name!r} cannot be imported ({type(error).__name__}: "
-            f"{sentence(error)}); write module:Class, of a module that is installed or lies "
-            "in this folder"
+            f"{sentence(error)}); write module:Class, of a module that is installed or "
+            "lies in this folder"
         ) from error
     finally:
         if is_new:
