@@ -1,4 +1,4 @@
-"""The documentation is executed: every python block of the README and the docs."""
+"""The documentation is executed, and what it names exists."""
 
 import re
 from pathlib import Path
@@ -6,18 +6,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(
+DOCS = sorted(
     page.relative_to(ROOT).as_posix()
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    if "```python" in page.read_text("utf-8")
+    for page in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
 )
+WITH_PYTHON = [page for page in DOCS if "```python" in (ROOT / page).read_text("utf-8")]
+NUMBER = re.compile(r"(?<![-\w])[TRH]\d{1,2}(?![-\w])")
 
 
-@pytest.mark.parametrize("page", PAGES)
+def read(page):
+    return (ROOT / page).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
 def test_every_python_block_runs(page, tmp_path, monkeypatch):
-    text = (ROOT / page).read_text("utf-8")
+    text = read(page)
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    if "Model.load(" in text:
+    if 'Model.load("smollm2-135m")' in text:
         from seatrial.model.load.pull import cache_folder
 
         if not any(cache_folder().glob("smollm2-135m-*/seatrial.json")):
@@ -31,9 +40,65 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
 def test_commands_in_the_docs_exist(page):
     from seatrial.cli import COMMANDS
 
-    text = (ROOT / page).read_text("utf-8")
+    text = read(page)
     shown = set(re.findall(r"^seatrial (\w+)", text, re.MULTILINE))
     shown |= set(re.findall(r"`seatrial (\w+)", text))
 
     assert shown
     assert shown <= {*COMMANDS, "fit"}
+
+
+def test_the_page_of_hazards_lists_all_of_them_in_order():
+    numbered = re.findall(r"^\| ([TRH]\d+) \|", read("docs/hazards.md"), re.MULTILINE)
+
+    assert numbered == [
+        *(f"T{k}" for k in range(1, 69)),
+        *(f"R{k}" for k in range(1, 24)),
+        *(f"H{k}" for k in range(1, 15)),
+    ]
+
+
+def test_every_number_that_is_cited_is_on_the_page():
+    known = set(re.findall(r"^\| ([TRH]\d+) \|", read("docs/hazards.md"), re.MULTILINE))
+    places = [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "benchmarks").rglob("*.py"),
+        *map(ROOT.joinpath, DOCS),
+    ]
+    cited = {place: set(NUMBER.findall(place.read_text("utf-8"))) for place in places}
+
+    assert any(cited.values())
+    assert not {str(place): odd for place, one in cited.items() if (odd := one - known)}
+
+
+def test_modules_that_cite_a_number_say_where_it_is_explained():
+    silent = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "src").rglob("*.py")
+        if NUMBER.search(text := path.read_text("utf-8")) and "docs/hazards.md" not in text
+    ]
+
+    assert not silent
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_tests_that_the_pages_name_exist(page):
+    missing = []
+    for file, name in re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", read(page)):
+        path = ROOT / file
+        if not path.is_file() or (
+            name and not re.search(rf"^def {name}\(", path.read_text("utf-8"), re.MULTILINE)
+        ):
+            missing.append(f"{file}::{name}")
+
+    assert not missing
+
+
+def test_every_issue_that_hazards_are_left_to_is_listed():
+    text, _, last = read("docs/hazards.md").partition("\n## Open issues\n")
+    titles = set(re.findall(r"^- \*([^*]+)\*: ", last, re.MULTILINE))
+    named = set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", text))
+
+    assert named
+    assert named == titles

@@ -1,4 +1,7 @@
-"""What a letter, a word or an order explains of the spread between items (trap T36)."""
+"""What a letter, a word or an order explains of the spread between items (trap T36).
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The rows of one trial as curves, item by dose, and what can be read off them."""
+"""The rows of one trial as curves, item by dose, and what can be read off them.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import exp, inf
@@ -94,7 +97,7 @@ def curve_of(
     metric: str,
     doses: Sequence[float],
 ) -> np.ndarray:
-    """Item x dose; dose 0 is the unsteered model. All doses have the same items (T44)."""
+    """Item x dose; dose 0 is the unsteered model. All doses have equal items (trap T44)."""
     columns = []
     for dose in doses:
         if dose == 0:

@@ -1,4 +1,7 @@
-"""`seatrial measure`: one task on one model, unsteered and steered."""
+"""`seatrial measure`: one task on one model, unsteered and steered.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import json
 from collections.abc import Sequence

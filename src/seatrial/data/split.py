@@ -1,4 +1,7 @@
-"""Splits by group and seed, disjoint by content, and seeded samples; never the first N."""
+"""Splits by group and seed, disjoint by content, and seeded samples; never the first N.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import re
 from collections.abc import Mapping, Sequence

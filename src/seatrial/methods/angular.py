@@ -1,4 +1,7 @@
-"""Angular steering: rotation in a plane that holds the behaviour."""
+"""Angular steering: rotation in a plane that holds the behaviour.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from dataclasses import dataclass
 from math import inf, radians

@@ -1,4 +1,7 @@
-"""What a method is: hyperparameters as fields, and one verb."""
+"""What a method is: hyperparameters as fields, and one verb.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

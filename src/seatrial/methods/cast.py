@@ -1,4 +1,7 @@
-"""Conditional steering: a vector that is added only to prompts that a condition picks."""
+"""Conditional steering: a vector that is added only to prompts that a condition picks.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

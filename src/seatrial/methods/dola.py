@@ -1,4 +1,7 @@
-"""DoLa: contrast what the last layer says with what an early one says already."""
+"""DoLa: contrast what the last layer says with what an early one says already.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

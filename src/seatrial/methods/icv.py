@@ -1,4 +1,7 @@
-"""In-context vectors: one direction through all blocks, added with the length kept."""
+"""In-context vectors: one direction through all blocks, added with the length kept.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

@@ -1,4 +1,7 @@
-"""Inference-time intervention: shift the attention heads whose states tell best."""
+"""Inference-time intervention: shift the attention heads whose states tell best.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

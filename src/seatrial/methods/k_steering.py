@@ -1,4 +1,7 @@
-"""K-steering: up the gradient of a small classifier, at each token on its own."""
+"""K-steering: up the gradient of a small classifier, at each token on its own.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

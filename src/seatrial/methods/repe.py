@@ -1,4 +1,7 @@
-"""Representation engineering: the principal direction of the differences."""
+"""Representation engineering: the principal direction of the differences.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

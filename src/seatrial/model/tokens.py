@@ -8,8 +8,10 @@ Three rules make scores mean what a user thinks they mean:
   request alike, so that their scores are conditioned on the same tokens and stay comparable
   (traps T34, T37).
 - A chat template is authoritative: its text is tokenised without adding special tokens
-  again, and plain text gets the tokenizer's own prefix exactly once (T23).
-- Positions are counted over real tokens; padding never has a position (T28).
+  again, and plain text gets the tokenizer's own prefix exactly once (trap T23).
+- Positions are counted over real tokens; padding never has a position (trap T28).
+
+Numbered traps are those of docs/hazards.md.
 """
 
 from collections.abc import Sequence

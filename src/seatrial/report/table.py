@@ -1,4 +1,7 @@
-"""The tables of a report as text, built once and shown in three places."""
+"""The tables of a report as text, built once and shown in three places.
+
+Numbered traps and requirements are those of docs/hazards.md.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -83,7 +86,7 @@ class Check(NamedTuple):
 
 
 def verdict_rows(summary: Summary) -> list[Row]:
-    """One row per trial, each a function of its own trial alone (T42)."""
+    """One row per trial, each a function of its own trial alone (trap T42)."""
     return [_row(trial) for trial in summary.trials]
 
 

@@ -1,4 +1,7 @@
-"""The sentences and numbers of a report, the same in every form it takes."""
+"""The sentences and numbers of a report, the same in every form it takes.
+
+Numbered requirements and checks are those of docs/hazards.md.
+"""
 
 import re
 from pathlib import PurePath

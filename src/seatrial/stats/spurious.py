@@ -3,6 +3,8 @@
 A vector for "(A)" moves items up where (A) matches and down where (B) does. In a balanced
 set that cancels in the mean and stays in the spread, where it looks like unreliability, or
 like the behaviour in a set that is not balanced (trap T36).
+
+Numbered traps are those of docs/hazards.md.
 """
 
 from collections.abc import Mapping, Sequence

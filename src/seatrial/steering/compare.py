@@ -1,4 +1,7 @@
-"""How long the vectors of some interventions are beside the states, and how alike."""
+"""How long the vectors of some interventions are beside the states, and how alike.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""A condition on the prompt: whether an intervention acts on it at all (CAST)."""
+"""A condition on the prompt: whether an intervention acts on it at all (CAST).
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from dataclasses import dataclass
 from math import isfinite

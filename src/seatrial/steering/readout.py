@@ -2,6 +2,8 @@
 
 A readout sees the log-probabilities that the model ends with, and those that earlier states
 of the same forward pass would give. Dose 0 is the model's own distribution bit for bit.
+
+Numbered traps are those of docs/hazards.md.
 """
 
 from abc import ABC, abstractmethod

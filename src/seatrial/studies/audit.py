@@ -1,8 +1,8 @@
 """The hazard audit: a study checks itself for the known ways to get steering wrong.
 
-Checks carry the names of the house's list of hazards, H1 to H14; what the engine refuses
-by itself (hooks that do not fire, edits that overflow) is not asked again. A check that
-fails stops the study.
+Checks carry their numbers in docs/hazards.md, H1 to H14; what the engine refuses by itself
+(hooks that do not fire, edits that overflow) is not asked again. A check that fails stops
+the study.
 """
 
 from collections.abc import Collection, Sequence

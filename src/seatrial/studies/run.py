@@ -3,6 +3,8 @@
 A batch (cells that differ only in how they are steered) is written whole. Its composition
 follows from the plan alone, never from what happens to be stored, so that an interrupted
 study ends with the same numbers as one that ran through.
+
+Numbered checks are those of docs/hazards.md.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Whether true answers are likelier than false ones: TruthfulQA and FACTOR."""
+"""Whether true answers are likelier than false ones: TruthfulQA and FACTOR.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

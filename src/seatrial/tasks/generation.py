@@ -1,4 +1,7 @@
-"""What the model writes by itself after open prompts, scored by a judge."""
+"""What the model writes by itself after open prompts, scored by a judge.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

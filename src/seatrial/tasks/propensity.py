@@ -1,4 +1,7 @@
-"""Whether the model agrees with statements that show the behaviour (Tan et al.)."""
+"""Whether the model agrees with statements that show the behaviour (Tan et al.).
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Tiny random models of many families, with a tokenizer: the ground for exactness tests."""
+"""Tiny random models of many families, with a tokenizer: the ground for exactness tests.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,7 @@
-"""Balance: would a constant answer look like the behaviour, in the file or in a split?"""
+"""Balance: would a constant answer look like the behaviour, in the file or in a split?
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -61,7 +64,7 @@ def balance(sheet: Sheet) -> Iterator[Finding]:
 
 
 def letters(sheet: Sheet) -> Iterator[Finding]:
-    """Letter and word of the right option must go together equally often (T36)."""
+    """Letter and word of the right option must go together equally often (trap T36)."""
     cells = Counter(row.cell for row in sheet.rows if row.cell)
     firsts, seconds = (sorted({cell[k] for cell in cells}) for k in (0, 1))
     if len(firsts) < 2 or len(seconds) < 2:

@@ -3,6 +3,8 @@
 Every check compares the sides of a row, so topics cancel, and says by how much with an
 interval over groups. Checks look at many features, so intervals are at 99 %, and an effect
 must also be large enough to matter.
+
+Numbered traps are those of docs/hazards.md.
 """
 
 from collections import Counter
@@ -167,7 +169,7 @@ def _first_word_of_outputs(sheet: Sheet) -> Iterator[Finding]:
             "warning",
             "first words",
             f"{n} of {len(outputs)} different outputs begin with {word!r}, and a score of "
-            "first tokens alone counts it as right (T35)",
+            "first tokens alone counts it as right (trap T35)",
             "leave that word out, or score whole answers",
             lines_of(rows),
         )

@@ -1,4 +1,7 @@
-"""Copies: texts that stand twice, nearly twice, or on both sides of a split (T38, T39)."""
+"""Copies: texts that stand twice, nearly twice, or in two splits (traps T38, T39).
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import takewhile
@@ -24,7 +27,7 @@ def ids(sheet: Sheet) -> Iterator[Finding]:
 
 
 def sides(sheet: Sheet) -> Iterator[Finding]:
-    """Both sides of a row must differ, and none may be how the other begins (T34)."""
+    """Both sides of a row must differ, and none may be how the other begins (trap T34)."""
     for row in sheet.sided:
         for wrong in row.wrong:
             if normal(row.right) == normal(wrong):

@@ -4,6 +4,8 @@ Both generations of the AI-risk sets are here, ``ai-risk/`` written by a languag
 ``ai-risk-human/`` written by people: different items under the same names (trap T47).
 Prompts are built in two ways, never mixed: ``tan_prompt`` exactly as Tan et al. did
 (https://arxiv.org/abs/2407.12404), slips included, and ``clean_prompt`` without them.
+
+Numbered traps are those of docs/hazards.md.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Activations of contrastive pairs, read once and shared by all methods."""
+"""Activations of contrastive pairs, read once and shared by all methods.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import re
 import unicodedata

@@ -3,6 +3,8 @@
 The ``heads`` site holds the states of all heads side by side, before the output projection.
 Behind it some families (Gemma 2 and 3, OLMo 2) put a norm, so a head's product with the
 projection is not yet what it adds to the stream (trap T10).
+
+Numbered traps are those of docs/hazards.md.
 """
 
 from collections.abc import Mapping, Sequence

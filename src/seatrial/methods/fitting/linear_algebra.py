@@ -1,4 +1,7 @@
-"""Directions, covariances and maps: the linear algebra that several methods share."""
+"""Directions, covariances and maps: the linear algebra that several methods share.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import torch
 from jaxtyping import Float

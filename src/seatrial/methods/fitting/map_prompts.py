@@ -1,4 +1,7 @@
-"""Questions of a map behind solved examples, and the states at their last tokens."""
+"""Questions of a map behind solved examples, and the states at their last tokens.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import weakref
 from collections import OrderedDict

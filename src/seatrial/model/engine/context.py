@@ -1,4 +1,7 @@
-"""What a request may be: how long its texts, and that edits reach its scores."""
+"""What a request may be: how long its texts, and that edits reach its scores.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Sequence
 

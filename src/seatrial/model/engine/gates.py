@@ -1,4 +1,7 @@
-"""Which prompts a conditional steering acts on: decided once, prompt by prompt."""
+"""Which prompts a conditional steering acts on: decided once, prompt by prompt.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal

@@ -1,4 +1,7 @@
-"""Edits at work: on the rows of a batch, for one forward call, with proof of an effect."""
+"""Edits at work: on the rows of a batch, for one forward call, with proof of an effect.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,7 @@
-"""The edit that climbs a score: steps along the gradient of a small network."""
+"""The edit that climbs a score: steps along the gradient of a small network.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from dataclasses import dataclass
 from typing import final

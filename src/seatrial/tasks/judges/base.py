@@ -1,4 +1,7 @@
-"""What a judge is: texts in, scores or "cannot say" out, and no reply lost."""
+"""What a judge is: texts in, scores or "cannot say" out, and no reply lost.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

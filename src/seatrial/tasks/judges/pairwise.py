@@ -1,4 +1,7 @@
-"""Which of two texts shows the concept more, asked in both orders."""
+"""Which of two texts shows the concept more, asked in both orders.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import re
 from collections.abc import Sequence

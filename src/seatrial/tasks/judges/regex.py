@@ -1,4 +1,7 @@
-"""Whether a text has a phrase in it."""
+"""Whether a text has a phrase in it.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import re
 from collections.abc import Sequence
