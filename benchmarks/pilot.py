@@ -10,7 +10,7 @@ split is not touched, so that choosing concepts by this table costs no claim its
 from collections.abc import Sequence
 
 from seatrial.data import CONCEPTS
-from seatrial.methods import CAA, Method, Prompt, Random, Shuffled
+from seatrial.methods import CAA, Instruction, Method, Random, Shuffled
 from seatrial.model import Model
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.studies.behaviour import Ground
@@ -41,7 +41,7 @@ def effects(
 def main() -> None:
     """Print one line a concept and surface."""
     model = Model.load("smollm2-135m")
-    methods: list[tuple[Method, int]] = [(Prompt(), 0)]
+    methods: list[tuple[Method, int]] = [(Instruction(), 0)]
     for layer in LAYERS:
         caa = CAA(layer, read="completion")
         methods += [(caa, 0), (Random(caa), 1), (Shuffled(caa), 1)]

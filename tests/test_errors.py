@@ -30,7 +30,7 @@ def test_each_error_is_ours_and_a_builtin(name):
 
 
 def test_unknown_name_lists_the_known_ones_and_guesses():
-    error = errors.unknown("method", "cca", ["prompt", "caa"])
+    error = errors.unknown("method", "cca", ["instruction", "caa"])
 
     assert isinstance(error, errors.UnknownName)
     assert str(error) == "unknown method 'cca'; known: caa, prompt. Did you mean 'caa'?"

@@ -20,7 +20,7 @@ NAMES = [
     "Method",
     "Model",
     "Pair",
-    "Prompt",
+    "Instruction",
     "Random",
     "Request",
     "SeatrialError",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seatrial.data import load_concept
     from seatrial.errors import SeatrialError
-    from seatrial.methods import CAA, METHODS, Method, Prompt, Random, Shuffled
+    from seatrial.methods import CAA, METHODS, Instruction, Method, Random, Shuffled
     from seatrial.model import Model
     from seatrial.report import report as make_report
     from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
@@ -27,12 +27,12 @@ __all__ = [
     "UNSTEERED",
     "Estimate",
     "FitData",
+    "Instruction",
     "Intervention",
     "Message",
     "Method",
     "Model",
     "Pair",
-    "Prompt",
     "Random",
     "Request",
     "SeatrialError",
@@ -53,7 +53,7 @@ _HOMES = {
     "data": ("load_concept",),
     "errors": ("SeatrialError",),
     "intervention": ("Intervention", "Steering", "UNSTEERED"),
-    "methods": ("CAA", "METHODS", "Method", "Prompt", "Random", "Shuffled"),
+    "methods": ("CAA", "METHODS", "Method", "Instruction", "Random", "Shuffled"),
     "model": ("Model",),
     "store": ("Store",),
     "study": ("Study", "make_study", "read_study"),

@@ -39,7 +39,7 @@ def table(steered, task="facts", metric="error"):
     parts += [rows("caa", 0, dose, v, **kept) for dose, v in steered.items()]
     for (name, seed), place in SEEDS.items():
         parts += [rows(name, seed, dose, flipped(place), **kept) for dose in (-1.0, 1.0)]
-    parts += [rows("prompt", 0, dose, WRONG, **kept) for dose in (-1.0, 1.0)]
+    parts += [rows("instruction", 0, dose, WRONG, **kept) for dose in (-1.0, 1.0)]
     return pl.concat(parts)
 
 
@@ -71,10 +71,10 @@ def test_the_band_is_that_of_every_seed_and_only_where_controls_were_measured():
 def test_controls_are_averaged_over_their_seeds_and_the_prompt_stands_beside():
     [found] = guarded(table(RUINED), ["facts"], "caa")
 
-    assert set(found.controls) == {"prompt", "random", "shuffled"}
+    assert set(found.controls) == {"instruction", "random", "shuffled"}
     values = {name: [d.change.value for d in ds] for name, ds in found.controls.items()}
     assert values["random"] == pytest.approx([0.05, 0.05])
-    assert values["prompt"] == [0.0, 0.0]
+    assert values["instruction"] == [0.0, 0.0]
 
 
 def test_only_what_is_more_than_any_control_is_clear():

@@ -26,7 +26,7 @@ PASSAGES = ["p-0", "p-1", "p-2"]
 METHOD_LOSS = 0.2
 CONTROL_LOSS = {("random", 1): 0.1, ("random", 2): 0.3, ("random", 3): 0.5}
 CONTROL_LOSS |= {("shuffled", 1): 0.0, ("shuffled", 2): 0.2}
-PROMPT = {-1.0: -0.5, 1.0: 1.5}
+INSTRUCTION = {-1.0: -0.5, 1.0: 1.5}
 
 
 def curve(item, dose):
@@ -36,8 +36,8 @@ def curve(item, dose):
 
 
 def cell(task, split, method, seed, dose, layer):
-    reference = method if method in ("unsteered", "prompt") else "caa"
-    layer = -1 if method in ("unsteered", "prompt") else layer
+    reference = method if method in ("unsteered", "instruction") else "caa"
+    layer = -1 if method in ("unsteered", "instruction") else layer
     return Cell(
         "m", "float32", "c", task, split, "0", method, "{}", reference, layer, seed, dose
     )
@@ -93,8 +93,8 @@ def fill(store, drop=(), controls=CONTROL_LOSS, order=None):
         if dose
     ]
     flat += [
-        target_rows("test", "prompt", 0, dose, -1, lambda k, _, change=change: change)
-        for dose, change in PROMPT.items()
+        target_rows("test", "instruction", 0, dose, -1, lambda k, _, change=change: change)
+        for dose, change in INSTRUCTION.items()
     ]
     flat += [guard_rows("unsteered", 0, 0.0, 0.0, 0.0)]
     flat += [
@@ -105,7 +105,7 @@ def fill(store, drop=(), controls=CONTROL_LOSS, order=None):
         for (method, seed), loss in controls.items()
         for dose in (-1.0, 1.0)
     ]
-    flat += [guard_rows("prompt", 0, dose, 0.01, 0.2) for dose in (-1.0, 1.0)]
+    flat += [guard_rows("instruction", 0, dose, 0.01, 0.2) for dose in (-1.0, 1.0)]
     flat = [
         (c, [s for s in found if (c.method, c.dose, s.item) not in drop])
         for c, found in flat
@@ -187,7 +187,7 @@ def test_the_curve_is_the_mean_change_from_the_unsteered_model(trial, table):
 
 
 def test_the_prompt_effect_is_half_the_difference_of_asking_for_and_against(trial):
-    assert trial.prompt.value == pytest.approx((1.5 - -0.5) / 2)
+    assert trial.instruction.value == pytest.approx((1.5 - -0.5) / 2)
 
 
 def test_the_chosen_layer_and_all_candidates_are_shown(trial):
@@ -254,7 +254,7 @@ def test_a_method_without_shuffled_controls_is_judged_by_its_random_ones(trial, 
 
     assert {control.method for control in found.controls} == {"random"}
     assert list(found.control_verdicts) == ["random"]
-    assert set(found.control_prices) == {"random", "prompt"}
+    assert set(found.control_prices) == {"random", "instruction"}
     slopes_drawn = [control.slope.value for control in found.controls]
     assert found.band.value == pytest.approx(np.mean(slopes_drawn))
     assert (found.band.n, found.verdict.label) == (3, trial.verdict.label)
@@ -263,11 +263,11 @@ def test_a_method_without_shuffled_controls_is_judged_by_its_random_ones(trial, 
 def test_control_prices_are_averaged_over_their_seeds(trial):
     prices = {name: prices for name, prices in trial.control_prices.items()}
 
-    assert set(prices) == {"prompt", "random", "shuffled"}
+    assert set(prices) == {"instruction", "random", "shuffled"}
     for name, loss, kl in (
         ("random", 0.3, 0.2),
         ("shuffled", 0.1, 0.15),
-        ("prompt", 0.01, 0.2),
+        ("instruction", 0.01, 0.2),
     ):
         assert [price.dose for price in prices[name]] == [-1, 1]
         for price in prices[name]:

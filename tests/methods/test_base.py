@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seatrial.errors import BadData
-from seatrial.methods import CAA, METHODS, FewShot, Prompt, Random, Shuffled
+from seatrial.methods import CAA, METHODS, FewShot, Instruction, Random, Shuffled
 from seatrial.methods.base import (
     doses_of,
     has_one_layer,
@@ -92,7 +92,7 @@ def test_edits_are_changed_in_their_places():
     ("name", "wanted"),
     [
         *[(name, True) for name in ("caa", "ablate", "function-vector", "task-vector")],
-        *[(name, False) for name in ("icv", "iti", "angular", "few-shot", "prompt")],
+        *[(name, False) for name in ("icv", "iti", "angular", "few-shot", "instruction")],
     ],
 )
 def test_a_method_has_one_layer_to_choose_or_not(name, wanted):
@@ -101,7 +101,7 @@ def test_a_method_has_one_layer_to_choose_or_not(name, wanted):
 
 def test_a_control_has_the_doses_of_what_it_controls():
     assert doses_of(CAA()) is doses_of(Random(CAA())) is None
-    assert doses_of(Shuffled(FewShot())) == doses_of(Prompt()) == (-1.0, 0.0, 1.0)
+    assert doses_of(Shuffled(FewShot())) == doses_of(Instruction()) == (-1.0, 0.0, 1.0)
 
 
 def test_only_at_their_own_site_do_heads_lie_side_by_side(tiny):
@@ -113,9 +113,9 @@ def test_only_at_their_own_site_do_heads_lie_side_by_side(tiny):
 
 def test_cells_are_named_without_defaults_that_came_later():
     """So what was stored before is not measured again; the record has them all."""
-    assert options_of(Prompt(), brief=True) == {"name": "prompt"}
-    told = options_of(Prompt(encourage="Be calm."), brief=True)
-    assert told == {"name": "prompt", "encourage": "Be calm."}
+    assert options_of(Instruction(), brief=True) == {"name": "instruction"}
+    told = options_of(Instruction(encourage="Be calm."), brief=True)
+    assert told == {"name": "instruction", "encourage": "Be calm."}
     inside = options_of(Random(CAA(layer=1)), brief=True)
     assert set(inside) == {"name", "reference"}
     assert set(options_of(Random(CAA(layer=1)))) == {"name", "reference", "spread"}

@@ -9,7 +9,7 @@ import torch
 
 from seatrial.data import load_concept
 from seatrial.errors import BadData, BadOption
-from seatrial.methods import CAA, METHODS, Method, Prompt, Random, Shuffled
+from seatrial.methods import CAA, METHODS, Instruction, Method, Random, Shuffled
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention
@@ -120,7 +120,7 @@ def test_random_refuses_a_reference_without_edits(planted, data):
     with pytest.raises(
         BadOption, match="'random' turns edits of activations; 'prompt' makes none, so"
     ):
-        Random(Prompt()).fit(planted[0], data, seed=0)
+        Random(Instruction()).fit(planted[0], data, seed=0)
 
 
 @dataclass(frozen=True)

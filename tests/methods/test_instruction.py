@@ -3,7 +3,7 @@
 import pytest
 
 from seatrial.errors import BadData, BadOption
-from seatrial.methods import Prompt
+from seatrial.methods import Instruction
 from seatrial.steering.intervention import Steering
 from seatrial.types import FitData, Message, Request
 
@@ -14,7 +14,7 @@ SYSTEM_TALK = (Message("system", "Be brief."), USER)
 
 
 def rendered(model, prompt, dose):
-    fitted = Prompt().fit(model, DATA, seed=0)
+    fitted = Instruction().fit(model, DATA, seed=0)
     return model.encoder.render(fitted.prompt(prompt, dose)).text
 
 
@@ -24,7 +24,7 @@ def rendered(model, prompt, dose):
 )
 def test_dose_zero_leaves_the_token_ids_identical(tiny, chat, prompt):
     model = tiny("llama", chat=chat)
-    fitted = Prompt().fit(model, DATA, seed=0)
+    fitted = Instruction().fit(model, DATA, seed=0)
 
     ids = model.encoder.prompt_ids(fitted.prompt(prompt, 0.0))
 
@@ -58,7 +58,7 @@ def test_the_instruction_stands_in_the_system_place(
 
 def test_its_answers_are_those_to_the_edited_prompt(tiny):
     model = tiny("llama", chat=True)
-    fitted = Prompt().fit(model, DATA, seed=0)
+    fitted = Instruction().fit(model, DATA, seed=0)
     by_hand = (Message("system", "You are calm."), USER)
 
     [[steered]] = model.log_probs(
@@ -70,7 +70,7 @@ def test_its_answers_are_those_to_the_edited_prompt(tiny):
 
 
 def test_half_an_instruction_is_refused(tiny):
-    fitted = Prompt().fit(tiny("llama"), DATA, seed=0)
+    fitted = Instruction().fit(tiny("llama"), DATA, seed=0)
 
     with pytest.raises(
         BadOption, match=r"a prompt can only have the doses -1, 0 and 1, not 0\.5"
@@ -89,21 +89,23 @@ def test_missing_instructions_are_refused_with_what_to_write(tiny, encourage, di
     with pytest.raises(
         BadData, match=r"concept 'calm' has no instruction .* add a line \{\"concept\""
     ):
-        Prompt().fit(tiny("llama"), data, seed=0)
+        Instruction().fit(tiny("llama"), data, seed=0)
 
 
 def test_it_edits_no_activation_and_needs_no_pairs(tiny):
-    fitted = Prompt().fit(tiny("llama"), DATA, seed=0)
+    fitted = Instruction().fit(tiny("llama"), DATA, seed=0)
 
     assert not fitted.edits
-    assert fitted.origin.method == "prompt"
+    assert fitted.origin.method == "instruction"
 
 
 def test_a_sentence_of_ones_own_takes_the_place_of_the_concepts(tiny):
-    own = Prompt(encourage="Stay very calm, please.")
+    own = Instruction(encourage="Stay very calm, please.")
 
     fitted = own.fit(tiny("llama"), DATA, seed=0)
-    bare = Prompt("Be calm.", "Be wild.").fit(tiny("llama"), FitData("calm", ()), seed=0)
+    bare = Instruction("Be calm.", "Be wild.").fit(
+        tiny("llama"), FitData("calm", ()), seed=0
+    )
 
     assert fitted.prompt(PLAIN, 1.0) == f"Stay very calm, please.\n\n{PLAIN}"
     assert fitted.prompt(PLAIN, -1.0) == f"You are wild.\n\n{PLAIN}"
@@ -114,7 +116,7 @@ def test_a_sentence_of_ones_own_takes_the_place_of_the_concepts(tiny):
 def test_its_length_in_tokens_is_recorded(tiny, bos):
     model = tiny("llama", bos=bos)
 
-    origin = Prompt(encourage="Be calm, " * 5).fit(model, DATA, seed=0).origin
+    origin = Instruction(encourage="Be calm, " * 5).fit(model, DATA, seed=0).origin
 
     sentences = {"encourage": "Be calm, " * 5, "discourage": "You are wild."}
     for side, sentence in sentences.items():

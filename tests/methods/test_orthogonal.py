@@ -14,9 +14,9 @@ from seatrial.methods import (
     ITI,
     Ablate,
     Angular,
+    Instruction,
     Method,
     Orthogonal,
-    Prompt,
     RepE,
     Spherical,
 )
@@ -173,7 +173,7 @@ def test_it_refuses_a_reference_without_a_direction(planted, planted_data):
 
 def test_it_refuses_a_reference_without_edits(planted, planted_data):
     with pytest.raises(BadOption, match="'prompt' edits no activation"):
-        Orthogonal(Prompt()).fit(planted[0], planted_data, seed=0)
+        Orthogonal(Instruction()).fit(planted[0], planted_data, seed=0)
 
 
 def test_it_says_what_it_controls_and_with_which_seed(planted, planted_data):

@@ -8,7 +8,7 @@ import torch
 
 from seatrial.data import CONCEPTS, MAPS, load_concept, load_map
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.methods import CAA, ICV, LayerMean, OtherTask, Prompt
+from seatrial.methods import CAA, ICV, Instruction, LayerMean, OtherTask
 from seatrial.steering.intervention import Intervention, Steering
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.testing import CHECKS, planted_concept
@@ -160,7 +160,7 @@ def test_it_controls_methods_that_do_not_add(tiny, example, elsewhere):
 
 
 def test_it_controls_a_prompt_by_the_other_instruction(tiny, example, elsewhere):
-    fitted = OtherTask(Prompt(), other=elsewhere).fit(tiny("llama"), example, seed=0)
+    fitted = OtherTask(Instruction(), other=elsewhere).fit(tiny("llama"), example, seed=0)
 
     assert (fitted.prompt.encourage, fitted.prompt.discourage) == ("Be warm.", "Be cold.")
 

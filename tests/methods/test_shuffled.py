@@ -17,9 +17,9 @@ from seatrial.methods import (
     DoLa,
     FewShot,
     FunctionVector,
+    Instruction,
     KSteering,
     LayerMean,
-    Prompt,
     Random,
     RepE,
     Shuffled,
@@ -121,7 +121,7 @@ def test_what_reads_no_labels_is_known_by_name():
         "cast",
         "dola",
         "icv on pca",
-        "prompt",
+        "instruction",
         "repe",
     }
     assert controls <= NO_LABELS
@@ -131,7 +131,7 @@ def test_what_reads_no_labels_is_known_by_name():
     ("reference", "advice"),
     [
         (RepE(), "opposite; use 'random' or 'other-task' to control it"),
-        (Prompt(), "use 'other-task' to control it"),
+        (Instruction(), "use 'other-task' to control it"),
         (DoLa(), "compare it with the unsteered model"),
         (Random(CAA()), "control the method that it stands beside"),
         (Shuffled(CAA()), "control the method that it stands beside"),

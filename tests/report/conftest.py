@@ -118,7 +118,7 @@ def _trial(rng, concept, task, method="caa"):
             "random": "no effect: mean slope over 5 seeds 0.00 [-0.01, 0.01]",
             "shuffled": "no effect: mean slope over 3 seeds 0.01 [-0.03, 0.04]",
         },
-        prompt=cluster_mean(rng.normal(0.6 * scale, 0.5, n), groups),
+        instruction=cluster_mean(rng.normal(0.6 * scale, 0.5, n), groups),
         parts={
             "matching": cluster_mean(slope * 0.4, groups),
             "other": cluster_mean(slope * -0.6, groups),
@@ -137,7 +137,7 @@ def _trial(rng, concept, task, method="caa"):
         prices=prices,
         control_prices={
             name: tuple(_price(rng, d, paid) for d in (-1.0, 1.0))
-            for name, paid in (("prompt", 0.09), ("random", 0.015), ("shuffled", 0.02))
+            for name, paid in (("instruction", 0.09), ("random", 0.015), ("shuffled", 0.02))
         },
         layers=tuple(
             LayerPoint(

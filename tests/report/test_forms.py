@@ -77,7 +77,7 @@ def test_every_number_of_the_verdict_table_has_an_interval(summary):
     from seatrial.report.table import verdict_rows
 
     for row in verdict_rows(summary):
-        for cell in (row.slope, row.anti_steerable, row.prompt, row.price):
+        for cell in (row.slope, row.anti_steerable, row.instruction, row.price):
             assert INTERVAL.fullmatch(cell), cell
         assert BAND.fullmatch(row.band), row.band
 
@@ -100,11 +100,11 @@ def test_every_number_of_a_trial_has_an_interval(summary):
 def test_what_was_not_measured_is_said_so(summary):
     from seatrial.report.table import verdict_rows
 
-    bare = replace(summary.trials[0], prompt=None, prices=())
+    bare = replace(summary.trials[0], instruction=None, prices=())
 
     row = verdict_rows(replace(summary, trials=(bare,)))[0]
 
-    assert (row.prompt, row.price) == ("not measured", "not measured")
+    assert (row.instruction, row.price) == ("not measured", "not measured")
 
 
 def test_permuting_the_trials_changes_no_row(summary):

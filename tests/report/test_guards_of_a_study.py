@@ -72,7 +72,7 @@ def test_every_guard_is_measured_under_the_method_its_controls_and_the_prompt(do
     for name in GUARDS:
         rows = frame.filter((frame["task"] == name) & (frame["dose"] != 0))
         seeds = set(rows.select("method", "seed", "dose").unique().rows())
-        wanted = {("caa", 0), ("prompt", 0), *(("random", k) for k in (1, 2, 3))}
+        wanted = {("caa", 0), ("instruction", 0), *(("random", k) for k in (1, 2, 3))}
         wanted |= {("shuffled", 1), ("shuffled", 2)}
         assert seeds == {(*who, dose) for who in wanted for dose in CONTROL_GUARD_DOSES}
 
@@ -100,10 +100,10 @@ def test_results_hold_every_guard_but_prose_which_has_prices(summary):
         ("fluency", "degenerate"),
     }  # fmt: skip
     assert [price["dose"] for price in trial["prices"]] == [-1, 1]
-    assert set(trial["control_prices"]) == {"prompt", "random", "shuffled"}
+    assert set(trial["control_prices"]) == {"instruction", "random", "shuffled"}
     for guard in trial["guards"]:
         assert [damage["dose"] for damage in guard["damages"]] == [-1, 1]
-        assert set(guard["controls"]) == {"prompt", "random", "shuffled"}
+        assert set(guard["controls"]) == {"instruction", "random", "shuffled"}
         for damage in guard["damages"]:
             change = damage["change"]
             assert change["low"] <= change["value"] <= change["high"]

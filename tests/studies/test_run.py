@@ -343,7 +343,9 @@ def test_every_control_is_measured_at_every_dose(whole):
         .rows()
     }
     asked = {
-        dose for method, dose in test.select("method", "dose").rows() if method == "prompt"
+        dose
+        for method, dose in test.select("method", "dose").rows()
+        if method == "instruction"
     }
 
     controls = [
@@ -363,14 +365,14 @@ def test_the_guard_prices_the_controls_and_the_prompt(whole):
 
     doses = {
         method: sorted(set(guard.filter(pl.col("method") == method)["dose"]))
-        for method in ("unsteered", "caa", "random", "shuffled", "prompt")
+        for method in ("unsteered", "caa", "random", "shuffled", "instruction")
     }
 
     both = list(CONTROL_GUARD_DOSES)
     assert doses == {
         "unsteered": [0.0],
         **dict.fromkeys(("caa", "random", "shuffled"), both),
-    } | {"prompt": both}
+    } | {"instruction": both}
 
 
 def test_progress_grows_to_the_whole(plan, model, tmp_path):

@@ -171,7 +171,7 @@ def test_a_study_survives_the_store(plan, tmp_path):
             {**PLAN, "methods": ["caa"]},
             r"methods.0: input should be a valid dict.*got 'caa'",
         ),
-        ({**PLAN, "methods": [{}]}, "a method needs a name: ablate, .*caa, .*prompt"),
+        ({**PLAN, "methods": [{}]}, "a method needs a name: ablate, .*caa, .*instruction"),
         ({**PLAN, "methods": []}, "methods of study 'small' is empty; name at least one"),
         ({**PLAN, "guards": []}, "guards of study 'small' is empty"),
         ({**PLAN, "layers": [1, 1]}, "layers of study 'small' repeat a name: 1, 1"),
@@ -197,8 +197,8 @@ def test_a_study_survives_the_store(plan, tmp_path):
             "'random' is a control that every study has",
         ),
         (
-            {**PLAN, "methods": [{"name": "prompt"}]},
-            "'prompt' is a control that every study has",
+            {**PLAN, "methods": [{"name": "instruction"}]},
+            "'instruction' is a control that every study has",
         ),
         (
             {**PLAN, "controls": {"random": 0}},
@@ -388,10 +388,10 @@ def test_cells_have_unique_names_and_say_what_they_are(trial):
         match cell.method:
             case "unsteered":
                 assert (options, cell.reference, cell.layer) == ({}, "unsteered", -1)
-            case "prompt":
+            case "instruction":
                 assert (options, cell.reference, cell.layer) == (
-                    {"name": "prompt"},
-                    "prompt",
+                    {"name": "instruction"},
+                    "instruction",
                     -1,
                 )
             case "caa":

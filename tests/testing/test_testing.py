@@ -16,12 +16,12 @@ from seatrial.methods import (
     METHODS,
     Ablate,
     Conceptor,
+    Instruction,
     Logistic,
     MeanMatch,
     Method,
     MiMiC,
     Orthogonal,
-    Prompt,
     Random,
     RepE,
     Shuffled,
@@ -46,7 +46,7 @@ METHODS_CHECKED = {
     "mean-match": MeanMatch(layer=1),
     "mimic": MiMiC(layer=1),
     "orthogonal": Orthogonal(CAA(layer=1)),
-    "prompt": Prompt(),
+    "instruction": Instruction(),
     "random": Random(CAA(layer=1)),
     "repe": RepE(layer=1),
     "shuffled": Shuffled(CAA(layer=1)),
@@ -78,7 +78,7 @@ def test_every_method_keeps_every_promise(tiny, method, check):
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("method", ["caa", "prompt"])
+@pytest.mark.parametrize("method", ["caa", "instruction"])
 @pytest.mark.parametrize("family", ["gemma2", "gpt2"])
 def test_promises_hold_for_other_families_and_for_chat_models(tiny, family, method, check):
     CHECKS[check](

@@ -27,7 +27,7 @@ class Curves:
         self.metric = TASKS[task].metric
         self.here = frame.filter(
             (pl.col("concept") == concept)
-            & pl.col("reference").is_in([method, "unsteered", "prompt"])
+            & pl.col("reference").is_in([method, "unsteered", "instruction"])
         )
         self.test = self.here.filter((pl.col("task") == task) & (pl.col("split") == "test"))
         self.own = self.test.filter(pl.col("method") == method)

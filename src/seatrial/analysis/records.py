@@ -77,7 +77,7 @@ class Trial:
     controls: tuple[Control, ...]
     control_verdicts: dict[str, str]
     """For each kind of control: what its seeds do together, in words."""
-    prompt: Estimate | None
+    instruction: Estimate | None
     """The effect of asking in words: half the difference between asking for and against."""
     parts: dict[str, Estimate]
     """Mean slope of log p(matching) and of log p(other): promoting and suppressing,
@@ -90,7 +90,7 @@ class Trial:
     matching answer is."""
     prices: tuple[Price, ...]
     control_prices: dict[str, tuple[Price, ...]]
-    """The price of the controls and of the prompt, at the doses where it was measured."""
+    """What the controls and the instruction cost, at the doses where it was measured."""
     layers: tuple[LayerPoint, ...]
     guards: tuple[Guarded, ...] = ()
     """What other guards than prose say, which the prices are of."""

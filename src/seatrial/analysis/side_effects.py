@@ -30,7 +30,7 @@ class Guarded:
     damages: tuple[Damage, ...]
     """Of the method, at every dose."""
     controls: dict[str, tuple[Damage, ...]]
-    """Of each kind of control, averaged over its seeds, and of the prompt."""
+    """Of each kind of control, averaged over its seeds, and of the instruction."""
 
     @property
     def is_metric(self) -> bool:

@@ -103,7 +103,7 @@ def _trial(
         band=band,
         controls=controls,
         control_verdicts=_control_verdicts(controls),
-        prompt=_prompt(rows.test, rows.names, rows.groups, rows.metric),
+        instruction=_instruction(rows.test, rows.names, rows.groups, rows.metric),
         parts={
             part: rows.slope(rows.curve_of(rows.own, part))
             for part in ("matching", "other")
@@ -132,10 +132,10 @@ def _points(rows: Curves) -> tuple[Point, ...]:
     )
 
 
-def _prompt(
+def _instruction(
     test: pl.DataFrame, names: list[str], groups: list[str], metric: str
 ) -> Estimate | None:
-    rows = test.filter(pl.col("method") == "prompt")
+    rows = test.filter(pl.col("method") == "instruction")
     asked = {
         dose: values_of(rows.filter(pl.col("dose") == dose), metric) for dose in (-1.0, 1.0)
     }

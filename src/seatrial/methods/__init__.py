@@ -12,7 +12,7 @@ from seatrial.methods.dola import DoLa
 from seatrial.methods.few_shot import FewShot
 from seatrial.methods.function_vector import FunctionVector
 from seatrial.methods.icv import ICV
-from seatrial.methods.instruction import Prompt
+from seatrial.methods.instruction import Instruction
 from seatrial.methods.iti import ITI
 from seatrial.methods.k_steering import KSteering
 from seatrial.methods.layer_mean import LayerMean
@@ -40,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
     "few-shot": FewShot,
     "function-vector": FunctionVector,
     "icv": ICV,
+    "instruction": Instruction,
     "iti": ITI,
     "k-steering": KSteering,
     "layer-mean": LayerMean,
@@ -49,7 +50,6 @@ METHODS: dict[str, type[Method]] = {
     "mimic": MiMiC,
     "orthogonal": Orthogonal,
     "other-task": OtherTask,
-    "prompt": Prompt,
     "random": Random,
     "repe": RepE,
     "shuffled": Shuffled,
@@ -72,6 +72,7 @@ __all__ = [
     "DoLa",
     "FewShot",
     "FunctionVector",
+    "Instruction",
     "KSteering",
     "Layer",
     "LayerMean",
@@ -81,7 +82,6 @@ __all__ = [
     "MiMiC",
     "Orthogonal",
     "OtherTask",
-    "Prompt",
     "Random",
     "RepE",
     "Shuffled",

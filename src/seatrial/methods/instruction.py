@@ -12,14 +12,14 @@ from seatrial.types import FitData
 
 @final
 @dataclass(frozen=True)
-class Prompt(Method):
+class Instruction(Method):
     """Put an instruction for the behaviour (dose 1) or against it (-1) before the prompt.
 
     In a conversation it is the system message; before plain text it is a paragraph of its
     own. The origin records how many tokens each is long.
     """
 
-    name: ClassVar[str] = "prompt"
+    name: ClassVar[str] = "instruction"
     summary: ClassVar[str] = (
         "baseline: a system prompt that asks for the behaviour or its opposite"
     )

@@ -18,7 +18,11 @@ RIBBON, BAND, SHADE = (
     "rgba(213,94,0,0.07)",
 )
 
-SYMBOLS = {"random": "circle-open", "shuffled": "square-open", "prompt": "diamond-open"}
+SYMBOLS = {
+    "random": "circle-open",
+    "shuffled": "square-open",
+    "instruction": "diamond-open",
+}
 """Markers of the controls; another steering gets a cross."""
 
 SIZE = 13

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     slope: str
     band: str
     anti_steerable: str
-    prompt: str
+    instruction: str
     price: str
     """Perplexity ratio at dose 1 or -1, whichever is worse."""
     guards: tuple[str, ...]
@@ -56,7 +56,7 @@ class DoseLine(NamedTuple):
 
 
 class PriceLine(NamedTuple):
-    """What a control or the prompt costs at one dose."""
+    """What a control or the instruction costs at one dose."""
 
     method: str
     dose: str
@@ -102,7 +102,7 @@ def _row(trial: Trial) -> Row:
         slope=str(trial.response.steerability),
         band=trial.band.ends,
         anti_steerable=percent(trial.response.anti_steerable),
-        prompt=str(trial.prompt) if trial.prompt else NOT_MEASURED,
+        instruction=str(trial.instruction) if trial.instruction else NOT_MEASURED,
         price=str(worst.perplexity_ratio) if worst else NOT_MEASURED,
         guards=_worst_changes(trial),
         layer=str(trial.layer),
@@ -146,9 +146,9 @@ def numbers(trial: Trial) -> list[Line]:
         if found.among:
             unit = f"{unit}, {found.among}"
         lines.append(_line(f"share by {found.by}", found.share, unit, meaning))
-    if trial.prompt is not None:
+    if trial.instruction is not None:
         meaning = "asking for it minus against it, halved"
-        lines.append(_line("prompt effect", trial.prompt, trial.unit, meaning))
+        lines.append(_line("instruction effect", trial.instruction, trial.unit, meaning))
     return lines
 
 
@@ -221,7 +221,7 @@ def dose_lines(trial: Trial) -> list[DoseLine]:
 
 
 def price_lines(trial: Trial) -> list[PriceLine]:
-    """The price of the controls and of the prompt."""
+    """The price of the controls and of the instruction."""
     return [
         PriceLine(method, f"{price.dose:+g}", *_price_texts(price))
         for method, prices in trial.control_prices.items()
@@ -230,7 +230,7 @@ def price_lines(trial: Trial) -> list[PriceLine]:
 
 
 def guard_lines(trial: Trial) -> list[GuardLine]:
-    """Every guard but prose: under the method, its controls and the prompt."""
+    """Every guard but prose: under the method, its controls and the instruction."""
     return [
         GuardLine(
             f"{found.guard}: {found.metric}, {found.unit}",

@@ -54,15 +54,15 @@ _WIDE_COLUMNS = (
     "verdict",
     "mean slope per dose\nand control band",
     "anti-\nsteerable",
-    "prompt\neffect",
+    "instruction\neffect",
     "perplexity ×\nat dose ±1",
     "layer",
 )
-_NARROW_COLUMNS = ("trial", "mean slope per dose", "items, prompt, price")
+_NARROW_COLUMNS = ("trial", "mean slope per dose", "items, instruction, price")
 
 
 def _wide_cells(row: Row) -> list[Text]:
-    cells = (row.anti_steerable, row.prompt, "\n".join((row.price, *row.guards)))
+    cells = (row.anti_steerable, row.instruction, "\n".join((row.price, *row.guards)))
     return [
         Text(f"{row.slope}\nband {row.band}"),
         *(Text(cell.replace(" [", "\n[")) for cell in cells),
@@ -74,5 +74,9 @@ def _narrow_cells(row: Row) -> list[Text]:
     paid = (f"ppl × {row.price}", *row.guards)
     return [
         Text(f"{row.slope}\nband {row.band}\nlayer {row.layer}"),
-        Text("\n".join((f"anti {row.anti_steerable}", f"prompt {row.prompt}", *paid))),
+        Text(
+            "\n".join(
+                (f"anti {row.anti_steerable}", f"instruction {row.instruction}", *paid)
+            )
+        ),
     ]

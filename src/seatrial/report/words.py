@@ -42,7 +42,7 @@ GUIDE: tuple[tuple[str, str], ...] = (
         "mean can hide a large share.",
     ),
     (
-        "Prompt effect",
+        "Instruction effect",
         "what asking in words does on the same items: half the difference between "
         "asking for the behaviour and asking against it.",
     ),

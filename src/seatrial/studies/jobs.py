@@ -13,7 +13,7 @@ from typing import final
 import numpy as np
 import polars as pl
 
-from seatrial.methods import Method, Prompt, options_of
+from seatrial.methods import Instruction, Method, options_of
 from seatrial.methods.base import doses_of
 from seatrial.model import Model
 from seatrial.stats import slopes
@@ -163,7 +163,7 @@ class Plan:
     def test_batches(self, chosen: dict[tuple[str, int], int]) -> Iterator[Batch]:
         """Methods and controls at the chosen layers, on the test split and the guards."""
         study = self.study
-        prompted = at_doses(Prompt(), study.seed, (-1.0, 1.0))
+        instructed = at_doses(Instruction(), study.seed, (-1.0, 1.0))
         for target in study.targets:
             methods = [
                 study.candidate(number, chosen[target, number])
@@ -172,7 +172,7 @@ class Plan:
             task = self.ground.targets[target]
             own = [one for m in methods for one in at_doses(m, study.seed, study.doses)]
             yield self.batch(
-                f"{target}.test", task, "test", [(None, 0, 0.0), *own, *prompted]
+                f"{target}.test", task, "test", [(None, 0, 0.0), *own, *instructed]
             )
             for method in methods:
                 name = f"{target}.test.controls-of-{method.name}"
@@ -185,7 +185,7 @@ class Plan:
             for method in distinct:
                 asked += at_doses(method, study.seed, study.doses)
                 asked += self._controls(method, CONTROL_GUARD_DOSES)
-            yield self.batch(f"{name}.test", guard, "test", [*asked, *prompted])
+            yield self.batch(f"{name}.test", guard, "test", [*asked, *instructed])
 
     def _controls(self, method: Method, doses: Sequence[float]) -> list[Asked]:
         return [

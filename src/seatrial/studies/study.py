@@ -141,7 +141,7 @@ class Study:
         ``controls.shuffled`` ones, fitted on shuffled labels, which for another method
         would be the method itself, or its opposite. So ``few-shot`` has shuffled ones only,
         ``actadd`` random ones only, and most methods have both. The unsteered model and the
-        prompt, which all methods share, are not among them.
+        instruction, which all methods share, are not among them.
         """
         turned = self.controls.random if method.changes == "activations" else 0
         refitted = self.controls.shuffled if method.reads_labels else 0

@@ -11,7 +11,7 @@ from seatrial.data import Concept
 from seatrial.data.records import ContrastiveItem
 from seatrial.data.split import contents_of
 from seatrial.errors import BadData, BadOption, SeatrialError, unknown
-from seatrial.methods import METHODS, Method, Prompt
+from seatrial.methods import METHODS, Instruction, Method
 from seatrial.methods.base import has_one_layer
 
 
@@ -111,7 +111,7 @@ def check_method(options: Mapping[str, Any]) -> None:
         raise BadOption(f"a method needs a name: {', '.join(METHODS)}; got {dict(options)}")
     name = str(options["name"])
     kind = METHODS.get(name)
-    if kind is not None and (kind.is_control or kind is Prompt):
+    if kind is not None and (kind.is_control or kind is Instruction):
         raise BadOption(
             f"{name!r} is a control that every study has; methods need not name it"
         )
