@@ -72,11 +72,8 @@ def _wide_cells(row: Row) -> list[Text]:
 
 def _narrow_cells(row: Row) -> list[Text]:
     paid = (f"ppl × {row.price}", *row.guards)
+    items = (f"anti {row.anti_steerable}", f"instruction {row.instruction}", *paid)
     return [
         Text(f"{row.slope}\nband {row.band}\nlayer {row.layer}"),
-        Text(
-            "\n".join(
-                (f"anti {row.anti_steerable}", f"instruction {row.instruction}", *paid)
-            )
-        ),
+        Text("\n".join(items)),
     ]
