@@ -1,5 +1,6 @@
 """The documentation is executed, and what it names exists."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -16,6 +17,8 @@ DOCS = sorted(
 )
 WITH_PYTHON = [page for page in DOCS if "```python" in (ROOT / page).read_text("utf-8")]
 NUMBER = re.compile(r"(?<![-\w])[TRH]\d{1,2}(?![-\w])")
+
+TO_WRITE = "mean_state"  # what a reader is to write
 
 
 def read(page):
@@ -84,13 +87,38 @@ def test_modules_that_cite_a_number_say_where_it_is_explained():
 
 @pytest.mark.parametrize("page", DOCS)
 def test_tests_that_the_pages_name_exist(page):
-    missing = []
-    for file, name in re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", read(page)):
-        path = ROOT / file
-        if not path.is_file() or (
-            name and not re.search(rf"^def {name}\(", path.read_text("utf-8"), re.MULTILINE)
-        ):
-            missing.append(f"{file}::{name}")
+    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", read(page))
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"^def {name}\(", read(file), re.MULTILINE)
+    ]
+
+    assert not missing
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page != "docs/log.md"])
+def test_files_that_the_pages_name_exist(page):
+    """But in the log, which tells what was where on its day."""
+    named = re.findall(
+        r"(?<![\w/.])(?:src|tests|docs|benchmarks)/[\w./{}<>*-]+", read(page)
+    )
+    exact = {path.rstrip(".") for path in named if not set(path) & set("{}<>*")}
+
+    assert not {
+        path for path in exact if TO_WRITE not in path and not (ROOT / path).exists()
+    }
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page != "docs/log.md"])
+def test_modules_and_names_that_the_pages_mention_exist(page):
+    named = set(re.findall(r"(?<![\w/.-])seatrial(?:\.[A-Za-z_]\w*)+", read(page)))
+    missing = set()
+    for name in named:
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            missing.add(name)
 
     assert not missing
 
