@@ -130,3 +130,23 @@ def test_every_issue_that_hazards_are_left_to_is_listed():
 
     assert named
     assert named == titles
+
+
+def test_every_public_class_is_in_the_glossary():
+    import seatrial
+
+    words = set(re.findall(r"\*\*(.+?)\*\*", read("docs/glossary.md")))
+    classes = {
+        name for name in seatrial.__all__ if isinstance(getattr(seatrial, name), type)
+    }
+
+    # Methods are described by `seatrial list methods`; the verbs of a noun need no line.
+    methods = {kind.__name__ for kind in seatrial.METHODS.values()}
+    assert classes - methods - words == set()
+
+
+def test_no_word_of_the_glossary_stands_twice():
+    words = re.findall(r"^\| \*\*(.+?)\*\*", read("docs/glossary.md"), re.MULTILINE)
+
+    assert len(words) > 80
+    assert len(words) == len(set(words))
