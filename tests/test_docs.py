@@ -150,3 +150,52 @@ def test_no_word_of_the_glossary_stands_twice():
 
     assert len(words) > 80
     assert len(words) == len(set(words))
+
+
+def drawn(text):
+    """The files of a tree in a block of text: paths by indentation."""
+    folders, paths = [], set()
+    for line in text.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders[depth:] = [name.rstrip("/")]
+        assert name.endswith("/") or len(line.split()) > 1, f"nothing is said of {line}"
+        if not name.endswith("/"):
+            paths.add("/".join(folders))
+    return paths
+
+
+def test_the_tree_of_the_architecture_is_the_real_one():
+    """Each package's own ``__init__`` is told of in the line of its folder."""
+    text = re.search(r"```\n(seatrial/\n.*?)```", read("docs/architecture.md"), re.DOTALL)
+    assert text
+    root = ROOT / "src" / "seatrial"
+    files = {
+        path.relative_to(root.parent).as_posix()
+        for path in root.rglob("*.py")
+        if path.name != "__init__.py" or path.parent == root
+    }
+
+    assert drawn(text[1]) == files
+
+
+def test_the_walk_of_one_dose_leads_through_files_and_names_that_exist():
+    steps = re.findall(
+        r"^\| `(.+?)` \| `(.+?)` \|", read("docs/architecture.md"), re.MULTILINE
+    )
+
+    assert len(steps) > 15
+    for file, name in steps:
+        text = read(f"src/seatrial/{file}")
+        assert re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), (file, name)
+
+
+def test_links_between_pages_lead_somewhere():
+    broken = [
+        (page, link)
+        for page in DOCS
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", read(page))
+        if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()
+    ]
+
+    assert not broken
