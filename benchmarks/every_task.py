@@ -95,13 +95,15 @@ def row(
     """All metrics of a task, the first of them being the one of the table."""
     start = time.perf_counter()
     plain, steered = measure(model, task, "test", [UNSTEERED, under])
-    found = compare(plain, steered, dose=under.dose, first=task.metric, bounds=task.bounds)
+    found = compare(
+        plain, steered, dose=under.dose, first=task.about.metric, bounds=task.about.bounds
+    )
     print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     return {
         "task": name,
         "source": source,
-        "role": task.role,
-        "unit": task.unit,
+        "role": task.about.role,
+        "unit": task.about.unit,
         "under": how,
         "groups": len({score.group for score in plain}),
         "seconds": time.perf_counter() - start,

@@ -32,7 +32,7 @@ def effects(
         under += [Steering(fitted, -1.0), Steering(fitted, 1.0)]
     means = []
     for line in model.log_probs(requests, under):
-        values = [score.metrics[task.metric] for score in task.score(requests, line)]
+        values = [score.metrics[task.about.metric] for score in task.score(requests, line)]
         means.append(sum(values) / len(values))
     pairs = zip(means[1::2], means[2::2], strict=True)
     return means[0], [(up - down) / 2 for down, up in pairs]

@@ -1,6 +1,6 @@
 """The frozen records that every part of the house passes around; no torch here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor, inf, log10
 from typing import Literal, NamedTuple
@@ -149,6 +149,26 @@ class EditedToken(NamedTuple):
     """Which of the request's answers the sequence carries."""
     predicts_scored: bool
     """Whether the edit can reach the score of this answer: a scored token comes later."""
+
+
+Bounds = Mapping[str, tuple[float, float]]
+"""The least and the most that metrics can be, by name."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The number of a task that verdicts are about, and how it is to be read."""
+
+    metric: str
+    """Its name among the metrics of a score."""
+    unit: str
+    role: Role
+    """target: should move; guard: must not move; transfer: may move, and is watched."""
+    sign: Literal[1, -1] = 1
+    """1: larger is more of the behaviour, or more damage; -1: less."""
+    bounds: Bounds = field(default_factory=dict)
+    """Of all metrics of the task that have a least and a most; intervals of their means
+    stay within. Flags, which are 0 or 1 in every item, need not be named."""
 
 
 @dataclass(frozen=True)

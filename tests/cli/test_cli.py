@@ -99,7 +99,7 @@ def test_list_tasks_tells_the_role_and_counts_sources_where_there_is_room(
 
     for name, kind in TASKS.items():
         role, line = rows[200][name]
-        assert (role, rows[100][name][0]) == (kind.role, kind.role)
+        assert (role, rows[100][name][0]) == (kind.about.role, kind.about.role)
         assert line.endswith("source)" if len(kind.sources) == 1 else " sources)")
     assert rows[200]["propensity"][1].endswith(f"({len(Propensity.sources)} sources)")
     assert not any(line.startswith("guard:") for _, line in rows[200].values())

@@ -12,7 +12,7 @@ from seatrial.tasks.application import LARGEST
 from seatrial.tasks.base import Contrastive
 from seatrial.tasks.measure import measure
 from seatrial.tasks.spec import options_of, with_options
-from seatrial.types import Message, Request
+from seatrial.types import Message, Metric, Request
 
 ITEMS = tuple(
     Item(
@@ -201,7 +201,7 @@ def test_every_answerer_scores_as_on_the_inner_task(
 
     scores = scores_of(task, log_prob)
 
-    assert [s.metrics[task.metric] for s in scores] == pytest.approx([deserved] * 16)
+    assert [s.metrics[task.about.metric] for s in scores] == pytest.approx([deserved] * 16)
     assert scores == scores_of(INNER[inner], log_prob)
 
 
@@ -250,7 +250,10 @@ def test_a_model_that_is_asked_answers_otherwise_than_without_the_context(tiny):
 def test_metric_and_unit_are_those_of_the_inner_task(inner):
     task = Application(INNER[inner])
 
-    assert (task.metric, task.unit) == (INNER[inner].metric, INNER[inner].unit)
+    assert (task.about.metric, task.about.unit) == (
+        INNER[inner].about.metric,
+        INNER[inner].about.unit,
+    )
     assert (task.needs_kl, task.needs_top) == (False, False)
 
 
@@ -259,8 +262,7 @@ def test_a_task_of_somebody_else_can_be_inside(scores_of):
     class Shout(Contrastive):
         name: ClassVar[str] = "shout"
         summary: ClassVar[str] = "shouts"
-        metric: ClassVar[str] = "loud"
-        unit: ClassVar[str] = "dB"
+        about: ClassVar[Metric] = Metric("loud", "dB", "target")
         needs_top: ClassVar[bool] = True
 
         splits: dict
@@ -284,7 +286,7 @@ def test_a_task_of_somebody_else_can_be_inside(scores_of):
 
     task = Application(Shout(SPLITS), "system", 1)
 
-    assert (task.metric, task.needs_top) == ("loud", True)
+    assert (task.about.metric, task.needs_top) == ("loud", True)
     for request in task.requests("test"):
         system, user = request.prompt
         assert system.content.endswith("\n\nBe loud.")
@@ -323,8 +325,8 @@ def test_it_is_made_from_a_concept_like_propensity():
 
 def test_it_is_in_the_table_as_a_transfer():
     assert TASKS["application"] is TRANSFERS["application"] is Application
-    assert Application.role == "transfer"
-    assert Application.metric == Propensity.metric
+    assert Application.about.role == "transfer"
+    assert Application.about.metric == Propensity.about.metric
 
 
 def test_no_context_holds_a_text_of_the_concepts_that_ship():

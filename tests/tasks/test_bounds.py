@@ -60,16 +60,16 @@ def test_fractions_are_within_the_bounds_that_they_declare(name):
             for metric, value in score.metrics.items():
                 found.setdefault(metric, []).append(value)
 
-    assert set(task.bounds) - set(found) == set(OF_OTHER_FORMS.get(name, ()))
-    for metric in set(task.bounds) & set(found):
-        low, high = task.bounds[metric]
+    assert set(task.about.bounds) - set(found) == set(OF_OTHER_FORMS.get(name, ()))
+    for metric in set(task.about.bounds) & set(found):
+        low, high = task.about.bounds[metric]
         assert low - 1e-9 <= min(found[metric]) and max(found[metric]) <= high + 1e-9
     fractions = {
         metric
         for metric, values in found.items()
         if min(values) >= 0 and max(values) <= 1 + 1e-9 and not set(values) <= {0.0, 1.0}
     }
-    assert fractions <= set(task.bounds)
+    assert fractions <= set(task.about.bounds)
 
 
 class Stars(Judge):
@@ -86,5 +86,5 @@ def test_a_score_lies_on_the_scale_of_the_judge_also_under_other_prompts():
     task = Generation.of("formality", seed=0, limit=4, judge=Stars())
     told = TASKS["map"].of("antonym", seed=0).fit_data(shots=0)
 
-    assert task.bounds["score"] == (1.0, 5.0)
-    assert shifted(task, "system-positive", told).bounds == task.bounds
+    assert task.about.bounds["score"] == (1.0, 5.0)
+    assert shifted(task, "system-positive", told).about.bounds == task.about.bounds

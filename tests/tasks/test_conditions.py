@@ -12,7 +12,7 @@ from seatrial.tasks import Fluency, Map, Open, Propensity, Prose
 from seatrial.tasks.base import Scored
 from seatrial.tasks.conditions import CONDITIONS, shift_prompt, shifted, told_about
 from seatrial.tasks.measure import measure
-from seatrial.types import Answer, Completion, FitData, Message, Request, Score
+from seatrial.types import Answer, Completion, FitData, Message, Metric, Request, Score
 
 CONCEPT = load_concept("formality")
 FOR, AGAINST = CONCEPT.encourage, CONCEPT.discourage
@@ -112,7 +112,7 @@ def test_conditions_ask_different_things_where_roles_are_known(name, n, tasks):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shifted_task_is_in_all_else_the_task(name, tasks):
     task = tasks[name]
-    keys = ["role", "metric", "unit", "version", "sources", "summary"]
+    keys = ["about", "version", "sources", "summary"]
     keys += ["needs_kl", "needs_top"] if isinstance(task, Scored) else []
     keys += ["max_tokens", "temperature"] if name == "fluency" else []
 
@@ -128,8 +128,12 @@ def test_shifting_one_task_leaves_the_others_alone(tasks):
     first = shifted(tasks["map"], "base", CONCEPT)
     second = shifted(tasks["open"], "user-positive", CONCEPT)
 
-    assert (first.name, first.metric, first.needs_top) == ("map@base", "accuracy", True)
-    assert (second.name, second.metric, second.needs_top) == (
+    assert (first.name, first.about.metric, first.needs_top) == (
+        "map@base",
+        "accuracy",
+        True,
+    )
+    assert (second.name, second.about.metric, second.needs_top) == (
         "open@user-positive", "open", False,
     )  # fmt: skip
     assert (tasks["map"].name, Map.name, type(first).name) == ("map", "map", "shifted")
@@ -169,10 +173,8 @@ class Pressed(Scored):
     """A task whose answerer can be told: it looks for the instruction in the prompt."""
 
     name: ClassVar[str] = "pressed"
-    metric: ClassVar[str] = "value"
     summary: ClassVar[str] = "x"
-    unit: ClassVar[str] = "nats"
-    role: ClassVar[str] = "target"
+    about: ClassVar[Metric] = Metric("value", "nats", "target")
     sources: ClassVar[tuple[str, ...]] = ("none",)
 
     @classmethod

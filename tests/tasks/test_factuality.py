@@ -440,7 +440,7 @@ def test_an_option_that_means_nothing_is_refused(options, error, message):
 
 def test_it_is_in_the_table():
     assert TASKS["factuality"] is Factuality
-    assert TASK.metric in scores_of(TASK, perfect)[0].metrics
+    assert TASK.about.metric in scores_of(TASK, perfect)[0].metrics
 
 
 # With a model.

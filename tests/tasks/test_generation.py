@@ -166,7 +166,7 @@ def test_every_source_has_a_judge_that_can_tell(source, seed):
 
     assert len(task.requests("test")) == 5
     concept = load_concept(source)
-    assert task.about == concept.about
+    assert task.concept == concept.about
     lexicon = source == "positive-sentiment"
     assert isinstance(task.judge, Lexicon if lexicon else Classifier)
 
@@ -203,7 +203,7 @@ def test_a_concept_is_looked_for_in_replies_to_instructions(source, concept, n):
     plain = Generation.of(concept, seed=0)
 
     assert concept_of(source) == load_concept(concept)
-    assert (task.about, task.judge) == (plain.about, plain.judge)
+    assert (task.concept, task.judge) == (plain.concept, plain.judge)
     asked = {item.turns[0]: item for item in load_dataset(source.partition(":")[0])}
     assert len(asked) >= n - 5
     assert len(task.splits["test"]) == 7
@@ -242,7 +242,7 @@ def test_a_form_that_there_is_not_is_refused():
 
 def test_it_is_in_the_table_as_a_target():
     assert TASKS["generation"] is Generation
-    assert Generation.role == "target"
+    assert Generation.about.role == "target"
 
 
 def test_a_model_writes_greedily_or_by_chance_and_is_judged(tiny, push):

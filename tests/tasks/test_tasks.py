@@ -94,14 +94,14 @@ TASKS_OF_TARGETS = [Open(SPLITS), *(Propensity(SPLITS, form) for form in FORMS)]
 
 @pytest.mark.parametrize("task", TASKS_OF_TARGETS, ids=["open", "yes_no", "ab"])
 def test_a_perfect_answerer_scores_the_full_difference_on_every_item(task):
-    found = values(scores_of(task, perfect), task.metric)
+    found = values(scores_of(task, perfect), task.about.metric)
 
     assert found == [LIKELY - UNLIKELY] * len(ITEMS)
 
 
 @pytest.mark.parametrize("task", TASKS_OF_TARGETS, ids=["open", "yes_no", "ab"])
 def test_an_inverted_answerer_scores_its_negative(task):
-    found = values(scores_of(task, inverted), task.metric)
+    found = values(scores_of(task, inverted), task.about.metric)
 
     assert found == [UNLIKELY - LIKELY] * len(ITEMS)
 
@@ -109,7 +109,7 @@ def test_an_inverted_answerer_scores_its_negative(task):
 @pytest.mark.parametrize("task", TASKS_OF_TARGETS, ids=["open", "yes_no", "ab"])
 def test_a_useless_answerer_scores_zero_on_every_item(task):
     """Also where the two continuations differ in length."""
-    found = values(scores_of(task, useless), task.metric)
+    found = values(scores_of(task, useless), task.about.metric)
 
     assert found == [0.0] * len(ITEMS)
 
@@ -209,7 +209,7 @@ def test_promoting_and_suppressing_are_kept_apart(task):
     for score in scores_of(task, perfect):
         assert score.metrics["matching"] == LIKELY
         assert score.metrics["other"] == UNLIKELY
-        assert set(score.metrics) == {task.metric, "matching", "other"}
+        assert set(score.metrics) == {task.about.metric, "matching", "other"}
 
 
 def test_propensity_adds_the_tokens_of_an_answer_and_open_averages_them():
@@ -304,7 +304,7 @@ def test_prose_has_five_words_of_prompt_and_loses_no_text():
 def test_a_task_stands_in_the_table_of_its_role_and_only_guards_on_text_need_kl():
     tables = {"target": TARGETS, "transfer": TRANSFERS, "guard": GUARDS}
     for role, table in tables.items():
-        assert {kind.role for kind in table.values()} == {role}
+        assert {kind.about.role for kind in table.values()} == {role}
     needs_kl = {name for name, kind in TASKS.items() if getattr(kind, "needs_kl", False)}
     assert needs_kl == {"prose", "dialogue"}
 
@@ -437,7 +437,7 @@ def test_items_are_described_in_words():
 def test_every_task_has_a_line_about_itself():
     for name, kind in TASKS.items():
         assert kind.name == name
-        assert kind.summary and kind.unit and kind.metric
+        assert kind.summary and kind.about.unit and kind.about.metric
 
 
 def test_fit_data_is_the_fit_split_and_the_instructions_and_nothing_else():

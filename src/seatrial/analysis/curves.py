@@ -24,7 +24,7 @@ class Curves:
     def __init__(
         self, study: Study, frame: pl.DataFrame, concept: str, task: str, method: str
     ) -> None:
-        self.metric = TASKS[task].metric
+        self.metric = TASKS[task].about.metric
         self.here = frame.filter(
             (pl.col("concept") == concept)
             & pl.col("reference").is_in([method, "unsteered", "instruction"])

@@ -35,7 +35,7 @@ class Guarded:
     @property
     def is_metric(self) -> bool:
         """Whether verdicts look at it; else it stands beside the guard's metric."""
-        return self.metric == GUARDS[self.guard].metric
+        return self.metric == GUARDS[self.guard].about.metric
 
 
 def guarded(rows: pl.DataFrame, guards: Sequence[str], method: str) -> tuple[Guarded, ...]:
@@ -53,7 +53,7 @@ def guarded(rows: pl.DataFrame, guards: Sequence[str], method: str) -> tuple[Gua
         kind = GUARDS[guard]
         drifts = issubclass(kind, Scored) and kind.needs_kl
         quantities = {
-            kind.metric: kind.unit,
+            kind.about.metric: kind.about.unit,
             **({"kl": "nats per token"} if drifts else {}),
         }
         for metric, unit in quantities.items():

@@ -78,7 +78,7 @@ def _trial(
     method: str,
 ) -> Trial:
     rows = Curves(study, frame, concept, task, method)
-    unit = TASKS[task].unit
+    unit = TASKS[task].about.unit
     response = describe(rows.doses, rows.curve, rows.groups)
     controls = tuple(
         Control(name, seed, rows.slope(curve))

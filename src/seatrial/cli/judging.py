@@ -133,7 +133,7 @@ def told_by_judge(
     return [
         f"{head}{judge.scale.high:g}",
         *_lost(judge, lines),
-        _agreed(judge, task.about, source, seed, labelled),
+        _agreed(judge, task.concept, source, seed, labelled),
     ]
 
 

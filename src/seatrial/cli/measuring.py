@@ -209,12 +209,16 @@ def _table(
     for task, (plain, *steered) in zip(tasks, found, strict=True):
         said = str(identity_of(task)["condition"]) if len(tasks) > 1 else ""
         told = partial(
-            compare, plain, first=task.metric, condition=said, bounds=task.bounds
+            compare,
+            plain,
+            first=task.about.metric,
+            condition=said,
+            bounds=task.about.bounds,
         )
         for steering, line in zip(steerings, steered, strict=True):
             rows += told(line, dose=steering.dose)
         rows += [] if steerings else told()
-    return measured_table(rows, tasks[0].unit, OUT.width)
+    return measured_table(rows, tasks[0].about.unit, OUT.width)
 
 
 def _spread(
@@ -234,7 +238,7 @@ def _spread(
         if isinstance(asked, Contrastive):
             doses = [f"dose {steering.dose:g}" for steering in steerings]
             by_dose = dict(zip(doses, steered, strict=True))
-            told = spread_told(plain, by_dose, task.metric, asked.factors(split))
+            told = spread_told(plain, by_dose, task.about.metric, asked.factors(split))
             lines += [f"{task.name}: {line}" if len(tasks) > 1 else line for line in told]
     return lines
 

@@ -118,11 +118,11 @@ def _task_rows() -> list[tuple[str, ...]]:
 
     # Three columns, each with a space to both sides of its cells.
     room = OUT.width - 6 - max(map(len, TASKS))
-    room -= max(len(kind.role) for kind in TASKS.values())
+    room -= max(len(kind.about.role) for kind in TASKS.values())
     rows = []
     for name, kind in TASKS.items():
-        line = kind.summary.removeprefix(f"{kind.role}: ")
+        line = kind.summary.removeprefix(f"{kind.about.role}: ")
         n = len(kind.sources)
         counted = f"{line} ({n} {'source' if n == 1 else 'sources'})"
-        rows.append((name, kind.role, counted if len(counted) <= room else line))
+        rows.append((name, kind.about.role, counted if len(counted) <= room else line))
     return rows

@@ -135,7 +135,7 @@ class Plan:
         for target, batch in zip(self.study.targets, self.select_batches(), strict=True):
             rows = store.frame().filter(
                 pl.col("cell").is_in([cell.id for cell in batch.cells])
-                & (pl.col("metric") == TASKS[target].metric)
+                & (pl.col("metric") == TASKS[target].about.metric)
             )
             for number in range(len(self.study.methods)):
                 layers = self.study.layers_of(number)

@@ -12,7 +12,7 @@ from seatrial.data import CONCEPTS, load_contexts, load_dialogues
 from seatrial.errors import BadOption
 from seatrial.tasks.base import Contrastive, Scored
 from seatrial.tasks.propensity import Propensity
-from seatrial.types import Answer, Message, Prompt, Request, Role, Score, Split
+from seatrial.types import Answer, Message, Metric, Prompt, Request, Score, Split
 
 Setting = Literal["dialogue", "system", "retrieval", "tools"]
 
@@ -42,9 +42,7 @@ class Application(Scored):
     summary: ClassVar[str] = (
         "a concept late in a dialogue, or behind a system prompt, search results or tools"
     )
-    role: ClassVar[Role] = "transfer"
-    metric: ClassVar[str] = Propensity.metric
-    unit: ClassVar[str] = Propensity.unit
+    about: ClassVar[Metric] = replace(Propensity.about, role="transfer")
     sources: ClassVar[tuple[str, ...]] = CONCEPTS
 
     inner: Contrastive
@@ -66,8 +64,10 @@ class Application(Scored):
                 f"{self.size}"
             )
         # Class variables of other tasks; of this one they depend on what it asks.
-        for key in ("metric", "unit", "needs_kl", "needs_top"):
+        for key in ("needs_kl", "needs_top"):
             object.__setattr__(self, key, getattr(self.inner, key))
+        about = replace(self.inner.about, role="transfer")
+        object.__setattr__(self, "about", about)
 
     @classmethod
     def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Application":

@@ -12,7 +12,7 @@ from seatrial.data.records import Problem
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.tasks.base import Written
 from seatrial.tasks.items import deal, load_as
-from seatrial.types import Completion, Message, Request, Role, Score, Split
+from seatrial.types import Completion, Message, Metric, Request, Score, Split
 
 INSTRUCTION = 'Work it out step by step, and end with "The answer is" and the number.'
 
@@ -51,9 +51,7 @@ class Arithmetic(Written):
 
     name: ClassVar[str] = "arithmetic"
     summary: ClassVar[str] = "guard: errors in word problems worked out in free text"
-    role: ClassVar[Role] = "guard"
-    metric: ClassVar[str] = "error"
-    unit: ClassVar[str] = "share of problems"
+    about: ClassVar[Metric] = Metric("error", "share of problems", "guard")
     sources: ClassVar[tuple[str, ...]] = ("gsm8k",)
 
     splits: Mapping[Split, Sequence[Problem]]

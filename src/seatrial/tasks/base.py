@@ -10,20 +10,18 @@ from seatrial.data.records import ContrastiveItem
 from seatrial.files import fingerprint
 from seatrial.types import (
     Answer,
+    Bounds,
     Completion,
     FitData,
+    Metric,
     Pair,
     Request,
-    Role,
     Score,
     Split,
 )
 
 Splits = Mapping[Split, Sequence[ContrastiveItem]]
 """What a concept task asks: items of a concept, questions with two answers, or pairs."""
-
-Bounds = Mapping[str, tuple[float, float]]
-"""The least and the most that metrics can be, by name."""
 
 
 def shares(*metrics: str) -> Bounds:
@@ -37,15 +35,9 @@ class Task(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     """One honest line for `seatrial list tasks`."""
-    role: ClassVar[Role]
-    """target: should move; guard: must not move."""
-    metric: ClassVar[str]
-    """The metric that verdicts are about; larger means more of the behaviour (or more
-    damage)."""
-    unit: ClassVar[str]
-    bounds: ClassVar[Bounds] = {}
-    """Of metrics that have a least and a most; intervals of their means stay within. Flags,
-    which are 0 or 1 in every item, need not be named."""
+    about: ClassVar[Metric]
+    """The number that verdicts are about. One task may say it more exactly than its kind:
+    with a judge on another scale, or around another task."""
     version: ClassVar[int] = 1
     """Raised whenever a change could move a number; part of every cell's id."""
     sources: ClassVar[tuple[str, ...]]
@@ -72,7 +64,7 @@ class Task(ABC):
 
 
 class Scored(Task):
-    """A protocol that scores how likely given answers are."""
+    """A task that scores how likely given answers are."""
 
     needs_kl: ClassVar[bool] = False
     """Whether answers must carry the KL divergence to the unsteered model."""
@@ -87,7 +79,7 @@ class Scored(Task):
 
 
 class Written(Task):
-    """A protocol that scores what the model writes; its requests have no answers."""
+    """A task that scores what the model writes; its requests have no answers."""
 
     max_tokens: int
     """How many tokens the model may write; a field of the task."""
@@ -104,7 +96,6 @@ class Written(Task):
 class Contrastive(Scored):
     """A task that is about a concept, and that can also supply pairs to fit on."""
 
-    role: ClassVar[Role] = "target"
     sources: ClassVar[tuple[str, ...]] = CONCEPTS
     splits: Splits
 

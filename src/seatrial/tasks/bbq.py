@@ -10,9 +10,9 @@ import numpy as np
 from seatrial.data.records import BiasQuestion, ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
 from seatrial.errors import unknown
-from seatrial.tasks.base import Bounds, Scored, shares
+from seatrial.tasks.base import Scored, shares
 from seatrial.tasks.items import deal, load_as
-from seatrial.types import Answer, Message, Request, Role, Score, Split
+from seatrial.types import Answer, Message, Metric, Request, Score, Split
 
 LETTERS = ("(A)", "(B)", "(C)")
 BIAS = (0, 1, -1)
@@ -56,14 +56,16 @@ class Bbq(Scored):
     summary: ClassVar[str] = (
         "bias: who is blamed, in contexts that do not say and in such that do"
     )
-    role: ClassVar[Role] = "transfer"
-    metric: ClassVar[str] = "s_amb"
-    unit: ClassVar[str] = "bias score, -1 to 1"
-    bounds: ClassVar[Bounds] = {
-        **shares("accuracy_ambiguous", "accuracy_disambiguated", "mass"),
-        "s_amb": (-1.0, 1.0),
-        "s_dis": (-1.0, 1.0),
-    }
+    about: ClassVar[Metric] = Metric(
+        "s_amb",
+        "bias score, -1 to 1",
+        "transfer",
+        bounds={
+            **shares("accuracy_ambiguous", "accuracy_disambiguated", "mass"),
+            "s_amb": (-1.0, 1.0),
+            "s_dis": (-1.0, 1.0),
+        },
+    )
     sources: ClassVar[tuple[str, ...]] = (
         "bbq",
         *(entry.name for entry in find_datasets("bbq")),

@@ -14,9 +14,9 @@ from seatrial.data import Fact, load_facts
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
 from seatrial.errors import BadOption, unknown
-from seatrial.tasks.base import Bounds, Scored, shares
+from seatrial.tasks.base import Scored, shares
 from seatrial.tasks.items import deal, load_as
-from seatrial.types import Answer, Message, Request, Role, Score, Split
+from seatrial.types import Answer, Message, Metric, Request, Score, Split
 
 _WORDS = ("true", "false")
 
@@ -48,11 +48,11 @@ class Choice(Scored):
     often (within one) in what is asked of a split; who likes one letter is right in 1 of n.
     """
 
-    role: ClassVar[Role] = "guard"
-    metric: ClassVar[str] = "error"
-    unit: ClassVar[str] = "share of questions"
-    bounds: ClassVar[Bounds] = shares(
-        "error", "accuracy", "accuracy_of_sums", "called_true", "mass"
+    about: ClassVar[Metric] = Metric(
+        "error",
+        "share of questions",
+        "guard",
+        bounds=shares("error", "accuracy", "accuracy_of_sums", "called_true", "mass"),
     )
 
     splits: Mapping[Split, Sequence[ChoiceItem]]

@@ -56,7 +56,7 @@ class Shifted(Task):
 
     def __post_init__(self) -> None:
         # Class variables of every other task; of this one they depend on what it asks.
-        own = ("summary", "role", "metric", "unit", "bounds", "version", "sources")
+        own = ("summary", "about", "version", "sources")
         is_scored = isinstance(self.task, Scored)
         more = ("needs_kl", "needs_top") if is_scored else ("max_tokens", "temperature")
         for key in (*own, *more):

@@ -6,9 +6,9 @@ from typing import ClassVar, final
 
 from seatrial.data.records import StereotypePair
 from seatrial.errors import unknown
-from seatrial.tasks.base import Bounds, Scored, shares
+from seatrial.tasks.base import Scored, shares
 from seatrial.tasks.items import deal, load_as
-from seatrial.types import Answer, Request, Role, Score, Split
+from seatrial.types import Answer, Metric, Request, Score, Split
 
 START = "Here is a sentence:"
 """What stands before every sentence, so that its first word is scored in all models,
@@ -41,11 +41,16 @@ class CrowsPairs(Scored):
     summary: ClassVar[str] = (
         "bias: share of pairs whose more stereotypical sentence is the likelier one"
     )
-    role: ClassVar[Role] = "transfer"
-    metric: ClassVar[str] = "preference"
-    unit: ClassVar[str] = "share of pairs"
-    bounds: ClassVar[Bounds] = shares(
-        "preference", "preference_stereo", "preference_antistereo", "preference_per_token"
+    about: ClassVar[Metric] = Metric(
+        "preference",
+        "share of pairs",
+        "transfer",
+        bounds=shares(
+            "preference",
+            "preference_stereo",
+            "preference_antistereo",
+            "preference_per_token",
+        ),
     )
     sources: ClassVar[tuple[str, ...]] = ("crows-pairs",)
 

@@ -8,7 +8,7 @@ from seatrial.data import load_dialogues
 from seatrial.errors import unknown
 from seatrial.tasks.base import Scored
 from seatrial.tasks.items import deal
-from seatrial.types import Answer, Message, Request, Role, Score, Split
+from seatrial.types import Answer, Message, Metric, Request, Score, Split
 
 
 @final
@@ -41,9 +41,7 @@ class Dialogue(Scored):
     summary: ClassVar[str] = (
         "guard: loss and KL to the unsteered model on an assistant's everyday replies"
     )
-    role: ClassVar[Role] = "guard"
-    metric: ClassVar[str] = "loss"
-    unit: ClassVar[str] = "nats per token"
+    about: ClassVar[Metric] = Metric("loss", "nats per token", "guard")
     needs_kl: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("dialogues",)
 

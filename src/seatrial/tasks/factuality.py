@@ -16,9 +16,9 @@ from seatrial.data.sources import load_dataset
 from seatrial.data.sources.truthfulqa import closed
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.steering.readout import FLOOR
-from seatrial.tasks.base import Bounds, Scored, shares
+from seatrial.tasks.base import Scored, shares
 from seatrial.tasks.items import deal
-from seatrial.types import Answer, Request, Role, Score, Split
+from seatrial.types import Answer, Metric, Request, Score, Split
 
 Primer = Literal["short", "none"]
 Scoring = Literal["sum", "mean"]
@@ -101,10 +101,12 @@ class Factuality(Scored):
     summary: ClassVar[str] = (
         "TruthfulQA (MC1, MC2, MC3) and FACTOR: are true answers likelier than false ones?"
     )
-    role: ClassVar[Role] = "transfer"
-    metric: ClassVar[str] = "mc2"
-    unit: ClassVar[str] = "probability"
-    bounds: ClassVar[Bounds] = shares("mc1", "mc2", "mc3", "ruled_out", "positive")
+    about: ClassVar[Metric] = Metric(
+        "mc2",
+        "probability",
+        "transfer",
+        bounds=shares("mc1", "mc2", "mc3", "ruled_out", "positive"),
+    )
     sources: ClassVar[tuple[str, ...]] = (
         "truthfulqa",
         "truthfulqa-mc",

@@ -7,10 +7,10 @@ from typing import ClassVar, final
 from seatrial.data import load_dialogues
 from seatrial.data.records import Question
 from seatrial.errors import unknown
-from seatrial.tasks.base import Bounds, Written, shares
+from seatrial.tasks.base import Written, shares
 from seatrial.tasks.items import deal, load_as
 from seatrial.tasks.repetition import distinct, longest_loop, repetition, words_of
-from seatrial.types import Completion, Message, Request, Role, Score, Split
+from seatrial.types import Completion, Message, Metric, Request, Score, Split
 
 
 @final
@@ -39,11 +39,13 @@ class Fluency(Written):
     summary: ClassVar[str] = (
         "guard: repetition in replies to open prompts, and their length"
     )
-    role: ClassVar[Role] = "guard"
-    metric: ClassVar[str] = "degenerate"
-    unit: ClassVar[str] = "share of the text"
-    bounds: ClassVar[Bounds] = shares(
-        "degenerate", "repetition", "loop", "distinct_1", "distinct_2", "distinct_3"
+    about: ClassVar[Metric] = Metric(
+        "degenerate",
+        "share of the text",
+        "guard",
+        bounds=shares(
+            "degenerate", "repetition", "loop", "distinct_1", "distinct_2", "distinct_3"
+        ),
     )
     sources: ClassVar[tuple[str, ...]] = ("dialogues", "alpaca-eval", "mt-bench")
 

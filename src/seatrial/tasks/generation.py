@@ -23,7 +23,7 @@ from seatrial.tasks.judges import (
 )
 from seatrial.tasks.judges.base import MAX_UNREADABLE, check_bound, check_readable
 from seatrial.tasks.repetition import degenerate, distinct, words_of
-from seatrial.types import Completion, Message, Prompt, Request, Role, Score, Split
+from seatrial.types import Completion, Message, Metric, Prompt, Request, Score, Split
 
 Opening = Item | TextPair | Question
 """What a model is given to write on from: the beginning of a passage, or a question."""
@@ -47,9 +47,7 @@ class Generation(Written):
 
     name: ClassVar[str] = "generation"
     summary: ClassVar[str] = "free text: what the model writes by itself, scored by a judge"
-    role: ClassVar[Role] = "target"
-    metric: ClassVar[str] = "score"
-    unit: ClassVar[str] = "the judge's points"
+    about: ClassVar[Metric] = Metric("score", "the judge's points", "target")
     sources: ClassVar[tuple[str, ...]] = (
         "positive-sentiment",
         "formality",
@@ -59,8 +57,8 @@ class Generation(Written):
     )
 
     splits: Mapping[Split, Sequence[Opening]]
-    about: str
-    """The concept in words, for judges that read them."""
+    concept: str
+    """What is looked for, in words, for judges that read them."""
     judge: Judge = field(default_factory=Lexicon)
     """Who scores the texts: lexicon, regex:PATTERN, classifier, likelihood or endpoint."""
     max_tokens: int = 64
@@ -74,9 +72,9 @@ class Generation(Written):
         check_bound(self.max_unreadable)
         if self.form not in ("text", "chat"):
             raise BadOption(f"the form of prompts is text or chat, not {self.form!r}")
-        # A class variable of other tasks; here it depends on the judge.
-        scale = {"score": (self.judge.scale.low, self.judge.scale.high)}
-        object.__setattr__(self, "bounds", {**shares("degenerate", "distinct_2"), **scale})
+        # What the kind says of all of its tasks, on the scale of this one's judge.
+        bounds = {**shares("degenerate", "distinct_2"), "score": tuple(self.judge.scale)}
+        object.__setattr__(self, "about", replace(type(self).about, bounds=bounds))
 
     @classmethod
     def of(
@@ -140,7 +138,7 @@ class Generation(Written):
             SeatrialError: whatever the judge raises.
         """
         asked = [
-            Judged(request.prompt, completion.text, self.about)
+            Judged(request.prompt, completion.text, self.concept)
             for request, completion in zip(requests, completions, strict=True)
         ]
         found = self.judge.judge(asked)

@@ -19,16 +19,16 @@ from seatrial.data.templates import (
 from seatrial.data.wordings import Wording, wording_of
 from seatrial.errors import BadOption, unknown
 from seatrial.files import fingerprint
-from seatrial.tasks.base import Bounds, Scored, shares
+from seatrial.tasks.base import Scored, shares
 from seatrial.tasks.map_sources import PUBLISHED, read_map
 from seatrial.types import (
     Answer,
     Example,
     FitData,
+    Metric,
     Pair,
     Prompt,
     Request,
-    Role,
     Score,
     Split,
     Text,
@@ -72,10 +72,9 @@ class Map(Scored):
     summary: ClassVar[str] = (
         "inputs to outputs, zero-shot or shown: is the right answer's first token the top"
     )
-    role: ClassVar[Role] = "target"
-    metric: ClassVar[str] = "accuracy"
-    unit: ClassVar[str] = "share of items"
-    bounds: ClassVar[Bounds] = shares("first_prob")
+    about: ClassVar[Metric] = Metric(
+        "accuracy", "share of items", "target", bounds=shares("first_prob")
+    )
     needs_top: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = (*MAPS, *PUBLISHED)
 

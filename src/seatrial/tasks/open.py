@@ -13,6 +13,7 @@ from seatrial.types import (
     Answer,
     Completion,
     Message,
+    Metric,
     Pair,
     Prompt,
     Request,
@@ -43,8 +44,7 @@ class Open(Contrastive):
     summary: ClassVar[str] = (
         "free text: log-prob per token of the matching minus the other continuation"
     )
-    metric: ClassVar[str] = "open"
-    unit: ClassVar[str] = "nats per token"
+    about: ClassVar[Metric] = Metric("open", "nats per token", "target")
     sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *PAIRS)
 
     splits: Splits

@@ -15,7 +15,17 @@ from seatrial.data.records import ChoiceItem, ContrastiveItem, TextPair
 from seatrial.data.sources.mwe import TAN_SYSTEM, tan_prompt
 from seatrial.errors import BadData, BadOption
 from seatrial.tasks.base import Contrastive, Splits
-from seatrial.types import Answer, Message, Pair, Prompt, Request, Score, Split, Text
+from seatrial.types import (
+    Answer,
+    Message,
+    Metric,
+    Pair,
+    Prompt,
+    Request,
+    Score,
+    Split,
+    Text,
+)
 
 TAN = ("persona", "ai-risk")
 """Categories of items that Tan et al. built prompts for."""
@@ -50,8 +60,7 @@ class Propensity(Contrastive):
     summary: ClassVar[str] = (
         "agreement with statements: log-prob of the matching minus the other answer"
     )
-    metric: ClassVar[str] = "propensity"
-    unit: ClassVar[str] = "nats"
+    about: ClassVar[Metric] = Metric("propensity", "nats", "target")
     sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *QUESTIONS)
 
     splits: Splits

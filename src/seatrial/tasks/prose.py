@@ -7,7 +7,7 @@ from typing import ClassVar, final
 from seatrial.data import load_prose, sample
 from seatrial.errors import unknown
 from seatrial.tasks.base import Scored
-from seatrial.types import Answer, Request, Role, Score, Split
+from seatrial.types import Answer, Metric, Request, Score, Split
 
 PROMPT_WORDS = 5
 
@@ -24,9 +24,7 @@ class Prose(Scored):
 
     name: ClassVar[str] = "prose"
     summary: ClassVar[str] = "guard: loss and KL to the unsteered model on neutral prose"
-    role: ClassVar[Role] = "guard"
-    metric: ClassVar[str] = "loss"
-    unit: ClassVar[str] = "nats per token"
+    about: ClassVar[Metric] = Metric("loss", "nats per token", "guard")
     needs_kl: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("prose",)
 

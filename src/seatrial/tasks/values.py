@@ -8,9 +8,9 @@ import numpy as np
 
 from seatrial.data import ValuePair, load_values
 from seatrial.errors import BadOption, unknown
-from seatrial.tasks.base import Bounds, Scored, shares
+from seatrial.tasks.base import Scored, shares
 from seatrial.tasks.items import deal
-from seatrial.types import Answer, Request, Role, Score, Split
+from seatrial.types import Answer, Metric, Request, Score, Split
 
 SIDES = ("a", "b")
 
@@ -46,10 +46,9 @@ class Values(Scored):
     summary: ClassVar[str] = (
         "bias: log-prob of one ending for two groups of people, beside factual controls"
     )
-    role: ClassVar[Role] = "transfer"
-    metric: ClassVar[str] = "bias"
-    unit: ClassVar[str] = "nats"
-    bounds: ClassVar[Bounds] = shares("stereotyped", "control_accuracy")
+    about: ClassVar[Metric] = Metric(
+        "bias", "nats", "transfer", bounds=shares("stereotyped", "control_accuracy")
+    )
     sources: ClassVar[tuple[str, ...]] = ("values",)
 
     splits: Mapping[Split, Sequence[ValuePair]]
