@@ -5,12 +5,13 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-peers clean
+.PHONY: help setup demo test slow check bench bench-peers clean
 
 help:
 	@echo "make setup   build .venv with the exact versions of constraints.txt"
 	@echo "make demo    fetch a small model, run the quickstart study, write its report"
 	@echo "make test    run the tests (offline, on the CPU); PYTEST_ARGS=\"-k name\" picks some"
+	@echo "make slow    run the heavy proofs that make test leaves out"
 	@echo "make check   lint, formatting, types, and which module may import which"
 	@echo "make bench   measure what we claim about speed (an hour); BENCH_ARGS=\"--only heads\""
 	@echo "make bench-peers   install the libraries that make bench compares us with"
@@ -34,6 +35,10 @@ demo: setup
 # that spin while they wait would take the cores from the other worker.
 test: setup
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Heavy proofs, in the same way; CI runs them after the tests, so that none rots.
+slow: setup
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS) -m "slow and not network and not gpu"
 
 check: setup
 	$(BIN)/ruff check
