@@ -69,7 +69,7 @@ def one_forward(model: Model, found: Sequence[Batch], steering: Steering) -> Ten
     """Log-probability of every scored token under one contrast."""
     readout = steering.intervention.readout
     assert isinstance(readout, ContrastLayers)
-    norm, unembedding = model.anatomy.final_norm, model.anatomy.unembedding
+    norm, unembedding = model.structure.final_norm, model.structure.unembedding
     assert norm is not None
     scores = torch.zeros(sum(len(batch.slots) for batch in found))
     for batch in found:

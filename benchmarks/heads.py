@@ -33,7 +33,7 @@ def run(model: Model, *, tiny: bool = False) -> Iterator[Row]:
     sites = [Site(layer, "heads") for layer in layers]
     cells = []
     for site, h in model.activations(shown, sites, "last").items():
-        heads = model.anatomy.blocks[site.layer].heads
+        heads = model.structure.blocks[site.layer].heads
         assert heads is not None
         for head in range(heads.n_heads):
             where = torch.zeros(heads.n_heads, heads.d_head, dtype=torch.bool)

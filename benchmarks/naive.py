@@ -95,7 +95,7 @@ def hooked(model: Model, steering: Steering, edited: Tensor) -> Iterator[None]:
     """One hook for each edit, on block outputs or on what enters attention's projection."""
     handles = []
     for site, edit in steering.intervention.edits.items():
-        block = model.anatomy.blocks[site.layer]
+        block = model.structure.blocks[site.layer]
 
         def put(h: Tensor, edit: Edit = edit) -> Tensor:
             return torch.where(edited[..., None], edit(h, steering.dose), h)

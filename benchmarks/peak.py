@@ -48,7 +48,7 @@ KINDS = {
 
 def fastest_product(model: Model) -> float:
     """GFLOP/s of the best of the model's own products, at the engine's batch size."""
-    modules = model.anatomy.blocks[0].module.modules()
+    modules = model.structure.blocks[0].module.modules()
     weights = [m.weight for m in modules if isinstance(m, torch.nn.Linear)]
     best = 0.0
     for weight in weights:

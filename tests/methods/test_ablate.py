@@ -33,9 +33,9 @@ def stream(model, steering):
     def look(_, args, kwargs):
         kept.append((args[0] if args else next(iter(kwargs.values()))).clone()[0])
 
-    modules = [block.module for block in model.anatomy.blocks[1:]]
+    modules = [block.module for block in model.structure.blocks[1:]]
     with ExitStack() as stack:
-        for module in [*modules, model.anatomy.final_norm]:
+        for module in [*modules, model.structure.final_norm]:
             handle = module.register_forward_pre_hook(look, with_kwargs=True)
             stack.callback(handle.remove)
         naive_logits(model, ids, 1, steering)

@@ -29,7 +29,7 @@ def rows_of(fitted):
 def states(model, ids, layer):
     """Outputs of a block on a sequence, by a plain hook on a plain call."""
     kept = []
-    hook = model.anatomy.blocks[layer].module.register_forward_hook(
+    hook = model.structure.blocks[layer].module.register_forward_hook(
         lambda _, __, out: kept.append(out[0] if isinstance(out, tuple) else out)
     )
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_states_differ_by_exactly_those_rows_and_all_others_not_by_a_bit(
     model, dose = tiny(family), -1.5
     fitted = ActAdd(layer=1, coefficient=3.0, **LOVE).fit(model, example, seed=0)
     rows, entered = rows_of(fitted), []
-    handle = model.anatomy.blocks[2].module.register_forward_pre_hook(
+    handle = model.structure.blocks[2].module.register_forward_pre_hook(
         lambda _, args, kwargs: entered.append((*args, *kwargs.values())[0].clone()),
         with_kwargs=True,
     )

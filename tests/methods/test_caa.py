@@ -32,7 +32,7 @@ def states(model, text, layer):
     """A text's ids and the output of a block on them, by a plain hook on a plain call."""
     ids = model.encoder.tokenizer(text.prompt + text.completion).input_ids
     kept = []
-    hook = model.anatomy.blocks[layer].module.register_forward_hook(
+    hook = model.structure.blocks[layer].module.register_forward_hook(
         lambda _, __, out: kept.append(out[0] if isinstance(out, tuple) else out)
     )
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch.nn.functional import kl_div
 
 from seatrial.errors import BadOption, UnknownName, UnsupportedModel
 from seatrial.methods import METHODS, DoLa
-from seatrial.methods.dola import bucket, is_tied
+from seatrial.methods.dola import bucket
 from seatrial.model import Model
 from seatrial.model.load.pull import cache_folder
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
@@ -420,7 +420,7 @@ def test_embeddings_that_unembed_are_left_out_unless_asked_for(tiny, family, rul
 
     readout = DoLa(layers="all", embeddings=rule).fit(model, NOTHING, seed=0).readout
 
-    assert is_tied(model) == (family == "gemma3")
+    assert model.is_tied == (family == "gemma3")
     assert readout.layers[0] == first
 
 
@@ -558,7 +558,7 @@ def real(request):
 
 @pytest.mark.parametrize("name", ["low", "high"])
 def test_a_real_model_equals_both_direct_implementations(real, name):
-    states = as_states(name, real.n_layers, skip_embeddings=is_tied(real))
+    states = as_states(name, real.n_layers, skip_embeddings=real.is_tied)
     options = {"norm": "final", "divergence": "published"}
 
     normalised, published = answers(

@@ -230,8 +230,8 @@ def test_a_single_group_cannot_be_held_out(tiny, many):
 
 def test_a_model_without_heads_is_refused(many):
     model = tiny_model("llama")
-    blocks = tuple(replace(block, heads=None) for block in model.anatomy.blocks)
-    model.anatomy = replace(model.anatomy, blocks=blocks)
+    blocks = tuple(replace(block, heads=None) for block in model.structure.blocks)
+    model.structure = replace(model.structure, blocks=blocks)
 
     with pytest.raises(UnsupportedModel, match="no attention heads were found in"):
         fit(model, many)

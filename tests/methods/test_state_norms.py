@@ -142,7 +142,7 @@ def test_what_adds_no_vector_has_no_record(tiny, example):
 
 def test_it_costs_no_pass_of_its_own_and_is_kept_on_disk(example, tmp_path):
     model, calls = tiny_model("llama"), []  # of which nothing is remembered
-    first = model.anatomy.blocks[0].module
+    first = model.structure.blocks[0].module
 
     with first.register_forward_pre_hook(lambda *_: calls.append(1)):
         contrast(model, example.pairs, Site(1), "last")  # what the fit itself reads

@@ -58,7 +58,7 @@ def test_the_next_block_reads_the_vector_itself_at_the_last_token(tiny, upper, f
         seen.append(h[0].clone())
 
     with ExitStack() as stack:
-        following = model.anatomy.blocks[2].module
+        following = model.structure.blocks[2].module
         handle = following.register_forward_pre_hook(look, with_kwargs=True)
         stack.callback(handle.remove)
         for steering in (UNSTEERED, Steering(fitted)):
@@ -185,7 +185,7 @@ def test_a_concept_and_too_few_examples_are_refused(tiny, example, upper):
 def test_this_and_its_kin_steer_every_family(tiny, upper, family):
     """Function vectors only where heads were found; test_heads.py has all of those."""
     model = tiny(family)
-    found = {layer for layer, b in enumerate(model.anatomy.blocks) if b.heads is not None}
+    found = {layer for layer, b in enumerate(model.structure.blocks) if b.heads is not None}
     heads = tuple((layer, 1) for layer in found)
     kin = [SMALL, LayerMean(1, shots=2, mean_prompts=2)]
     kin += [FunctionVector(1, use=heads, shots=2, mean_prompts=2)] if heads else []

@@ -41,7 +41,7 @@ def test_scattered_blocks_give_the_same_answers(scattered, push):
         push(whole, 1, tokens="last"),
         push(whole, 2, "mlp"),
     ]
-    assert scattered.anatomy.blocks[1].module.__dict__["forward"]  # accelerate is at work
+    assert scattered.structure.blocks[1].module.__dict__["forward"]  # accelerate is at work
 
     for mine, theirs in zip(
         scattered.log_probs(REQUESTS, under), whole.log_probs(REQUESTS, under), strict=True
@@ -70,11 +70,13 @@ def test_scattered_blocks_generate_and_are_read_the_same(scattered, push):
 
 
 def test_accelerate_stays_at_work_after_an_answer(scattered, push):
-    forwards = [block.module.__dict__.get("forward") for block in scattered.anatomy.blocks]
+    forwards = [
+        block.module.__dict__.get("forward") for block in scattered.structure.blocks
+    ]
 
     scattered.log_probs(REQUESTS, [push(scattered, 1)])
 
-    after = [block.module.__dict__.get("forward") for block in scattered.anatomy.blocks]
+    after = [block.module.__dict__.get("forward") for block in scattered.structure.blocks]
     assert after == forwards
 
 

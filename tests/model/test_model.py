@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seatrial.errors import BadOption, ForeignIntervention, UnsupportedModel
-from seatrial.model import MODELS, Budget, Model
+from seatrial.model import MODELS, MemoryBudget, Model
 from seatrial.model.load.pull import cache_folder
 from seatrial.model.structure.hooks import reading
 from seatrial.steering.edits import Add
@@ -110,7 +110,7 @@ def read_alone(model, text, sites, span):
     """The mean state over a span of one unpadded text."""
     found = {}
     ids = torch.tensor([model.encoder.encode_text(text).ids])
-    with torch.inference_mode(), reading(model.anatomy, sites, found.__setitem__):
+    with torch.inference_mode(), reading(model.structure, sites, found.__setitem__):
         model.engine.network(input_ids=ids, use_cache=False)
     return {site: h[0, span[0] : span[1]].mean(0) for site, h in found.items()}
 
@@ -118,7 +118,7 @@ def read_alone(model, text, sites, span):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_activations_equal_reading_one_text_at_a_time(tiny, family):
     model = tiny(family)
-    points = [p for p in ("attn", "mlp", "heads") if getattr(model.anatomy.blocks[1], p)]
+    points = [p for p in ("attn", "mlp", "heads") if getattr(model.structure.blocks[1], p)]
     sites = [Site(0), Site(2), *(Site(1, point) for point in points)]
 
     for at in ("last", "completion", "mean"):
@@ -134,7 +134,7 @@ def test_activations_equal_reading_one_text_at_a_time(tiny, family):
 
 
 def test_activations_depend_neither_on_the_order_of_texts_nor_on_the_budget(tiny):
-    model, frugal = tiny("llama"), tiny("llama", budget=Budget(tokens=20))
+    model, frugal = tiny("llama"), tiny("llama", budget=MemoryBudget(tokens=20))
 
     there = model.activations(TEXTS, [Site(1)], "mean")[Site(1)]
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from seatrial.model import Budget
+from seatrial.model import MemoryBudget
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.testing import tiny_model
 from seatrial.types import Request
@@ -55,7 +55,7 @@ def test_remembered_passes_give_the_same_answers(tiny, push, family):
     ]
     expected = [model.log_probs(REQUESTS, under, kl=True) for under in batches]
 
-    with model.engine.remembering():
+    with model.session():
         found = [model.log_probs(REQUESTS, under, kl=True) for under in batches]
         other = model.log_probs(REQUESTS[:2], batches[0])
         fewer = [
@@ -82,7 +82,7 @@ def test_what_is_remembered_is_not_read_again(tiny, push, monkeypatch):
     under = [push(model, 0), push(model, 1, tokens="last")]
     calls = forward_calls(model, monkeypatch)
 
-    with model.engine.remembering():
+    with model.session():
         first = model.log_probs(REQUESTS, under)
         before = calls.count("unsteered")
         second = model.log_probs(REQUESTS, under)
@@ -94,21 +94,21 @@ def test_what_is_remembered_is_not_read_again(tiny, push, monkeypatch):
 
 
 def test_what_is_remembered_stays_within_the_budget(push):
-    model = tiny_model("llama", budget=Budget(cache_bytes=2**16))
+    model = tiny_model("llama", budget=MemoryBudget(cache_bytes=2**16))
     sizes = []
 
-    with model.engine.remembering():
+    with model.session():
         for count in range(1, 30):
             requests = [
                 Request(str(k), str(k), f"The answer {count} is", (" yes",)) for k in (0, 1)
             ]
             model.log_probs(requests, [push(model, 0), push(model, 1)])
-            memory = model.engine._memory
+            memory = model.engine._sessions.passes
             sizes.append((len(memory), sum(old.size for old in memory[:-1])))
 
     assert max(size for _, size in sizes) <= 2**16
     assert max(count for count, _ in sizes) > 1
-    assert model.engine._memory is None
+    assert model.engine._sessions.passes is None
 
 
 def test_a_sweep_reads_each_prompt_once(tiny, push, monkeypatch):

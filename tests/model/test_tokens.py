@@ -349,7 +349,7 @@ def test_audit_lists_exactly_the_states_that_change(tiny, family, scope):
     intervention = Intervention({Site(0): Add(torch.linspace(-1, 1, 32))}, scope)
     asked = request(" the answer and no")
     entered = []
-    handle = model.anatomy.blocks[1].module.register_forward_pre_hook(
+    handle = model.structure.blocks[1].module.register_forward_pre_hook(
         lambda module, args: entered.append(args[0][0].clone())
     )
 

@@ -138,14 +138,14 @@ class MovesWeights(Honest):
 @dataclass(frozen=True)
 class LeavesHook(Honest):
     def fit(self, model, data, *, seed):
-        model.anatomy.blocks[0].module.register_forward_hook(lambda *_: None)
+        model.structure.blocks[0].module.register_forward_hook(lambda *_: None)
         return super().fit(model, data, seed=seed)
 
 
 @dataclass(frozen=True)
 class LeavesForward(Honest):
     def fit(self, model, data, *, seed):
-        block = model.anatomy.blocks[0].module
+        block = model.structure.blocks[0].module
         block.forward = block.forward
         return super().fit(model, data, seed=seed)
 
@@ -163,7 +163,7 @@ class LeavesHookWhenAsked(Honest):
         @dataclass(frozen=True, eq=False)
         class Clinging(PlainAdd):
             def change(self, h, dose):
-                model.anatomy.blocks[0].module.register_forward_hook(lambda *_: None)
+                model.structure.blocks[0].module.register_forward_hook(lambda *_: None)
                 return super().change(h, dose)
 
         return self.with_edit(model, Clinging(self.vector(model, data)))
@@ -268,7 +268,7 @@ class StaysBehind(Honest):
 
     def fit(self, model, data, *, seed):
         vector = self.vector(model, data)
-        model.anatomy.blocks[1].module.register_forward_hook(lambda _, __, h: h + vector)
+        model.structure.blocks[1].module.register_forward_hook(lambda _, __, h: h + vector)
         return self.with_edit(model, Add(vector))
 
 

@@ -45,7 +45,7 @@ def steer(
 
     fitted = Intervention.load(vector)
     loaded = Model.load(model)
-    asked = (Message("user", prompt),) if loaded.encoder.is_chat else prompt
+    asked = (Message("user", prompt),) if loaded.is_chat else prompt
     plain, steered = loaded.generate(
         [asked],
         [UNSTEERED, Steering(fitted, dose)],

@@ -72,9 +72,7 @@ class ActAdd(Method):
         lengths = rows.norm(dim=-1)
         edited = (lengths > _ROUNDING * lengths.max()).nonzero()[:, 0].tolist()
         first, *others = [Part({site: Add(rows[k])}, f"at_{k}") for k in edited]
-        read = [
-            [model.encoder.decode([token]) for token in ids] for ids in (positive, negative)
-        ]
+        read = [[model.decode([token]) for token in ids] for ids in (positive, negative)]
         norms = state_norms({site: (one[edited], other[edited])})
         return Intervention(
             first.edits,
@@ -95,7 +93,7 @@ class ActAdd(Method):
                 "positive and negative (a blank one is a space), or neither and data that "
                 "has instructions"
             )
-        one, other = map(model.encoder.prompt_ids, asked)
+        one, other = map(model.tokens, asked)
         k = max(len(one), len(other))
         if len(one) != len(other):
             filler = self._filler(model)
@@ -108,9 +106,8 @@ class ActAdd(Method):
         return one, other
 
     def _filler(self, model: Model) -> tuple[int]:
-        tokenizer = model.encoder.tokenizer
-        space = tokenizer(" ", add_special_tokens=False).input_ids
-        token = tokenizer.pad_token_id if self.padding == "pad" else (*space, None)[0]
+        space = model.tokens(" ", bare=True)
+        token = model.special.pad if self.padding == "pad" else (*space, None)[0]
         if not isinstance(token, int):
             other = "space" if self.padding == "pad" else "pad"
             raise BadOption(

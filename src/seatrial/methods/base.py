@@ -146,8 +146,7 @@ def doses_of(method: Method) -> tuple[float, ...] | None:
 
 def heads_at(model: Model, site: Site) -> int:
     """How many attention heads lie side by side at a site; elsewhere 1."""
-    heads = model.anatomy.blocks[site.layer].heads
-    return heads.n_heads if site.point == "heads" and heads else 1
+    return model.heads_in(site.layer) if site.point == "heads" else 1
 
 
 def with_edits(fitted: Intervention, change: Callable[[Site, Edit], Edit]) -> Intervention:

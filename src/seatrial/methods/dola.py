@@ -6,8 +6,6 @@ Numbered traps are those of docs/hazards.md.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-from torch import Tensor
-
 from seatrial.errors import BadOption, unknown
 from seatrial.methods.base import Method, origin_of
 from seatrial.model import Model
@@ -106,7 +104,7 @@ class DoLa(Method):
             if self.embeddings not in _EMBEDDINGS:
                 raise unknown("rule for embeddings", self.embeddings, _EMBEDDINGS)
             skip = self.embeddings == "never" or (
-                self.embeddings == "untied" and is_tied(model)
+                self.embeddings == "untied" and model.is_tied
             )
             return bucket(self.layers, model.n_layers, skip_embeddings=skip)
         for layer in self.layers:
@@ -141,11 +139,3 @@ def bucket(name: str, n_layers: int, *, skip_embeddings: bool) -> tuple[int, ...
         if first <= state < last
     ]
     return tuple(state - 1 for state in states or [n_layers // 2])
-
-
-def is_tied(model: Model) -> bool:
-    """Whether one matrix both embeds and unembeds tokens."""
-    embedding = model.engine.network.get_input_embeddings().weight
-    unembedding = model.anatomy.unembedding.weight
-    assert isinstance(embedding, Tensor) and isinstance(unembedding, Tensor)
-    return embedding.data_ptr() == unembedding.data_ptr()

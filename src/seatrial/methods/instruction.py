@@ -51,9 +51,8 @@ class Instruction(Method):
                 "behaviour; give the options encourage and discourage, or add "
                 'a line {"concept": {"encourage": ..., "discourage": ...}} to its file'
             )
-        tokenizer = model.encoder.tokenizer
         counts = {
-            f"{side}_tokens": len(tokenizer(sentence, add_special_tokens=False).input_ids)
+            f"{side}_tokens": model.count(sentence)
             for side, sentence in (("encourage", encourage), ("discourage", discourage))
         }
         origin = origin_of(self, model, data, seed)

@@ -154,12 +154,12 @@ def _read(
     model: Model, pairs: Sequence[Pair], layers: Sequence[int], read: TokenSelector
 ) -> dict[Head, tuple[Tensor, Tensor]]:
     """States of every head of some blocks on the positive and on the negative texts."""
-    heads = [
-        Head(Site(layer, "heads"), k * found.d_head, (k + 1) * found.d_head)
-        for layer in layers
-        if (found := model.anatomy.blocks[layer].heads) is not None
-        for k in range(found.n_heads)
-    ]
+    heads = []
+    for layer in layers:
+        if n_heads := model.heads_in(layer):
+            site = Site(layer, "heads")
+            width = model.width(site) // n_heads
+            heads += [Head(site, k * width, (k + 1) * width) for k in range(n_heads)]
     if not heads:
         raise UnsupportedModel(
             f"no attention heads were found in {model.card.name!r}, and 'iti' edits "

@@ -11,7 +11,6 @@ from seatrial.methods.fitting.map_prompts import (
     examples_of,
     last_states,
     questions,
-    remembered,
     solved,
 )
 from seatrial.model import Model
@@ -77,4 +76,4 @@ def _read(
             for site, h in states.items()
         }
 
-    return remembered(model, (LayerMean.name, *prompts), read)
+    return model.readings.remembered((LayerMean.name, *prompts), read)

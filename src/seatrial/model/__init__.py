@@ -1,19 +1,21 @@
 """The one room that knows transformers, hooks, tokenizers, chat templates and decoding."""
 
 from seatrial.model.engine.allocator import keep_freed_memory
-from seatrial.model.engine.budget import Budget
+from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.load.load import ModelCard
 from seatrial.model.load.pull import pull
 from seatrial.model.load.small_models import MODELS
 from seatrial.model.model import Model
-from seatrial.model.tokens import SELECTORS, TokenSelector
+from seatrial.model.tokens import SELECTORS, Encoded, SpecialTokens, TokenSelector
 
 __all__ = [
     "MODELS",
     "SELECTORS",
-    "Budget",
+    "Encoded",
+    "MemoryBudget",
     "Model",
     "ModelCard",
+    "SpecialTokens",
     "TokenSelector",
     "keep_freed_memory",
     "pull",

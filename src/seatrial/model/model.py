@@ -1,27 +1,34 @@
 """The model as the rest of the house sees it: ask, generate, read; it never changes."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Literal, final
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import Literal, ParamSpec, TypeVar, final
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from seatrial.errors import BadData
+from seatrial.errors import BadData, BadOption
 from seatrial.model.engine.activations import Moments, Stream, Take, read
-from seatrial.model.engine.budget import Budget
+from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.engine.engine import Engine
 from seatrial.model.engine.gates import decide, picked, with_unsteered
 from seatrial.model.engine.generate import generate
+from seatrial.model.engine.onednn import reordering
 from seatrial.model.engine.sampling import Sampling
 from seatrial.model.load.load import ModelCard, load
 from seatrial.model.load.locate import locate
+from seatrial.model.read_tokens import read_tokens
+from seatrial.model.readings import Readings
+from seatrial.model.structure.anatomy import embedding_of
 from seatrial.model.structure.blocks import dissect
 from seatrial.model.structure.sites import check_belongs, check_sites, site_in, width_at
-from seatrial.model.tokens import Encoder, TokenSelector
+from seatrial.model.tokens import Encoded, Encoder, SpecialTokens, TokenSelector
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.types import (
     Answer,
@@ -34,10 +41,33 @@ from seatrial.types import (
     Text,
 )
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()  # pyright: ignore
+"""One for each network: calls hang hooks into it, whichever ``Model`` they are made on."""
+
+
+def _one_at_a_time(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of ``Model`` that waits until nobody else uses its network."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        model = args[0]
+        assert isinstance(model, Model)
+        with model.lock:
+            return method(*args, **kwargs)
+
+    return call
+
 
 @final
 class Model:
-    """A causal language model and its tokenizer, ready to be asked under steerings."""
+    """A causal language model and its tokenizer, ready to be asked under steerings.
+
+    Threads may share it: their calls wait for each other. ``engine`` and ``encoder`` are
+    for this folder and for ``seatrial.testing``; all else asks the verbs below.
+    """
 
     def __init__(
         self,
@@ -45,7 +75,7 @@ class Model:
         tokenizer: PreTrainedTokenizerBase,
         card: ModelCard,
         *,
-        budget: Budget | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         """Take a loaded network in evaluation mode; ``Model.load`` is the usual way.
 
@@ -54,10 +84,16 @@ class Model:
         """
         self.card = card
         self.encoder = Encoder(tokenizer)
-        self.anatomy = dissect(network, card.name)
+        self.structure = dissect(network, card.name)
+        """Blocks, sublayers, heads and norms, for fitting methods; hold ``lock`` while one
+        of their modules is called."""
+        self.lock = _locks.setdefault(network, threading.RLock())
+        """Held by every call that needs the network or the tokenizer."""
         self.engine = Engine(
-            network, self.anatomy, self.encoder, budget or Budget(), card.name
+            network, self.structure, self.encoder, budget or MemoryBudget(), card.name
         )
+        self.readings = Readings(self.engine.budget.reading_bytes)
+        """Activations that methods ask for again and again; they put them here."""
 
     @staticmethod
     def load(
@@ -79,17 +115,113 @@ class Model:
     @property
     def n_layers(self) -> int:
         """Number of decoder blocks."""
-        return len(self.anatomy.blocks)
+        return len(self.structure.blocks)
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return self.anatomy.d_model
+        return self.structure.d_model
+
+    @property
+    def n_heads(self) -> int:
+        """Number of attention heads in all blocks together."""
+        return sum(map(self.heads_in, range(self.n_layers)))
+
+    def heads_in(self, layer: int) -> int:
+        """Number of attention heads of a block; 0 where none were found."""
+        heads = self.structure.blocks[layer].heads
+        return heads.n_heads if heads else 0
 
     @property
     def dtype(self) -> str:
         """Precision that the model computes in."""
         return str(self.engine.network.dtype).removeprefix("torch.")
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it has a chat template, so that conversations are asked as such."""
+        return self.encoder.is_chat
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether one matrix both embeds and unembeds tokens."""
+        unembedding = self.structure.unembedding.weight
+        assert isinstance(unembedding, Tensor)
+        return embedding_of(self.engine.network).data_ptr() == unembedding.data_ptr()
+
+    @property
+    def special(self) -> SpecialTokens:
+        """Ids of the tokens that stand for no text."""
+        return self.encoder.special
+
+    @_one_at_a_time
+    def tokens(self, text: Prompt | Text, *, bare: bool = False) -> tuple[int, ...]:
+        """Token ids of a text as the model reads it.
+
+        Args:
+            text: a prompt, which a chat model gets by its template, or one with its
+                completion.
+            bare: of plain text, leave out what the tokenizer adds (a beginning-of-sequence
+                token).
+
+        Raises:
+            BadData: for a text without tokens, unless it is bare.
+            BadOption: for a bare conversation or completion, which there is not.
+        """
+        if bare:
+            if not isinstance(text, str):
+                raise BadOption("only plain text has bare tokens; give a string")
+            return self.encoder.bare_ids(text)
+        if isinstance(text, Text):
+            return self.encoder.encode_text(text).ids
+        return self.encoder.prompt_ids(text)
+
+    def count(self, text: str) -> int:
+        """How many tokens plain text is, without what the tokenizer adds."""
+        return len(self.tokens(text, bare=True))
+
+    @_one_at_a_time
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens."""
+        return self.encoder.decode(ids)
+
+    @_one_at_a_time
+    def answer_tokens(self, request: Request) -> tuple[Encoded, ...]:
+        """Token ids of a request's prompt with each answer, and where scoring begins.
+
+        Raises:
+            BadData: for answers without tokens, or without anything before them.
+        """
+        return self.encoder.encode(request.prompt, request.answers)
+
+    @_one_at_a_time
+    def read_tokens(self, text: Text, at: TokenSelector) -> str:
+        """The tokens that a selector reads of a text, once they are what it means.
+
+        Raises:
+            BadData: if they are not, or the text has no such token.
+            BadOption: for an unknown selector.
+        """
+        return read_tokens(self.encoder, text, at)
+
+    @contextmanager
+    def session(self, *, passes: bool = True) -> Iterator[None]:
+        """Many calls about the same texts: what they have in common is done once.
+
+        Unsteered passes are remembered until the end (``MemoryBudget.cache_bytes``), and on
+        a processor the weights are kept in its own order (``weight_bytes``), which changes
+        results in their last bits. The weights must not be changed meanwhile. Other threads
+        may go on asking the model, but take no part.
+
+        Args:
+            passes: ``False`` keeps the weights only, and has every pass made anew, inside
+                another session too.
+        """
+        with (
+            reordering(self.engine.budget.weight_bytes),
+            self.engine.remembering(passes),
+        ):
+            yield
 
     def site(
         self, layer: int | Literal["first", "middle", "last"], point: Point = "resid"
@@ -100,7 +232,7 @@ class Model:
             BadOption: for a layer that does not exist.
             UnsupportedModel: for a point that this block does not have.
         """
-        return site_in(self.anatomy, self.card.name, layer, point)
+        return site_in(self.structure, self.card.name, layer, point)
 
     def width(self, site: Site) -> int:
         """Width of the activations at a site.
@@ -109,8 +241,9 @@ class Model:
             BadOption: for a layer that does not exist.
             UnsupportedModel: for a point that this block does not have.
         """
-        return width_at(self.anatomy, self.site(site.layer, site.point))
+        return width_at(self.structure, self.site(site.layer, site.point))
 
+    @_one_at_a_time
     def log_probs(
         self,
         requests: Sequence[Request],
@@ -145,6 +278,7 @@ class Model:
             return answer(requests, under)
         return picked(answer(requests, with_unsteered(under, gates)), gates)
 
+    @_one_at_a_time
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -170,6 +304,7 @@ class Model:
         gates = decide(self.activations, prompts, under, self.dtype)
         return generate(self.engine, prompts, under, sampling, gates)
 
+    @_one_at_a_time
     def activations(
         self, texts: Sequence[Text], sites: Sequence[Site], at: TokenSelector
     ) -> dict[Site, Float[Tensor, "text width"]]:
@@ -188,6 +323,7 @@ class Model:
         self._read(texts, sites, at, take)
         return found
 
+    @_one_at_a_time
     def token_activations(
         self, ids: Sequence[Sequence[int]], sites: Sequence[Site]
     ) -> list[dict[Site, Float[Tensor, "token width"]]]:
@@ -203,7 +339,7 @@ class Model:
         Raises:
             BadData: for a text without tokens, or too long for the model.
         """
-        check_sites(self.anatomy, sites, self.card.name)
+        check_sites(self.structure, sites, self.card.name)
         if not all(ids):
             raise BadData("a text without tokens has no activations; give it some text")
         self.engine.check_context(max(map(len, ids), default=0))
@@ -215,6 +351,7 @@ class Model:
         read(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
         return found
 
+    @_one_at_a_time
     def moments(
         self,
         texts: Sequence[Text],
@@ -238,15 +375,34 @@ class Model:
         self._read(texts, sites, "mean" if at == "all" else at, take)
         return {site: stream.moments() for site, stream in streams.items()}
 
+    @_one_at_a_time
+    @torch.inference_mode()
+    def unembed(
+        self, h: Float[Tensor, "row d_model"], norm: Literal["final", "none"] = "final"
+    ) -> Float[Tensor, "row vocabulary"]:
+        """Logits of states of the residual stream, in float32 on the CPU.
+
+        Args:
+            h: states, as ``activations`` gives them, or vectors.
+            norm: whether they pass the final norm first. A vector that is added before it
+                has no norm of its own: ``"none"`` says which words it points to.
+
+        Raises:
+            UnsupportedModel: if the final norm is asked for and was not found.
+        """
+        h = h.to(self.engine.network.dtype).to(self.engine.device)
+        return self.engine.reader.logits(h, norm).cpu()
+
     def _read(
         self, texts: Sequence[Text], sites: Sequence[Site], at: TokenSelector, take: Take
     ) -> None:
-        check_sites(self.anatomy, sites, self.card.name)
+        check_sites(self.structure, sites, self.card.name)
         encoded = [self.encoder.encode_text(text) for text in texts]
         spans = [self.encoder.read_span(text, at) for text in encoded]
         self.engine.check_context(max((len(text.ids) for text in encoded), default=0))
         read(self.engine, [text.ids for text in encoded], spans, sites, take)
 
+    @_one_at_a_time
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:
         """The position audit: which real tokens of a request an intervention edits.
 
@@ -256,6 +412,7 @@ class Model:
             return []
         return self.encoder.where(request, intervention)
 
+    @_one_at_a_time
     def acts_on(
         self, prompts: Sequence[Prompt], intervention: Intervention
     ) -> tuple[bool, ...]:
@@ -277,8 +434,9 @@ class Model:
             BadOption: a layer that this model does not have.
             UnsupportedModel: a site that this model does not have.
         """
-        check_belongs(intervention, self.anatomy, self.card)
+        check_belongs(intervention, self.structure, self.card)
 
+    @_one_at_a_time
     def header(self) -> Mapping[str, str | int]:
         """What a run records about the model."""
         probe = self.encoder.prompt_ids("The sea trial of a ship shows what she can do.")

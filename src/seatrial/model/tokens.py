@@ -49,6 +49,15 @@ class Rendered(NamedTuple):
     """Whether the text already contains the special tokens that open a sequence."""
 
 
+class SpecialTokens(NamedTuple):
+    """Ids of the tokens that stand for no text; ``None`` where there is no such token."""
+
+    bos: int | None
+    eos: int | None
+    pad: int | None
+    unknown: int | None
+
+
 @final
 @dataclass(frozen=True)
 class Encoded:
@@ -82,6 +91,12 @@ class Encoder:
     def is_chat(self) -> bool:
         """Whether the model has a chat template."""
         return bool(getattr(self.tokenizer, "chat_template", None))
+
+    @property
+    def special(self) -> SpecialTokens:
+        """Beginning and end of a sequence, padding, and what stands for unknown words."""
+        names = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
+        return SpecialTokens(*(getattr(self.tokenizer, name) for name in names))
 
     def render(self, prompt: Prompt) -> Rendered:
         """The prompt as text: conversations by the chat template, else as questions."""
@@ -140,6 +155,10 @@ class Encoder:
                 "the prompt has no tokens and the tokenizer adds none; give prompt text"
             )
         return ids
+
+    def bare_ids(self, text: str) -> tuple[int, ...]:
+        """Token ids of plain text, without anything that the tokenizer adds."""
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def encode(self, prompt: Prompt, answers: tuple[str, ...]) -> tuple[Encoded, ...]:
         """Token ids of a prompt with each of its answers, cut at one common boundary.

@@ -15,7 +15,6 @@ import polars as pl
 from seatrial.data import check_disjoint
 from seatrial.data.split import kinds
 from seatrial.errors import BadData
-from seatrial.methods.fitting.contrast import check_read
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.studies.behaviour import Ground
@@ -179,15 +178,14 @@ def _positions(
 def _reads(
     model: Model, task: Contrastive, read: TokenSelector | None, label: str
 ) -> Check:
-    bos = model.encoder.tokenizer.bos_token_id
+    bos = model.special.bos
     pairs = task.pairs("fit")
     tokens, wrong, double = [], [], 0
     for text in (text for pair in pairs for text in (pair.positive, pair.negative)):
-        ids = model.encoder.encode_text(text).ids
-        double += bos is not None and ids[:2] == (bos, bos)
+        double += bos is not None and model.tokens(text)[:2] == (bos, bos)
         if read is not None:
             try:
-                tokens.append(check_read(model, text, read))
+                tokens.append(model.read_tokens(text, read))
             except BadData as error:
                 wrong.append(str(error))
     shown = "; ".join(repr(token) for token in tokens[:6:2]) or "none"

@@ -13,7 +13,6 @@ from typing import final
 
 from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.model import Model
-from seatrial.model.engine.onednn import reordering
 from seatrial.store.store import PROGRESS, Store
 from seatrial.studies.audit import Check, audit_ground, audit_model, audit_rows, plain
 from seatrial.studies.behaviour import Ground
@@ -69,7 +68,7 @@ class _Meter:
         if isinstance(task, Written):
             cost = task.max_tokens * len(asked)
         else:
-            texts = [model.encoder.encode(r.prompt, r.answers) for r in asked]
+            texts = map(model.answer_tokens, asked)
             cost = len(asked) + sum(len(text.scored) - 1 for each in texts for text in each)
         self._cost[ground.concept.name, task.name, split] = float(cost)
         return float(cost)
@@ -124,7 +123,7 @@ def run(
     meter = _Meter(study, grounds, model, progress or (lambda *_: None))
     planned: set[str] = set()
     checks: list[Check] = []
-    with reordering(model.engine.budget.weight_bytes):
+    with model.session(passes=False):
         for ground in grounds:
             planned |= _measure_concept(Plan(study, model, ground), store, meter, checks)
     _record(checks, audit_rows(store.frame(), planned), store)
@@ -145,12 +144,12 @@ def _measure_concept(
     """Measure all cells of one concept, and audit what they rest on; the cells' ids."""
     model = plan.model
     _record(checks, audit_ground(plan.ground), store)
-    with model.engine.remembering():
+    with model.session():
         planned = _measure(plan.select_batches(), model, store, meter)
     chosen = plan.choose(store)
     # The audit compares passes that must be made anew.
     _record(checks, _audit(plan, chosen, store), store)
-    with model.engine.remembering():
+    with model.session():
         planned |= _measure(plan.test_batches(chosen), model, store, meter)
     return planned
 

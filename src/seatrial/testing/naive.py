@@ -75,7 +75,7 @@ def _logits(
                     edited = edit(h[:, start:stop], dose)
                     return torch.cat([h[:, :start], edited, h[:, stop:]], dim=1)
 
-                hook_site(model.anatomy, site, transform, stack)
+                hook_site(model.structure, site, transform, stack)
         tokens = torch.tensor([list(ids)], device=model.engine.device)
         return model.engine.network(input_ids=tokens, use_cache=False).logits[0]
 
@@ -92,8 +92,8 @@ def _block_output(
         found.append(h.clone())
 
     with ExitStack() as stack:
-        following = [block.module for block in model.anatomy.blocks][layer + 1 :]
-        module = (*following, model.anatomy.final_norm)[0]
+        following = [block.module for block in model.structure.blocks][layer + 1 :]
+        module = (*following, model.structure.final_norm)[0]
         assert module is not None
         handle = module.register_forward_pre_hook(look, with_kwargs=True)
         stack.callback(handle.remove)
@@ -103,8 +103,8 @@ def _block_output(
 
 def _behind_the_norm_after(model: Model, layer: int, states: Tensor) -> Tensor:
     """A block's output as the next block reads it; of the last, as the unembedding does."""
-    norms = [block.input_norm for block in model.anatomy.blocks]
-    norm = [*norms, model.anatomy.final_norm][layer + 1]
+    norms = [block.input_norm for block in model.structure.blocks]
+    norm = [*norms, model.structure.final_norm][layer + 1]
     assert norm is not None
     return norm(states)
 
@@ -113,7 +113,7 @@ def _put_in_front_of_norm_or_unembedding(
     model: Model, states: Tensor, norm: str, stack: ExitStack
 ) -> None:
     """Let the network end as if its blocks had returned these states."""
-    module = model.anatomy.final_norm
+    module = model.structure.final_norm
     assert module is not None
 
     def before(_: nn.Module, args: tuple) -> tuple[Any, ...]:
@@ -138,7 +138,7 @@ def naive_acting(model: Model, prompt: Prompt, steering: Steering) -> Steering:
     ids = model.encoder.prompt_ids(prompt)
     found: list[Tensor] = []
     with ExitStack() as stack:
-        hook_site(model.anatomy, condition.site, found.append, stack)
+        hook_site(model.structure, condition.site, found.append, stack)
         tokens = torch.tensor([ids], device=model.engine.device)
         model.engine.network(input_ids=tokens, use_cache=False)
     states = found[0][0].double().cpu()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from seatrial.errors import BadData
-from seatrial.methods.fitting.contrast import check_read, contrast
-from seatrial.model import SELECTORS
+from seatrial.methods.fitting.contrast import contrast
+from seatrial.model import SELECTORS, MemoryBudget
 from seatrial.testing import tiny_model
 from seatrial.types import Message, Pair, Site, Text
 
@@ -30,10 +30,14 @@ def swap(pairs):
     return [Pair(p.id, p.group, p.negative, p.positive) for p in pairs]
 
 
+READING = 6 * 3 * 32 * 4
+"""Bytes of six texts at three blocks, 32 wide."""
+
+
 @pytest.fixture
 def watched(monkeypatch):
-    """A model, and a list that grows with every reading of it."""
-    model = tiny_model("llama")
+    """A model that keeps four readings, and a list that grows with every one of them."""
+    model = tiny_model("llama", budget=MemoryBudget(reading_bytes=4 * READING))
     read, readings = model.activations, []
 
     def counting(texts, sites, at):
@@ -216,11 +220,11 @@ def test_what_is_read_is_what_the_selector_means(tiny, text, wanted, bos, chat):
 
     for at in SELECTORS:
         if at != "completion" or text.completion:
-            said = check_read(model, text, at).strip()
+            said = model.read_tokens(text, at).strip()
             whole = wanted.get(at, "")
             assert said.endswith(whole) if at.startswith("last") else whole in said
     if text.completion:
-        assert check_read(model, text, "completion").strip() == text.completion.strip()
+        assert model.read_tokens(text, "completion").strip() == text.completion.strip()
 
 
 @pytest.mark.parametrize("bos", [True, False], ids=["with BOS", "without BOS"])
@@ -269,7 +273,7 @@ def test_a_letter_that_shares_its_token_is_no_second_last_token(monkeypatch):
     monkeypatch.setattr(model.encoder, "encode_text", lambda _: melted)
 
     with pytest.raises(BadData, match="should be the letter 'A', but the tokens there"):
-        check_read(model, text, "second_last")
+        model.read_tokens(text, "second_last")
 
 
 def test_a_completion_that_melts_into_the_prompt_is_caught(tiny):
@@ -280,7 +284,7 @@ def test_a_completion_that_melts_into_the_prompt_is_caught(tiny):
 
     for at in ("completion", "last_prompt"):
         with pytest.raises(BadData, match=f"what is read at '{at}' of the text ending"):
-            check_read(model, Text("It was t", "he sea"), at)
+            model.read_tokens(Text("It was t", "he sea"), at)
 
 
 def test_no_pairs_are_refused(tiny):

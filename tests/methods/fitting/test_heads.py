@@ -89,7 +89,7 @@ def test_a_share_is_what_the_projection_makes_of_that_head_alone(tiny, family):
     """Grouped queries, widths other than d_model / n_heads, weights in columns (T9)."""
     model = tiny(family)
     states = states_of(model)[Site(1, "heads")]
-    heads = model.anatomy.blocks[1].heads
+    heads = model.structure.blocks[1].heads
 
     parts, _ = written_at(model, 1)
 
@@ -128,7 +128,7 @@ def test_behind_a_norm_a_share_is_scaled_by_gain_and_by_the_size_of_the_whole(ti
 
     parts, _ = written_at(model, 1)
 
-    d_head = model.anatomy.blocks[1].heads.d_head
+    d_head = model.structure.blocks[1].heads.d_head
     for head, (a, w) in enumerate(
         zip(states.split(d_head, 1), matrix.split(d_head, 1), strict=True)
     ):
@@ -216,7 +216,7 @@ def test_textbook_is_the_share_before_norm_and_factor(tiny, family):
     residual = mean_added(model, states, heads, "residual")
     textbook = mean_added(model, states, heads, "textbook")
 
-    factor = scale_at(model.anatomy, Site(1, "attn"))
+    factor = scale_at(model.structure, Site(1, "attn"))
     alike = float(torch.cosine_similarity(residual, textbook, dim=0))
     if family == "gemma3":
         assert alike < 0.99
@@ -253,8 +253,8 @@ def test_blocks_without_attention_have_no_heads(tiny):
 
 def test_a_model_without_heads_is_refused(tiny):
     model = copy.copy(tiny("llama"))
-    blocks = tuple(replace(block, heads=None) for block in model.anatomy.blocks)
-    model.anatomy = replace(model.anatomy, blocks=blocks)
+    blocks = tuple(replace(block, heads=None) for block in model.structure.blocks)
+    model.structure = replace(model.structure, blocks=blocks)
 
     with pytest.raises(UnsupportedModel, match="no attention heads were found in"):
         attending(model)

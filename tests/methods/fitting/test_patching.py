@@ -42,7 +42,7 @@ def values_of(model, prompts=CLEAN):
 def probability(model, request, layer=None, head=0, value=None):
     """Of the first token of the answer, by a hook of its own: one head, one position."""
     [text] = model.encoder.encode(request.prompt, request.answers)
-    heads = model.anatomy.blocks[1 if layer is None else layer].heads
+    heads = model.structure.blocks[1 if layer is None else layer].heads
     place = slice(head * heads.d_head, (head + 1) * heads.d_head)
 
     def put(_, args):

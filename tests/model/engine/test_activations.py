@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.errors import BadData, UnsupportedModel
-from seatrial.model import Budget
+from seatrial.model import MemoryBudget
 from seatrial.model.engine.activations import Stream
 from seatrial.model.structure.hooks import reading
 from seatrial.model.tokens import SELECTORS
@@ -26,7 +26,7 @@ TEXTS = [
 def every_site(model):
     return [
         Site(layer, point)
-        for layer, block in enumerate(model.anatomy.blocks)
+        for layer, block in enumerate(model.structure.blocks)
         for point in ("resid", "attn", "mlp", "heads")
         if point == "resid" or getattr(block, point) is not None
     ]
@@ -38,7 +38,7 @@ def one_at_a_time(model, texts, sites):
     for text in texts:
         ids = model.encoder.encode_text(text).ids
         seen = {}
-        with torch.inference_mode(), reading(model.anatomy, sites, seen.__setitem__):
+        with torch.inference_mode(), reading(model.structure, sites, seen.__setitem__):
             model.engine.network(input_ids=torch.tensor([ids]), use_cache=False)
         found.append({site: h[0].float() for site, h in seen.items()})
     return found
@@ -130,7 +130,7 @@ def test_all_sites_and_texts_take_one_pass(tiny, monkeypatch):
 
 @KINDS
 def test_order_and_budget_do_not_matter(tiny, family):
-    model, frugal = tiny(family), tiny(family, budget=Budget(tokens=20))
+    model, frugal = tiny(family), tiny(family, budget=MemoryBudget(tokens=20))
     sites = every_site(model)
 
     found = model.activations(TEXTS, sites, "completion")
@@ -148,7 +148,7 @@ def test_blocks_after_the_last_site_do_not_run(tiny, family):
     ran = []
     handles = [
         block.mlp.module.register_forward_hook(lambda *_, k=k: ran.append(k))
-        for k, block in enumerate(model.anatomy.blocks)
+        for k, block in enumerate(model.structure.blocks)
     ]
 
     try:
@@ -204,7 +204,7 @@ def test_moments_are_those_of_the_activations(tiny, family):
 
 @pytest.mark.parametrize("family", ["llama", "bloom"])
 def test_moments_do_not_depend_on_order_or_budget(tiny, family):
-    model, frugal = tiny(family), tiny(family, budget=Budget(tokens=20))
+    model, frugal = tiny(family), tiny(family, budget=MemoryBudget(tokens=20))
     site = Site(1)
 
     found = model.moments(TEXTS, [site], "all")[site]

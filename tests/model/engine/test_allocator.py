@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from seatrial.model import Budget
+from seatrial.model import MemoryBudget
 from seatrial.steering.intervention import Intervention, Steering
 from seatrial.testing import tiny_model
 from seatrial.types import Request
@@ -82,5 +82,7 @@ def test_it_happens_between_chunks_and_not_after_the_only_one(monkeypatch):
     tiny_model("llama").log_probs(requests[:2], under)
     assert not given
 
-    tiny_model("llama", budget=Budget(tokens=8, cache_bytes=1)).log_probs(requests, under)
+    tiny_model("llama", budget=MemoryBudget(tokens=8, cache_bytes=1)).log_probs(
+        requests, under
+    )
     assert given

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.errors import OutOfMemory
-from seatrial.model import Budget
+from seatrial.model import MemoryBudget
 from seatrial.model.engine.budget import CALM, Meter, is_out_of_memory
 from seatrial.model.tokens import Encoded
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
@@ -122,7 +122,7 @@ class Machine:
         def fail(*_):
             raise self.error()
 
-        blocks = self.model.anatomy.blocks
+        blocks = self.model.structure.blocks
         handle = self.chance.choice(blocks).module.register_forward_hook(fail)
         try:
             work()
@@ -296,7 +296,7 @@ def test_finished_work_is_not_done_again(push, family):
 
 
 def test_no_call_is_larger_than_what_was_found_to_fit(push):
-    model = tiny_model("llama", budget=Budget(tokens=256))
+    model = tiny_model("llama", budget=MemoryBudget(tokens=256))
     machine = Machine(model, limit=80)
     under = [push(model, layer, dose=d) for layer in (0, 1) for d in (-1.0, 1.0, 2.0)]
 
@@ -311,7 +311,7 @@ def test_no_call_is_larger_than_what_was_found_to_fit(push):
 
 def test_the_limit_settles_near_what_fits(push):
     """One shortage must not be taken for many: work planned before it is planned anew."""
-    model = tiny_model("llama", budget=Budget(tokens=64))
+    model = tiny_model("llama", budget=MemoryBudget(tokens=64))
     machine = Machine(model, limit=50)
     requests = [
         Request(str(k), str(k), request.prompt, request.answers)
@@ -325,7 +325,7 @@ def test_the_limit_settles_near_what_fits(push):
 
 
 def test_the_limit_settles_near_what_fits_in_decoding(push):
-    model = tiny_model("llama", budget=Budget(tokens=64))
+    model = tiny_model("llama", budget=MemoryBudget(tokens=64))
     Machine(model, limit=256)  # half of what a batch of decoding would take
     prompts = [" the sea" * k for k in range(1, 30)]
 
@@ -446,8 +446,8 @@ def test_moments_count_every_activation_once_when_memory_runs_out(family, at):
 
 
 def test_a_limit_on_cpu_suits_its_caches_and_can_be_set():
-    assert Budget().tokens_on(torch.device("cpu")) == 1024
-    assert Budget(tokens=7).tokens_on(torch.device("cpu")) == 7
+    assert MemoryBudget().tokens_on(torch.device("cpu")) == 1024
+    assert MemoryBudget(tokens=7).tokens_on(torch.device("cpu")) == 7
 
 
 def test_a_study_that_ran_out_of_memory_ends_with_equal_numbers(tmp_path):
@@ -483,7 +483,7 @@ def test_a_study_that_ran_out_of_memory_ends_with_equal_numbers(tmp_path):
 def test_the_tokens_of_a_request_are_what_the_limit_counts():
     """So that a limit below a prompt and its answers still lets them through alone."""
     text = Encoded((1, 2, 3, 4, 5), 3)
-    model = tiny_model("llama", budget=Budget(tokens=1))
+    model = tiny_model("llama", budget=MemoryBudget(tokens=1))
 
     assert len(text.ids) > model.engine.meter.tokens
     assert numbers([model.log_probs(REQUESTS)[0]]).isfinite().all()

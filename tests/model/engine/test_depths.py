@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model import Budget, read_out
+from seatrial.model import MemoryBudget, read_out
 from seatrial.model.engine.depths import Reader
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.steering.readout import FLOOR, ContrastLayers
@@ -280,7 +280,7 @@ def test_dose_zero_is_the_model_bit_for_bit(tiny, push, family):
 @pytest.mark.parametrize("family", ["llama", "bloom"])
 @pytest.mark.parametrize("limits", [{"tokens": 30}, {"tokens": 1}, {"cache_bytes": 2**13}])
 def test_a_tight_budget_changes_no_number(tiny, push, family, limits, monkeypatch):
-    model, frugal = tiny(family), tiny(family, budget=Budget(**limits))
+    model, frugal = tiny(family), tiny(family, budget=MemoryBudget(**limits))
     edits = push(model, 1).intervention.edits
     under = [
         contrast(0, 1, **FREE),

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from seatrial.errors import BadData, SteeringFault
-from seatrial.model import Budget, Model
+from seatrial.model import MemoryBudget, Model
 from seatrial.model.engine.segments import Segment
 from seatrial.model.structure.anatomy import Sublayer
 from seatrial.steering.edits import (
@@ -170,7 +170,7 @@ def test_every_site_equals_the_slow_obvious_way(tiny, push, family, tokens):
     sites = [
         (layer, point)
         for layer, point in sites
-        if point == "resid" or getattr(model.anatomy.blocks[layer], point)
+        if point == "resid" or getattr(model.structure.blocks[layer], point)
     ]
     one_by_one = [push(model, *site, tokens=tokens) for site in sites]
     edits = {}
@@ -241,7 +241,7 @@ SCOPES = st.sampled_from(
     ]
 )
 PUSHES = st.tuples(LAYERS, POINTS, SCOPES, st.floats(-3, 3))
-BUDGETS = [Budget(), Budget(60, 2**14)]
+BUDGETS = [MemoryBudget(), MemoryBudget(60, 2**14)]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "bloom", "lfm2"])
@@ -264,7 +264,7 @@ def test_any_request_equals_the_slow_obvious_way(
         edits = {}
         for layer in layers:
             # A convolution has neither heads nor an attention output.
-            has_attention = model.anatomy.blocks[layer].attn is not None
+            has_attention = model.structure.blocks[layer].attn is not None
             here = point if has_attention or point == "mlp" else "resid"
             edits |= push(model, layer, here, seed=len(under)).intervention.edits
         under.append(Steering(Intervention(edits, scope), dose))
@@ -354,7 +354,7 @@ def test_a_steering_alone_answers_as_among_others(tiny, push, family):
     "limits", [{"tokens": 40}, {"tokens": 1}, {"cache_bytes": 2**16}, {"cache_bytes": 1}]
 )
 def test_a_tight_budget_changes_no_number(tiny, push, family, limits):
-    model, frugal = tiny(family), tiny(family, budget=Budget(**limits))
+    model, frugal = tiny(family), tiny(family, budget=MemoryBudget(**limits))
     under = [UNSTEERED, push(model, 0), push(model, 1, tokens="last"), push(model, 2)]
 
     expected = model.log_probs(REQUESTS, under, kl=True)
@@ -420,7 +420,7 @@ def test_the_vector_is_added_exactly_once(tiny, push):
     def look(module, args, output):
         seen.append(output.clone())
 
-    handle = model.anatomy.blocks[1].module.register_forward_hook(look)
+    handle = model.structure.blocks[1].module.register_forward_hook(look)
     try:
         model.log_probs([LONG_ANSWERS[1]], [Steering(intervention, 0.0)])
         plain = seen[-1]
@@ -431,7 +431,7 @@ def test_the_vector_is_added_exactly_once(tiny, push):
         handle.remove()
 
     later = []
-    handle = model.anatomy.blocks[2].module.register_forward_pre_hook(
+    handle = model.structure.blocks[2].module.register_forward_pre_hook(
         lambda module, args: later.append(args[0].clone())
     )
     try:
@@ -684,10 +684,10 @@ def test_edit_that_never_runs_is_refused(push, point):
     model = tiny_model("llama")
     steering = push(model, 1, point)
     unused = dataclasses.replace(
-        model.anatomy.blocks[1], **{point: Sublayer(nn.Identity(), 1.0)}
+        model.structure.blocks[1], **{point: Sublayer(nn.Identity(), 1.0)}
     )
-    blocks = (model.anatomy.blocks[0], unused, model.anatomy.blocks[2])
-    model.engine.forward.anatomy = dataclasses.replace(model.anatomy, blocks=blocks)
+    blocks = (model.structure.blocks[0], unused, model.structure.blocks[2])
+    model.engine.forward.anatomy = dataclasses.replace(model.structure, blocks=blocks)
 
     with pytest.raises(SteeringFault, match=rf"site 1\.{point} never ran"):
         model.log_probs(REQUESTS, [steering])
@@ -734,7 +734,7 @@ def test_half_precision_answers_are_finite_and_close(tiny, push, family):
 
 
 def test_progress_rises_to_one(tiny, push):
-    model = tiny("llama", budget=Budget(tokens=60))
+    model = tiny("llama", budget=MemoryBudget(tokens=60))
     under = [push(model, 1), UNSTEERED, Steering(Intervention(prompt=SEA)), push(model, 0)]
     told = []
 
@@ -746,7 +746,7 @@ def test_progress_rises_to_one(tiny, push):
 
 
 def test_progress_counts_readouts_too(tiny):
-    model = tiny("llama", budget=Budget(60, 2**14))
+    model = tiny("llama", budget=MemoryBudget(60, 2**14))
     under = [
         Steering(Intervention(readout=ContrastLayers((layer,))), dose)
         for layer in (0, 1)

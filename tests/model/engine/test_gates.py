@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seatrial.errors import BadData, BadOption, ForeignIntervention
-from seatrial.model import Budget
+from seatrial.model import MemoryBudget
 from seatrial.model.engine.gates import decide
 from seatrial.steering.edits import Add
 from seatrial.steering.gate import Condition
@@ -123,7 +123,7 @@ def test_conditional_texts_equal_the_slow_obvious_way(tiny, push, family):
 @given(order=st.permutations(range(len(PROMPTS))), n=st.integers(1, len(PROMPTS)))
 def test_a_decision_does_not_depend_on_the_batch(tiny, order, n):
     """Trap T5, T25: neither which prompts stand beside it, nor what was asked before."""
-    model, narrow = tiny("llama"), tiny("llama", budget=Budget(tokens=1))
+    model, narrow = tiny("llama"), tiny("llama", budget=MemoryBudget(tokens=1))
     gate = Intervention({Site(1): Add(normal(1))}, condition=splitting(model))
     alone = [model.acts_on([prompt], gate)[0] for prompt in PROMPTS]
     picked = [*order[:n], order[0]]

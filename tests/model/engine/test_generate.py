@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import DynamicCache, LlamaConfig
 
 from seatrial.errors import SteeringFault
-from seatrial.model import Budget
+from seatrial.model import MemoryBudget
 from seatrial.model.engine.cache import roomy_cache
 from seatrial.steering.edits import Add, Replace
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
@@ -76,7 +76,7 @@ def test_scopes_give_different_texts(tiny, push):
 
 @KINDS
 def test_batch_and_order_do_not_matter(tiny, push, family):
-    model, frugal = tiny(family), tiny(family, budget=Budget(tokens=8))
+    model, frugal = tiny(family), tiny(family, budget=MemoryBudget(tokens=8))
     under = [push(model, 1), UNSTEERED, push(model, 1, tokens="last", seed=2)]
 
     together = model.generate(PROMPTS, under, max_tokens=6)
@@ -178,7 +178,7 @@ def test_token_limit_ends_a_text(tiny):
 
 def test_end_of_text_ends_a_text_and_is_not_in_it(tiny):
     model = tiny("llama")
-    row = model.anatomy.unembedding.weight[1] / model.anatomy.final_norm.weight
+    row = model.structure.unembedding.weight[1] / model.structure.final_norm.weight
     end_now = Steering(Intervention({Site(2): Replace(row)}))
 
     ended, plain = model.generate(PROMPTS[:1], [end_now, UNSTEERED], max_tokens=4)
@@ -304,7 +304,7 @@ def test_stop_strings_end_each_row_on_its_own(tiny, push):
 
 @KINDS
 def test_sampled_texts_do_not_depend_on_the_batch(tiny, push, family):
-    model, frugal = tiny(family), tiny(family, budget=Budget(tokens=8))
+    model, frugal = tiny(family), tiny(family, budget=MemoryBudget(tokens=8))
     under = [UNSTEERED, *(push(model, 1, tokens=s) for s in ("all", "last", "generated"))]
     options = {"max_tokens": 5, "temperature": 1.3, "top_p": 0.9, "seed": 5}
 

@@ -7,4 +7,4 @@ import pytest
 
 def test_records_of_the_anatomy_cannot_be_changed(tiny):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        tiny("llama").anatomy.d_model = 3
+        tiny("llama").structure.d_model = 3

@@ -67,7 +67,7 @@ def has_point(family, layer, point):
 def read(model, *sites):
     """The states at some sites, token by token."""
     found = {}
-    with torch.inference_mode(), reading(model.anatomy, sites, found.__setitem__):
+    with torch.inference_mode(), reading(model.structure, sites, found.__setitem__):
         model.engine.network(input_ids=IDS, use_cache=False)
     return [found[site][0] for site in sites]
 
@@ -75,7 +75,7 @@ def read(model, *sites):
 def logits(model, site=None, transform=None):
     with torch.inference_mode(), ExitStack() as stack:
         if site is not None:
-            hook_site(model.anatomy, site, transform, stack)
+            hook_site(model.structure, site, transform, stack)
         return model.engine.network(input_ids=IDS, use_cache=False).logits[0]
 
 
@@ -89,7 +89,7 @@ def build(auto, kind, **config):
 def test_blocks_and_sites_are_found(tiny, family):
     model = tiny(family)
 
-    anatomy = model.anatomy
+    anatomy = model.structure
     assert (model.n_layers, model.d_model) == (3, 32)
     assert anatomy.unembedding is model.engine.network.get_output_embeddings()
     for layer, block in enumerate(anatomy.blocks):
@@ -105,7 +105,7 @@ def test_heads_are_as_wide_as_the_configuration_says(tiny, family):
 
     for layer in range(3):
         if has_point(family, layer, "heads"):
-            heads = model.anatomy.blocks[layer].heads
+            heads = model.structure.blocks[layer].heads
             assert (heads.n_heads, heads.d_head) == (config.num_attention_heads, d_head)
             assert model.width(Site(layer, "heads")) == 4 * d_head
 
@@ -130,7 +130,7 @@ def test_without_heads_attention_adds_the_same_everywhere_and_the_mlp_does_not(
     model = tiny(family)
 
     with ExitStack() as stack:
-        hook_site(model.anatomy, Site(1, "heads"), torch.zeros_like, stack)
+        hook_site(model.structure, Site(1, "heads"), torch.zeros_like, stack)
         attn, mlp = read(model, Site(1, "attn"), Site(1, "mlp"))
 
     assert torch.equal(attn, attn[:1].expand_as(attn))
@@ -142,7 +142,7 @@ def test_without_heads_attention_adds_the_same_everywhere_and_the_mlp_does_not(
 )
 def test_all_heads_and_one_bias_are_what_attention_adds(tiny, family):
     model = tiny(family)
-    heads = model.anatomy.blocks[1].heads
+    heads = model.structure.blocks[1].heads
     weight = heads.projection.weight
     weight = weight if family == "gpt2" else weight.T  # GPT-2's Conv1D is transposed
 
@@ -161,7 +161,7 @@ def test_all_heads_and_one_bias_are_what_attention_adds(tiny, family):
 def test_attention_is_read_after_its_norm(tiny, family):
     """The textbook vector, heads times weight, is not what these families add (T10)."""
     model = tiny(family)
-    block = model.anatomy.blocks[1]
+    block = model.structure.blocks[1]
 
     joined, attn = read(model, Site(1, "heads"), Site(1, "attn"))
 
@@ -172,7 +172,7 @@ def test_attention_is_read_after_its_norm(tiny, family):
 
 def test_granite_contributions_are_scaled(tiny):
     model = tiny("granite")
-    block = model.anatomy.blocks[1]
+    block = model.structure.blocks[1]
 
     joined, attn = read(model, Site(1, "heads"), Site(1, "attn"))
 
@@ -192,7 +192,7 @@ def test_residual_stream_is_what_transformers_calls_the_next_hidden_state(tiny, 
         ).hidden_states
     assert torch.equal(first, states[1][0])
     assert torch.equal(second, states[2][0])
-    assert torch.equal(model.anatomy.final_norm(last), states[3][0])
+    assert torch.equal(model.structure.final_norm(last), states[3][0])
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_adding_at_attention_or_mlp_adds_as_much_to_the_stream(tiny, family):
         if has_point(family, 1, point):
             plain = read(model, Site(1))[0]
             with ExitStack() as stack:
-                hook_site(model.anatomy, Site(1, point), lambda h: h + v, stack)
+                hook_site(model.structure, Site(1, point), lambda h: h + v, stack)
                 pushed = read(model, Site(1))[0]
             shift = pushed - plain
             # The MLP after an attention edit answers to it; after an MLP edit nothing does.
@@ -237,7 +237,7 @@ def test_adding_at_attention_or_mlp_adds_as_much_to_the_stream(tiny, family):
 
 def test_families_of_both_return_types_are_tested(tiny):
     for family in FAMILIES:
-        block = tiny(family).anatomy.blocks[0]
+        block = tiny(family).structure.blocks[0]
         assert (block.tuple_length > 0) == (family in TUPLES)
 
 
@@ -276,7 +276,7 @@ def test_flattened_tokens_are_given_back_their_rows(tiny):
 
 
 def test_prefixes_are_shared_where_every_block_keeps_keys_and_values(tiny):
-    shares = {family: tiny(family).anatomy.shares_prefix for family in FAMILIES}
+    shares = {family: tiny(family).structure.shares_prefix for family in FAMILIES}
 
     stateful = ["lfm2", "qwen3_next", "falcon_h1"]
     assert [family for family, can in shares.items() if not can] == stateful
@@ -354,12 +354,12 @@ def test_block_of_one_model_is_found_in_half_precision(tiny):
 
         assert [
             (b.attn is not None, b.mlp is not None, b.heads is not None)
-            for b in half.anatomy.blocks
+            for b in half.structure.blocks
         ] == [(True, True, True)] * 3
         names = {
             model: {m: name for name, m in model.engine.network.named_modules()}
             for model in (full, half)
         }
         for point in ("attn", "mlp", "heads", "resid"):
-            found = [names[m][module_at(m.anatomy, Site(1, point))] for m in (full, half)]
+            found = [names[m][module_at(m.structure, Site(1, point))] for m in (full, half)]
             assert found[0] == found[1]

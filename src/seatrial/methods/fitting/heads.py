@@ -44,7 +44,7 @@ def attending(model: Model) -> dict[int, Heads]:
     Raises:
         UnsupportedModel: if no block has.
     """
-    blocks = enumerate(model.anatomy.blocks)
+    blocks = enumerate(model.structure.blocks)
     found = {layer: block.heads for layer, block in blocks if block.heads is not None}
     if not found:
         raise UnsupportedModel(
@@ -80,13 +80,13 @@ def projection(
         UnsupportedModel: if the module there is not this affine map.
     """
     site = model.site(layer, "heads")
-    heads = model.anatomy.blocks[layer].heads
+    heads = model.structure.blocks[layer].heads
     assert heads is not None
     weight, bias = heads.projection.weight, getattr(heads.projection, "bias", None)
     assert isinstance(weight, Tensor)
     # Anything without a pattern: neither of mean 0 nor the same backwards.
     probe = (0.618034 * torch.arange(1, model.width(site) + 1)).frac().to(weight)
-    with torch.inference_mode():
+    with torch.inference_mode(), model.lock:
         wanted = heads.projection(probe[None, None])[0, 0].cpu().double()
     probe, added = probe.cpu().double(), torch.zeros_like(wanted)
     if isinstance(bias, Tensor):
@@ -133,7 +133,7 @@ def written(
     """
     found = attending(model)[layer]
     matrix, bias = projection(model, layer)
-    scale = scale_at(model.anatomy, Site(layer, "attn"))
+    scale = scale_at(model.structure, Site(layer, "attn"))
     norm = _norm(model, layer, states.double() @ matrix.mT + bias, added.double() / scale)
     chosen = list(range(found.n_heads) if heads is None else heads)
     parts = _products(matrix, states, found, chosen)
@@ -208,7 +208,7 @@ def _norm(
     y: Float[Tensor, "text d_model"],
 ) -> _Norm:
     """The map from what leaves the projection to what the stream receives, verified."""
-    dtype = model.engine.network.dtype
+    dtype = getattr(torch, model.dtype)
     one, zero = torch.ones_like(o[0]), torch.zeros_like(o[0])
     if _alike(o, y, dtype):
         return _Norm(one, zero, False, torch.ones_like(o[:, 0]))
@@ -228,7 +228,7 @@ def _norm(
 
 def _probe(model: Model, layer: int) -> list[tuple[Tensor, Tensor]]:
     """Gain and shift of what attention's share leaves last, if that could be a norm."""
-    attn = model.anatomy.blocks[layer].attn
+    attn = model.structure.blocks[layer].attn
     assert attn is not None
     like = next(attn.module.parameters(), None)
     if like is None:
@@ -238,7 +238,7 @@ def _probe(model: Model, layer: int) -> list[tuple[Tensor, Tensor]]:
     wave = wave - wave.mean()
     wave = wave / wave.square().mean().sqrt()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), model.lock:
             loud = _LOUD * torch.stack([wave, -wave])[None].to(like)
             up, down = attn.module(loud)[0].cpu().double()
     except (TypeError, ValueError, RuntimeError, AttributeError):

@@ -3,10 +3,8 @@
 Numbered traps are those of docs/hazards.md.
 """
 
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,31 +15,12 @@ from seatrial.errors import BadData, BadOption
 from seatrial.model import Model
 from seatrial.types import Example, FitData, Request, Site, Text
 
-_KEPT = 4
-_memory: weakref.WeakKeyDictionary[Model, OrderedDict[Hashable, Any]] = (
-    weakref.WeakKeyDictionary()
-)
-"""The latest findings by model: a sweep over layers, or a control, asks for them again."""
-
-Found = TypeVar("Found")
-
 
 class Question(NamedTuple):
     """A prompt that ends where the answer to its query begins."""
 
     prompt: str
     query: Example
-
-
-def remembered(model: Model, key: Hashable, make: Callable[[], Found]) -> Found:
-    """What ``make`` returns, or returned when the key was last asked for."""
-    kept = _memory.setdefault(model, OrderedDict())
-    if key not in kept:
-        kept[key] = make()
-    kept.move_to_end(key)
-    while len(kept) > _KEPT:
-        kept.popitem(last=False)
-    return kept[key]
 
 
 def examples_of(data: FitData, method: str) -> tuple[Example, ...]:
@@ -104,18 +83,18 @@ def requests_of(
         BadData: where the answer's text and the end of the prompt become one token, so
             that the last token before the answer is not the one that the prompt ends in.
     """
-    encoder = model.encoder
     requests = []
     for prompt, query in asked:
         answer = template.answer(query.output)
-        [whole] = encoder.encode(prompt, (answer,))
-        if whole.n_prompt != len(encoder.prompt_ids(prompt)):
+        request = Request(query.input, query.input, prompt, (answer,))
+        [whole] = model.answer_tokens(request)
+        if whole.n_prompt != len(model.tokens(prompt)):
             raise BadData(
                 f"the output {query.output!r} of {query.input!r} melts into one token with "
                 "the end of the prompt, so the token that should be edited is not there; "
                 "leave this example out, or use another template"
             )
-        requests.append(Request(query.input, query.input, prompt, (answer,)))
+        requests.append(request)
     return requests
 
 
@@ -145,7 +124,7 @@ def last_states(
         BadData: if it is not (traps T6, T48).
     """
     for prompt in prompts:
-        last = model.encoder.decode(model.encoder.prompt_ids(prompt)[-1:]).strip()
+        last = model.decode(model.tokens(prompt)[-1:]).strip()
         if not last or not prompt.endswith(last):
             raise BadData(
                 f"the last token read is {last!r}, but the prompt ends in "
@@ -165,4 +144,4 @@ def mean_state(
         states = last_states(model, prompts, everywhere)
         return {site: h.double().mean(0).float() for site, h in states.items()}
 
-    return remembered(model, tuple(prompts), read)[site]
+    return model.readings.remembered(("means", *prompts), read)[site]

@@ -14,7 +14,6 @@ from seatrial.methods.fitting.map_prompts import (
     examples_of,
     last_states,
     questions,
-    remembered,
     requests_of,
     solved,
 )
@@ -142,7 +141,7 @@ def survey(
         return Survey(states, indirect_effects(model, requests, values), counts)
 
     asked_for = (shots, mean_prompts, effect_prompts, only_solved, template, seed)
-    return remembered(model, (examples, *asked_for), make)
+    return model.readings.remembered(("heads", examples, *asked_for), make)
 
 
 def effects(

@@ -13,7 +13,7 @@ _CPU_SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
 
 @final
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """Upper limits of what is held at once; they bound memory and never change results."""
 
     tokens: int | None = None
@@ -23,6 +23,8 @@ class Budget:
     """Bytes of keys, values and states that are kept of the unsteered model."""
     weight_bytes: int = 2**30
     """Bytes of weights that ``reordering`` may keep a second time, on a processor."""
+    reading_bytes: int = 2**29
+    """Bytes of activations that are kept for methods that ask for them again."""
 
     def tokens_on(self, device: torch.device) -> int:
         """The limit, or what suits a device."""

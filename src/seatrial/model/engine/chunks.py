@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import final
 
 from seatrial.model.engine.allocator import give_back_freed
-from seatrial.model.engine.budget import Budget, Meter
+from seatrial.model.engine.budget import MemoryBudget, Meter
 from seatrial.model.engine.forward import Forward
 from seatrial.model.engine.frontiers import common_start, slices
 from seatrial.model.engine.tree import Tree
@@ -20,7 +20,7 @@ WORTHWHILE = 8
 class Cutter:
     """Cuts requests into chunks whose kept keys, values and states fit the budget."""
 
-    def __init__(self, forward: Forward, budget: Budget, meter: Meter) -> None:
+    def __init__(self, forward: Forward, budget: MemoryBudget, meter: Meter) -> None:
         self.forward = forward
         self.budget = budget
         self.meter = meter

@@ -48,6 +48,18 @@ class Reader:
         final, *others = self.unembedding(states).log_softmax(-1).split(len(h))
         return Depths(final, dict(zip(early, others, strict=True)))
 
+    def logits(
+        self, h: Float[Tensor, "row d_model"], norm: Norm
+    ) -> Float[Tensor, "row vocabulary"]:
+        """Logits of states that leave a block, as if it were the last one.
+
+        Raises:
+            UnsupportedModel: if a norm is asked for that was not found.
+        """
+        if norm != "none":
+            h = _passed(self._norm(len(self.input_norms) - 1, norm), h)
+        return self.unembedding(h)
+
     def _norm(self, block: int, norm: Norm) -> nn.Module:
         """What the output of a block passes; after the last block stands the final norm."""
         is_last = block + 1 == len(self.input_norms)

@@ -14,6 +14,7 @@ exact; ``Engine.describe`` says which of the two a model gets, and a run records
 hold every shortcut to the slow obvious way (``seatrial.testing.naive_log_probs``).
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from seatrial.errors import BadData
-from seatrial.model.engine.budget import Budget, Meter
+from seatrial.model.engine.budget import MemoryBudget, Meter
 from seatrial.model.engine.chunks import Cutter
 from seatrial.model.engine.context import check_reach, context_limit
 from seatrial.model.engine.delivery import Delivery
@@ -55,7 +56,7 @@ class Engine:
         network: PreTrainedModel,
         anatomy: Anatomy,
         encoder: Encoder,
-        budget: Budget,
+        budget: MemoryBudget,
         name: str,
     ) -> None:
         self.network = network
@@ -71,7 +72,7 @@ class Engine:
             self.unembedding = find_unembedding(network, states, logits, name)
         input_norms = [block.input_norm for block in anatomy.blocks]
         self.reader = Reader(self.unembedding, anatomy.final_norm, input_norms)
-        self._memory: list[Unsteered] | None = None
+        self._sessions = _Sessions()
         self.meter = Meter(budget.tokens_on(self.device))
         self.cutter = Cutter(self.forward, budget, self.meter)
 
@@ -98,16 +99,21 @@ class Engine:
         return f"replays the blocks after the first edit over all tokens; padded, for {why}"
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
+    def remembering(self, passes: bool = True) -> Iterator[None]:
         """Let calls inside take over the unsteered passes of earlier ones, where they can.
 
-        The model must not be changed meanwhile. ``Budget.cache_bytes`` bounds what is kept.
+        The model must not be changed meanwhile. ``MemoryBudget.cache_bytes`` bounds what is
+        kept. Calls of other threads take no part.
+
+        Args:
+            passes: ``False`` has every pass made anew, inside another such context too.
         """
-        self._memory = []
+        earlier = self._sessions.passes
+        self._sessions.passes = [] if passes else None
         try:
             yield
         finally:
-            self._memory = None
+            self._sessions.passes = earlier
 
     @torch.inference_mode()
     def answer(
@@ -231,12 +237,17 @@ class Engine:
 
     def _remember(self, pass_: Unsteered) -> None:
         """Take over an earlier pass over the same trees, or keep this one for later."""
-        if self._memory is None:
+        passes = self._sessions.passes
+        if passes is None:
             return
-        if not any(pass_.adopt(other) for other in self._memory):
-            self._memory.append(pass_)
-        while sum(old.size for old in self._memory[:-1]) > self.budget.cache_bytes:
-            del self._memory[0]
+        same = next((other for other in passes if pass_.adopt(other)), None)
+        if same is None:
+            passes.append(pass_)
+        else:  # what was used last stays longest
+            passes.remove(same)
+            passes.append(same)
+        while sum(old.size for old in passes[:-1]) > self.budget.cache_bytes:
+            del passes[0]
 
     def _frontier(self, steering: Steering) -> int:
         """The first block that runs again."""
@@ -277,6 +288,13 @@ class Engine:
                         "prompt at a word boundary"
                     )
         return texts
+
+
+class _Sessions(threading.local):
+    """What each thread remembers."""
+
+    passes: list[Unsteered] | None = None
+    """Earlier passes, the latest last; ``None`` where none are taken over."""
 
 
 @final

@@ -3,7 +3,7 @@
 import torch
 
 from seatrial.methods import Method
-from seatrial.model import Budget, Model
+from seatrial.model import MemoryBudget, Model
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.testing.checks.asking import (
     NOISE,
@@ -90,7 +90,7 @@ def batching_and_padding_change_nothing(
     method: Method, model: Model, data: FitData
 ) -> None:
     """Fitted and asked one by one or all together, scores agree within 1e-4 nats."""
-    narrow = twin(model, Budget(tokens=1))  # one sequence a forward call
+    narrow = twin(model, MemoryBudget(tokens=1))  # one sequence a forward call
 
     fitted = method.fit(model, data, seed=0)
     requests, under = questions(data, fitted), steerings(method, fitted)

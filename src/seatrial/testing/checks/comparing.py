@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seatrial.model import Budget, Model
+from seatrial.model import MemoryBudget, Model
 from seatrial.steering.intervention import Intervention
 from seatrial.testing.checks.asking import questions
 from seatrial.types import FitData, Text
 
 
-def twin(model: Model, budget: Budget | None = None) -> Model:
+def twin(model: Model, budget: MemoryBudget | None = None) -> Model:
     """The same network behind another ``Model``, about which nobody remembers anything."""
     return Model(
         model.engine.network,
