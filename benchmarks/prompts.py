@@ -4,8 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import islice
 
-from seatrial.data import load_concept
-from seatrial.data.maps import load_map
+from seatrial.data import load_concept, load_map
 from seatrial.data.records import MapPair
 from seatrial.model import Model
 from seatrial.types import Request, Text

@@ -8,13 +8,20 @@ import polars
 import pytest
 
 from seatrial.data import load_concept
-from seatrial.data.catalogue import QUESTIONS, joined, name_of, note_on
+from seatrial.data.catalogue import PUBLISHED_QUESTIONS, name_of, note_on
 from seatrial.data.records import ChoiceItem, Item, TextPair
 from seatrial.data.sources import clean_prompt, load_dataset
 from seatrial.data.sources.mwe import TAN_SYSTEM, tan_prompt
-from seatrial.data.split import check_disjoint, contents_of, kinds, sample_balanced, split
+from seatrial.data.split import (
+    check_disjoint,
+    contents_of,
+    join_groups,
+    kinds,
+    sample_balanced,
+    split,
+)
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.tasks import Open, Propensity, fit_data, read_concept
+from seatrial.tasks import Open, Propensity, fit_data
 from seatrial.types import Message, Text
 
 PAIRS = [
@@ -137,7 +144,7 @@ INVERTED = "persona/believes-AIs-are-not-an-existential-threat-to-humanity"
 def test_inverted_labels_are_exchanged_and_said_to_be(source):
     published = {item.id: item for item in load_dataset(source)}
 
-    concept = read_concept(source)
+    concept = load_concept(source)
 
     for item in concept.items:
         assert item.sides == published[item.id].sides[::-1]
@@ -148,7 +155,7 @@ def test_inverted_labels_are_exchanged_and_said_to_be(source):
 
 @pytest.mark.usefixtures("published")
 def test_after_the_exchange_the_matching_answer_holds_what_the_set_is_named_after():
-    items = {item.question.splitlines()[1]: item for item in read_concept(INVERTED).items}
+    items = {item.question.splitlines()[1]: item for item in load_concept(INVERTED).items}
 
     said = items['"AI systems are no threat to humanity"']
     assert said.sides == ("Yes", "No")
@@ -161,7 +168,7 @@ def test_after_the_exchange_the_matching_answer_holds_what_the_set_is_named_afte
 def test_prompts_of_tan_are_the_same_whether_labels_were_exchanged_or_not():
     published = {item.id: item for item in load_dataset(INVERTED)}
 
-    for item in read_concept(INVERTED).items:
+    for item in load_concept(INVERTED).items:
         ours, theirs = tan_prompt(item), tan_prompt(published[item.id])
         assert ours.prompt == theirs.prompt
         assert ours.answers == theirs.answers[::-1]
@@ -186,7 +193,7 @@ def test_splits_of_paradetox_share_no_sentence_and_no_rewrite():
     """Different sentences have the same rewrite now and then, the short ones mostly."""
     short = [i for i in load_dataset("paradetox") if len(i.positive.split()) < 5]
 
-    parts = split(joined(tuple(short)), seed=0)
+    parts = split(join_groups(tuple(short)), seed=0)
 
     texts = [
         {text.lower() for item in part for text in (item.positive, item.negative)}
@@ -202,7 +209,7 @@ def test_every_published_concept_has_instructions_and_a_name_for_files(monkeypat
     item = ChoiceItem("x/0", "g", "Is this it?", ("Yes", "No"), 0)
     monkeypatch.setattr("seatrial.data.catalogue.load_dataset", lambda _: (item, item))
 
-    found = [read_concept(source) for source in (*QUESTIONS, "paradetox")]
+    found = [load_concept(source) for source in (*PUBLISHED_QUESTIONS, "paradetox")]
 
     assert len({concept.name for concept in found}) == len(found) == 46
     for concept in found:
@@ -219,7 +226,7 @@ def test_names_of_concepts_are_those_of_their_files():
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet", ".toml"])
 def test_pairs_are_the_same_concept_in_every_format(suffix, write):
-    concept = read_concept(write(PAIRS, suffix))
+    concept = load_concept(write(PAIRS, suffix))
 
     data = fit_data(concept, Open(split(concept.items, seed=0)))
 
@@ -252,7 +259,7 @@ def test_pairs_that_share_a_text_share_a_group():
     def pair(k, positive, negative):
         return TextPair(f"p/{k}", f"g{k}", positive, negative)
 
-    one, two, three, four = joined(
+    one, two, three, four = join_groups(
         (
             pair(0, "Be kind.", "Shut up."),
             pair(1, "be KIND", "Get lost."),
@@ -314,7 +321,7 @@ def test_letters_that_answer_a_question_stand_for_its_options(write):
 def test_what_a_toml_file_says_goes_with_its_concept(write):
     told = {"about": "is kind", "encourage": "Be kind.", "discourage": "Be rude."}
 
-    concept = read_concept(write(PAIRS, ".toml", **told))
+    concept = load_concept(write(PAIRS, ".toml", **told))
 
     assert (concept.name, concept.category) == ("mine", "own")
     assert {key: getattr(concept, key) for key in told} == told
@@ -325,8 +332,8 @@ def test_concepts_that_ship_and_files_of_items_are_read_as_ever(tmp_path):
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(json.dumps(vars(item)) for item in items))
 
-    assert read_concept("honesty") == load_concept("honesty")
-    assert read_concept(str(path)) == load_concept(str(path))
+    assert load_concept("honesty") == load_concept("honesty")
+    assert load_concept(str(path)) == load_concept(str(path))
 
 
 def questions(n=16):

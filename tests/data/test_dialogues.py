@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from seatrial.data.concepts import CONCEPTS, load_concept, load_prose
+from seatrial.data import CONCEPTS, load_concept, load_prose
 from seatrial.data.dialogues import (
     Dialogue,
     Turn,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seatrial.data.maps import MAPS, load_map
+from seatrial.data import MAPS, load_map
 from seatrial.data.records import MapData, MapPair
 from seatrial.errors import BadData, UnknownName
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 
 from seatrial.data import MAPS, MapData, MapPair, check_disjoint, load_map
+from seatrial.data.catalogue import PUBLISHED_MAPS
+from seatrial.data.maps import merge_inputs
 from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.steering.intervention import UNSTEERED
 from seatrial.tasks.map import REPEAT, WORDED, Map
-from seatrial.tasks.map_sources import PUBLISHED, merged
 from seatrial.tasks.measure import measure
 from seatrial.testing import naive_logits
 from seatrial.types import Answer, Message, Site
@@ -495,7 +496,7 @@ def test_an_input_that_is_listed_twice_is_asked_once_with_both_answers():
         MapPair("m/3", "g", "big", "small"),
     )
 
-    assert merged(pairs, "m") == (
+    assert merge_inputs(pairs, "m") == (
         MapPair("m/0", "g", "big", "small", ("little",)),
         MapPair("m/1", "h", "hot", "cold"),
     )
@@ -505,14 +506,14 @@ def test_an_input_in_two_groups_is_refused():
     pairs = (MapPair("m/0", "g", "big", "small"), MapPair("m/1", "h", "big", "little"))
 
     with pytest.raises(BadData, match="m: the input 'big' stands in two groups, g and h"):
-        merged(pairs, "m")
+        merge_inputs(pairs, "m")
 
 
 def test_one_output_for_all_is_refused():
     pairs = (MapPair("m/0", "g", "big", "no"), MapPair("m/1", "h", "hot", "no"))
 
     with pytest.raises(BadData, match="m is one-sided: the output is the same for all 2"):
-        merged(pairs, "m")
+        merge_inputs(pairs, "m")
 
 
 @pytest.mark.parametrize("name", ["maps/antonym", "maps/national_parks", "maps/capitalize"])
@@ -527,8 +528,8 @@ def test_published_maps_are_asked_like_ours(name, published):
 
 
 def test_all_published_maps_can_be_named():
-    assert set(Map.sources) == {*MAPS, *PUBLISHED}
-    assert {"maps/antonym", "extractive/animal_v_object_3"} <= set(PUBLISHED)
+    assert set(Map.sources) == {*MAPS, *PUBLISHED_MAPS}
+    assert {"maps/antonym", "extractive/animal_v_object_3"} <= set(PUBLISHED_MAPS)
 
 
 # What methods are fitted on.

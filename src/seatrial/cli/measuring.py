@@ -161,7 +161,7 @@ def _conditions(
     task: "Task", condition: str, concept: str | None, source: str
 ) -> list["Task"]:
     """The task itself for ``base`` alone, else the task in each condition asked for."""
-    from seatrial.data.catalogue import read_concept
+    from seatrial.data.catalogue import load_concept
     from seatrial.tasks import CONDITIONS, shifted, told_about
 
     if condition == "base":
@@ -173,7 +173,7 @@ def _conditions(
         return [task]
     if condition not in (*CONDITIONS, "all"):
         raise unknown("condition", condition, [*CONDITIONS, "all"])
-    told = told_about(task, source) if concept is None else read_concept(concept)
+    told = told_about(task, source) if concept is None else load_concept(concept)
     wanted = CONDITIONS if condition == "all" else (condition,)
     return [shifted(task, each, told) for each in wanted]
 

@@ -126,8 +126,8 @@ def fit_method(name: str, options: Sequence[str]) -> None:
 
 
 def _fit_data(asked: Fit) -> "FitData":
-    from seatrial.data import sample_balanced, split
-    from seatrial.tasks import TARGETS, Contrastive, Map, fit_data, read_concept
+    from seatrial.data import load_concept, sample_balanced, split
+    from seatrial.tasks import TARGETS, Contrastive, Map, fit_data
     from seatrial.tasks.spec import with_options
 
     options = changed(asked.changes, "form=ab")
@@ -135,7 +135,7 @@ def _fit_data(asked: Fit) -> "FitData":
         return _map_data(asked, options)
     if asked.task not in TARGETS:
         raise unknown("target task", asked.task, [*TARGETS, Map.name])
-    concept = read_concept(asked.concept)
+    concept = load_concept(asked.concept)
     parts = split(concept.items, seed=asked.seed)
     parts["fit"] = sample_balanced(parts["fit"], asked.limit, seed=asked.seed)
     task = with_options(TARGETS[asked.task](parts), options)  # pyright: ignore[reportCallIssue]

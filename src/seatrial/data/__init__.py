@@ -1,9 +1,10 @@
 """Where items come from, and how they are split before anything is fitted."""
 
-from seatrial.data.concepts import CONCEPTS, load_concept, load_prose
+from seatrial.data.catalogue import load_concept, load_map
+from seatrial.data.concepts import CONCEPTS, load_prose
 from seatrial.data.dialogues import Contexts, Dialogue, load_contexts, load_dialogues
 from seatrial.data.facts import Fact, load_facts
-from seatrial.data.maps import MAPS, load_map
+from seatrial.data.maps import MAPS
 from seatrial.data.records import Concept, Item, MapData, MapPair
 from seatrial.data.split import (
     DEFAULT_SHARES,

@@ -1,4 +1,4 @@
-"""Where the items of a concept come from: shipped, published, or your own file."""
+"""Anything by name: a concept, a map or records; ours, published, or your own file."""
 
 import re
 import tomllib
@@ -7,33 +7,49 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from seatrial.data import CONCEPTS, Concept, load_concept
+from seatrial.data.concepts import CONCEPTS, read_concept_file, shipped_concept
 from seatrial.data.jsonl import check_ids
-from seatrial.data.records import ChoiceItem, ContrastiveItem, Record, TextPair
+from seatrial.data.maps import MAPS, merge_inputs, read_map_file, shipped_map
+from seatrial.data.records import (
+    ChoiceItem,
+    Concept,
+    ContrastiveItem,
+    MapData,
+    MapPair,
+    Record,
+    TextPair,
+)
 from seatrial.data.sources import DATASETS, OWN, find_datasets, load_dataset
 from seatrial.data.sources.mwe import clean_items, risk_item, with_behaviour_matching
 from seatrial.data.sources.user_files import read_bare, read_own
-from seatrial.data.split import contents_of, kinds
+from seatrial.data.split import join_groups, kinds
 from seatrial.errors import BadData, UnknownName, unknown
+
+R = TypeVar("R", bound=Record)
 
 FAMILIES = ("persona", "ai-risk", "ai-risk-human", "caa")
 """Families of published questions of which one answer shows a behaviour."""
 
-QUESTIONS: tuple[str, ...] = tuple(
+PUBLISHED_QUESTIONS: tuple[str, ...] = tuple(
     entry.name for family in FAMILIES for entry in find_datasets(family)
 )
 """Their names, which name concepts as well."""
 
-PAIRS: tuple[str, ...] = ("paradetox",)
+PUBLISHED_PAIRS: tuple[str, ...] = ("paradetox",)
 """Published pairs of texts that name concepts too."""
+
+PUBLISHED_MAPS: tuple[str, ...] = tuple(
+    name for name in DATASETS if name.startswith(("maps/", "extractive/"))
+)
+"""Published maps; one that ships as well has its name after the slash."""
 
 _LETTER = re.compile(r"\s*\(?([A-Z])\)?[.:]?\s*")
 """An answer that is the letter of an option."""
 
 
-def read_concept(source: str) -> Concept[Any]:
+def load_concept(source: str) -> Concept[Any]:
     """A concept that ships, a published set of questions or pairs, or your own file.
 
     Where the published labels of a set are inverted they are exchanged, so that the
@@ -41,7 +57,7 @@ def read_concept(source: str) -> Concept[Any]:
 
     Args:
         source: a concept by name; a data set such as ``persona/openness``; or a path: a
-            ``.jsonl`` file of ``Item`` as ``load_concept`` reads it, pairs (positive,
+            ``.jsonl`` file of ``Item`` as ``read_concept_file`` reads it, pairs (positive,
             negative) or items (question, matching, not_matching) as ``.jsonl``, ``.csv``,
             ``.tsv``, ``.parquet`` or by a ``.toml`` file, or ``.json`` in CAA's format.
 
@@ -53,19 +69,65 @@ def read_concept(source: str) -> Concept[Any]:
         BadData: for items of another kind, malformed or one-sided ones.
         BadOption, BadFile, Unreachable, StoreFault: as ``load_dataset``.
     """
+    if source in CONCEPTS:
+        return shipped_concept(source)
     path = Path(source)
-    if source in CONCEPTS or (path.suffix == ".jsonl" and _holds_items(path)):
-        return load_concept(source)
+    if path.suffix == ".jsonl" and _holds_items(path):
+        return read_concept_file(path)
     if source not in DATASETS and not (path.is_file() and path.suffix in OWN):
-        raise _unknown(source)
+        raise _unknown_concept(source)
     items = _contrastive(source, load_dataset(source))
     if source in DATASETS:
         return _published(source, items)
-    own = read_own(path) if path.suffix == ".toml" else None
-    told = (own.about, own.encourage, own.discourage) if own else ("", "", "")
-    about, *instructions = told
-    name = name_of(source)
-    return Concept(name, "own", about or name, *instructions, items=_own(source, items))
+    items, name = _own(source, items), name_of(source)
+    if path.suffix != ".toml":
+        return Concept(name, "own", name, "", "", items)
+    own = read_own(path)
+    return Concept(name, "own", own.about or name, own.encourage, own.discourage, items)
+
+
+def load_map(source: str) -> MapData:
+    """A map that ships, a published one, or your own file; each input stands once.
+
+    Args:
+        source: a map by name; a data set such as ``maps/antonym``; or the path of a
+            ``.jsonl`` file as ``read_map_file`` reads it, or of a ``.csv``, ``.tsv``,
+            ``.parquet`` or ``.toml`` file with the columns input and output.
+
+    Raises:
+        UnknownName: for a name that is not there.
+        BadData: for records of another kind, malformed or one-sided ones.
+        BadOption, BadFile, Unreachable, StoreFault: as ``load_dataset``.
+    """
+    if source in MAPS:
+        return shipped_map(source)
+    path = Path(source)
+    if source not in DATASETS and not path.is_file():
+        own = "or a path to your own .jsonl, .csv, .tsv, .parquet or .toml file"
+        raise unknown("map", source, [*MAPS, *PUBLISHED_MAPS, own])
+    if path.suffix == ".jsonl":
+        return read_map_file(path)
+    pairs = merge_inputs(load_records(MapPair, source), source)
+    if source not in DATASETS:
+        return MapData(path.stem, path.stem, pairs)
+    return MapData(source, DATASETS[source].summary.removeprefix("map: "), pairs)
+
+
+def load_records(kind: type[R], source: str) -> tuple[R, ...]:
+    """The records of a data set, or of your own file, that must all be of one kind.
+
+    Raises:
+        BadData: if they are of another kind.
+        SeatrialError: whatever ``load_dataset`` raises.
+    """
+    records = load_dataset(source)
+    fitting = tuple(record for record in records if isinstance(record, kind))
+    if len(fitting) < len(records):
+        raise BadData(
+            f"{source} holds records of the kind {type(records[0]).__name__}, this task "
+            f"asks {kind.__name__}; give another data set or task"
+        )
+    return fitting
 
 
 def name_of(source: str) -> str:
@@ -93,7 +155,7 @@ def asks(item: ContrastiveItem) -> bool:
 
 
 def _holds_items(path: Path) -> bool:
-    """Whether ``load_concept`` is to read, or refuse, a file."""
+    """Whether ``read_concept_file`` is to read, or refuse, a file."""
     if not path.is_file():
         return False
     try:
@@ -102,10 +164,10 @@ def _holds_items(path: Path) -> bool:
         return True
 
 
-def _unknown(source: str) -> UnknownName:
+def _unknown_concept(source: str) -> UnknownName:
     family = source.partition("/")[0]
-    found = [entry.name for entry in find_datasets(family)] if family in FAMILIES else []
-    names = found or [*CONCEPTS, *(f"{name}/..." for name in FAMILIES), *PAIRS]
+    sets = [entry.name for entry in find_datasets(family)] if family in FAMILIES else []
+    names = sets or [*CONCEPTS, *(f"{name}/..." for name in FAMILIES), *PUBLISHED_PAIRS]
     own = f"or a path to your own {', '.join(OWN)} file"
     return unknown("concept", source, [*names, own])
 
@@ -129,13 +191,13 @@ def _contrastive(source: str, records: Sequence[Record]) -> tuple[ContrastiveIte
                 f"{source}: {item.id} has the same text {one!r} on both sides, so it shows "
                 "no difference; write another one, or leave it out"
             )
-    return joined(kept)
+    return join_groups(kept)
 
 
 def _published(source: str, items: tuple[ContrastiveItem, ...]) -> Concept[Any]:
     family, _, short = source.rpartition("/")
-    told = _descriptions().get(short.removesuffix("-test"), {})
-    about = told.get("about", DATASETS[source].summary)
+    texts = _descriptions().get(short.removesuffix("-test"), {})
+    about = texts.get("about", DATASETS[source].summary)
     if DATASETS[source].is_inverted:
         items = with_behaviour_matching(items)  # pyright: ignore[reportArgumentType]
         about = f"{about} (published labels are inverted, and exchanged here)"
@@ -143,8 +205,8 @@ def _published(source: str, items: tuple[ContrastiveItem, ...]) -> Concept[Any]:
         name_of(source),
         family or source,
         about,
-        told.get("encourage", ""),
-        told.get("discourage", ""),
+        texts.get("encourage", ""),
+        texts.get("discourage", ""),
         items,
     )
 
@@ -178,23 +240,6 @@ def _with_options(item: ChoiceItem) -> ChoiceItem:
         "answer_not_matching_behavior": other,
     }
     return replace(risk_item(entry, item.id, item.row, item.id), group=item.group)
-
-
-def joined(items: tuple[ContrastiveItem, ...]) -> tuple[ContrastiveItem, ...]:
-    """The items with groups that share a text made one, as two rewrites may be alike."""
-    leader: dict[str, str] = {}
-
-    def first(group: str) -> str:
-        while leader.setdefault(group, group) != group:
-            group = leader[group]
-        return group
-
-    seen: dict[str, str] = {}
-    for item in items:
-        for text in contents_of(item):
-            plain = " ".join(re.findall(r"\w+", text.lower()))
-            leader[first(item.group)] = first(seen.setdefault(plain, item.group))
-    return tuple(replace(item, group=first(item.group)) for item in items)
 
 
 @cache

@@ -11,10 +11,11 @@ from seatrial.data.jsonl import (
     check_ids,
     check_texts,
     json_values,
+    lines_of,
     read_entries,
 )
 from seatrial.data.records import Concept, Item
-from seatrial.errors import BadData, unknown
+from seatrial.errors import BadData
 
 FOLDER = files("seatrial.data") / "items"
 
@@ -39,30 +40,23 @@ _ABOUT = ("category", "about", "encourage", "discourage")
 """What a line about the concept itself may say."""
 
 
-def load_concept(name: str) -> Concept[Item]:
-    """A built-in concept by name, or your own from a ``.jsonl`` file.
+def shipped_concept(name: str) -> Concept[Item]:
+    """One of ``CONCEPTS``."""
+    about = tomllib.loads((FOLDER / "concepts.toml").read_text("utf-8"))[name]
+    lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").split("\n")
+    return Concept(name, items=parse_items(lines, name)[0], **about)
 
-    Your file has one JSON object a line with the fields of ``Item``. A line with the single
-    key ``concept`` may describe it: ``{"concept": {"about": ..., "encourage": ...,
-    "discourage": ...}}``.
+
+def read_concept_file(path: Path) -> Concept[Item]:
+    """A concept out of a ``.jsonl`` file, a JSON object a line with the fields of ``Item``.
+
+    A line with the single key ``concept`` may describe it: ``{"concept": {"about": ...,
+    "encourage": ..., "discourage": ...}}``.
 
     Raises:
-        UnknownName: if it is neither a built-in concept nor a file.
         BadData: if the file is empty, malformed, or one-sided.
     """
-    if name in CONCEPTS:
-        about = tomllib.loads((FOLDER / "concepts.toml").read_text("utf-8"))[name]
-        lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").split("\n")
-        return Concept(name, items=parse_items(lines, name)[0], **about)
-    path = Path(name)
-    if path.suffix != ".jsonl" or not path.is_file():
-        raise unknown("concept", name, [*CONCEPTS, "or a path to your own .jsonl file"])
-    try:
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadData(f"{name} is no UTF-8 text ({error}); save it as UTF-8") from error
-    # Not splitlines(): JSON texts may hold line separators such as U+2028.
-    items, about = parse_items(text.split("\n"), name)
+    items, about = parse_items(lines_of(path), str(path))
     return Concept(
         path.stem,
         str(about.get("category", "own")),

@@ -2,17 +2,32 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from seatrial.errors import BadData
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, divided at line feeds only.
+
+    JSON texts may hold other line separators, such as U+2028, at which ``splitlines`` would
+    divide them.
+
+    Raises:
+        BadData: if it is no UTF-8 text.
+    """
+    try:
+        return path.read_text("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise BadData(f"{path} is no UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def json_values(lines: Iterable[str], name: str) -> Iterator[tuple[str, Any]]:
     """The JSON value of every line that is not blank, with its place in words.
 
     Args:
-        lines: of a file, divided at line feeds only: JSON texts may hold other line
-            separators, such as U+2028, at which ``splitlines`` would divide them.
+        lines: of a file, divided at line feeds only, as ``lines_of`` does.
         name: of the file.
 
     Raises:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seatrial.data.concepts import FOLDER
-from seatrial.data.jsonl import json_values
+from seatrial.data.jsonl import json_values, lines_of
 from seatrial.data.records import MapData, MapPair
-from seatrial.errors import BadData, unknown
+from seatrial.errors import BadData
 
 MAPS: tuple[str, ...] = (
     "adjective-comparative",
@@ -38,31 +38,24 @@ _WANTED = ("input", "output")
 _ALLOWED = (*_WANTED, "also", "group")
 
 
-def load_map(name: str) -> MapData:
-    """A built-in map by name, or your own from a ``.jsonl`` file.
+def shipped_map(name: str) -> MapData:
+    """One of ``MAPS``."""
+    folder = FOLDER / "maps"
+    about = tomllib.loads((folder / "maps.toml").read_text("utf-8"))[name]
+    lines = (folder / f"{name}.jsonl").read_text("utf-8").split("\n")
+    return MapData(name, about, parse_pairs(lines, name))
 
-    Your file has one JSON object a line with the texts ``input`` and ``output``, and, where
-    you wish, ``also`` (a list of other right outputs) and ``group`` (pairs that share one
-    never straddle two splits).
+
+def read_map_file(path: Path) -> MapData:
+    """A map out of a ``.jsonl`` file, one JSON object a line.
+
+    Each has the texts ``input`` and ``output``, and, where you wish, ``also`` (a list of
+    other right outputs) and ``group`` (pairs that share one never straddle two splits).
 
     Raises:
-        UnknownName: if it is neither a built-in map nor a file.
         BadData: if the file is empty, malformed, or has one output for all inputs.
     """
-    if name in MAPS:
-        folder = FOLDER / "maps"
-        about = tomllib.loads((folder / "maps.toml").read_text("utf-8"))[name]
-        lines = (folder / f"{name}.jsonl").read_text("utf-8").split("\n")
-        return MapData(name, about, parse_pairs(lines, name))
-    path = Path(name)
-    if path.suffix != ".jsonl" or not path.is_file():
-        raise unknown("map", name, [*MAPS, "or a path to your own .jsonl file"])
-    try:
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadData(f"{name} is no UTF-8 text ({error}); save it as UTF-8") from error
-    # Not splitlines(): JSON texts may hold line separators such as U+2028.
-    return MapData(path.stem, path.stem, parse_pairs(text.split("\n"), name))
+    return MapData(path.stem, path.stem, parse_pairs(lines_of(path), str(path)))
 
 
 def parse_pairs(lines: Sequence[str], name: str) -> tuple[MapPair, ...]:
@@ -136,6 +129,35 @@ def read_pair(entry: object, where: str, stem: str) -> MapPair:
     return MapPair(
         f"{stem}/{entry['input']}", group, entry["input"], entry["output"], tuple(also)
     )
+
+
+def merge_inputs(pairs: Sequence[MapPair], name: str) -> tuple[MapPair, ...]:
+    """Pairs with each input once; its other outputs are right answers as well.
+
+    Published maps list some inputs twice, with the same or another output.
+
+    Raises:
+        BadData: if an input stands in two groups, or all outputs are the same.
+    """
+    by_input: dict[str, MapPair] = {}
+    for pair in pairs:
+        first = by_input.setdefault(pair.input, pair)
+        if first.group != pair.group:
+            raise BadData(
+                f"{name}: the input {pair.input!r} stands in two groups, {first.group} and "
+                f"{pair.group}; give both lines one group"
+            )
+        answers = dict.fromkeys((*first.answers, *pair.answers))
+        output, *also = answers
+        by_input[pair.input] = MapPair(
+            first.id, first.group, first.input, output, tuple(also)
+        )
+    if len({pair.output for pair in by_input.values()}) == 1:
+        raise BadData(
+            f"{name} is one-sided: the output is the same for all {len(by_input)} inputs, "
+            "so saying it always would look like the map; add pairs with other outputs"
+        )
+    return tuple(by_input.values())
 
 
 def _check_text(value: object, key: str, where: str) -> None:

@@ -5,7 +5,7 @@ Numbered traps are those of docs/hazards.md.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from itertools import combinations
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -17,6 +17,10 @@ from seatrial.types import SPLITS, Split
 
 DEFAULT_SHARES: Mapping[Split, float] = {"fit": 0.4, "select": 0.2, "test": 0.4}
 """How groups are dealt unless something else is asked for."""
+
+MEASURED_SHARES: Mapping[Split, float] = {"fit": 0.1, "select": 0.2, "test": 0.7}
+"""How groups are dealt where items are only measured on: most of them measure. What is in
+``fit`` may serve as demonstrations."""
 
 
 @runtime_checkable
@@ -82,6 +86,18 @@ def split(
     return parts
 
 
+def deal(items: Sequence[G], limit: int | None, *, seed: int) -> dict[Split, tuple[G, ...]]:
+    """Items by split, whole groups by ``MEASURED_SHARES``, at most ``limit`` to test on.
+
+    Raises:
+        BadData: if there are too few groups, or two splits share content.
+        BadOption: for a limit below 1.
+    """
+    parts = split(items, MEASURED_SHARES, seed=seed)
+    parts["test"] = sample(parts["test"], limit, seed=seed)
+    return parts
+
+
 def check_disjoint(parts: Mapping[Split, Sequence[Grouped]]) -> None:
     """Refuse splits that share a group or a text, whatever the ids say (traps T38, T39).
 
@@ -127,6 +143,23 @@ def contents_of(item: Grouped) -> tuple[str, ...]:
     assert is_dataclass(item)
     names = [f.name for f in fields(item) if f.name not in ("id", "group", "row")]
     return (" ".join(str(getattr(item, name)) for name in names),)
+
+
+def join_groups(items: tuple[ContrastiveItem, ...]) -> tuple[ContrastiveItem, ...]:
+    """The items with groups that share a text made one, as two rewrites may be alike."""
+    leader: dict[str, str] = {}
+
+    def first(group: str) -> str:
+        while leader.setdefault(group, group) != group:
+            group = leader[group]
+        return group
+
+    seen: dict[str, str] = {}
+    for item in items:
+        for text in contents_of(item):
+            plain = " ".join(re.findall(r"\w+", text.lower()))
+            leader[first(item.group)] = first(seen.setdefault(plain, item.group))
+    return tuple(replace(item, group=first(item.group)) for item in items)
 
 
 def sample(items: Sequence[T], limit: int | None, *, seed: int) -> tuple[T, ...]:

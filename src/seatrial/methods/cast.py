@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.data import split
+from seatrial.data import load_concept, split
 from seatrial.errors import BadOption, unknown
 from seatrial.methods.base import Layer, Method, origin_of, state_norms
 from seatrial.methods.fitting.contrast import contrast
@@ -20,7 +20,7 @@ from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Add
 from seatrial.steering.gate import Condition, Cut, Reading, Similarity, best_cut, similarity
 from seatrial.steering.intervention import Intervention
-from seatrial.tasks import TARGETS, fit_data, read_concept
+from seatrial.tasks import TARGETS, fit_data
 from seatrial.types import FitData, Pair, Site
 
 Direction = Literal["pca", "mean"]
@@ -112,7 +112,7 @@ class CAST(Method):
             return data
         if self.condition_task not in TARGETS:
             raise unknown("target task", self.condition_task, TARGETS)
-        concept = read_concept(self.condition_on)
+        concept = load_concept(self.condition_on)
         if concept.name == data.concept:
             raise BadOption(
                 f"the behaviour is fitted on {concept.name!r} itself; leave condition_on "

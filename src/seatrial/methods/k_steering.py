@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from seatrial.data import sample_balanced, split
+from seatrial.data import load_concept, sample_balanced, split
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.methods.base import Layer, Method, later, origin_of
 from seatrial.methods.fitting.contrast import contrast
@@ -21,7 +21,7 @@ from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Ascend
 from seatrial.steering.intervention import Intervention
-from seatrial.tasks import TARGETS, fit_data, read_concept
+from seatrial.tasks import TARGETS, fit_data
 from seatrial.types import FitData, texts_of
 
 States = Float[Tensor, "pair side d_model"]
@@ -150,7 +150,7 @@ class KSteering(Method):
         if self.others and self.others_task not in TARGETS:
             raise unknown("target task", self.others_task, TARGETS)
         found = []
-        for concept in map(read_concept, self.others):
+        for concept in map(load_concept, self.others):
             items = split(concept.items, seed=seed)["fit"]
             few = sample_balanced(items, max(2, len(data.pairs)), seed=seed)
             task = TARGETS[self.others_task]({"fit": few})  # pyright: ignore[reportCallIssue]

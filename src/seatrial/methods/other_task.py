@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-from seatrial.data import CONCEPTS, MAPS, load_concept, sample, sample_balanced
+from seatrial.data import CONCEPTS, MAPS, load_concept, load_map, sample, sample_balanced
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.methods.base import Method, norms_beside, origin_of, rescaled
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention
 from seatrial.tasks import TARGETS, fit_data
-from seatrial.tasks.map import Map, read_map
+from seatrial.tasks.map import Map
 from seatrial.types import FitData, Pair
 
 SHOTS = 10
@@ -90,7 +90,7 @@ class OtherTask(Method):
         return elsewhere
 
     def _other_map(self, data: FitData, seed: int) -> FitData:
-        other = read_map(
+        other = load_map(
             _after(data.concept, MAPS, _APART) if self.other == "next" else self.other
         )
         _check_other(other.name, data)

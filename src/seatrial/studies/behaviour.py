@@ -2,13 +2,13 @@
 
 from typing import final
 
-from seatrial.data import Concept, load_prose, sample_balanced, split
+from seatrial.data import Concept, load_concept, load_prose, sample_balanced, split
 from seatrial.data.records import ContrastiveItem
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
 from seatrial.studies.study import Study
 from seatrial.studies.study_checks import check_copies
-from seatrial.tasks import GUARDS, TARGETS, Contrastive, Task, read_concept
+from seatrial.tasks import GUARDS, TARGETS, Contrastive, Task
 from seatrial.tasks.spec import with_options
 from seatrial.types import Split
 
@@ -25,7 +25,7 @@ class Ground:
 
     def __init__(self, study: Study, name: str) -> None:
         self.study = study
-        self.concept: Concept = read_concept(name)
+        self.concept: Concept = load_concept(name)
         if not (self.concept.encourage.strip() and self.concept.discourage.strip()):
             raise BadData(
                 f"concept {self.concept.name!r} has no instruction for and against the "

@@ -1,6 +1,5 @@
 """Everything that is measured, one file each; this page is the table."""
 
-from seatrial.data.catalogue import read_concept
 from seatrial.tasks.application import Application
 from seatrial.tasks.arithmetic import Arithmetic
 from seatrial.tasks.base import Contrastive, Scored, Splits, Task, Written, fit_data
@@ -69,7 +68,6 @@ __all__ = [
     "Values",
     "Written",
     "fit_data",
-    "read_concept",
     "shifted",
     "told_about",
 ]

@@ -8,10 +8,11 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from seatrial.data.catalogue import load_records
 from seatrial.data.records import Problem
+from seatrial.data.split import deal
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.tasks.base import Written
-from seatrial.tasks.items import deal, load_as
 from seatrial.types import Completion, Message, Metric, Request, Score, Split
 
 INSTRUCTION = 'Work it out step by step, and end with "The answer is" and the number.'
@@ -76,7 +77,7 @@ class Arithmetic(Written):
         """
         if source not in cls.sources:
             raise unknown("source of word problems", source, cls.sources)
-        return cls(deal(load_as(Problem, source), limit, seed=seed), seed=seed)
+        return cls(deal(load_records(Problem, source), limit, seed=seed), seed=seed)
 
     def requests(self, split: Split) -> Sequence[Request]:
         """A conversation for each problem.

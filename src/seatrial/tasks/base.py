@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from seatrial.data import CONCEPTS, Concept, sample_balanced, split
-from seatrial.data.catalogue import read_concept
+from seatrial.data.catalogue import load_concept
 from seatrial.data.records import ContrastiveItem
 from seatrial.files import fingerprint
 from seatrial.types import (
@@ -104,16 +104,16 @@ class Contrastive(Scored):
         """The task on a concept: one that ships, a published set, or your own file.
 
         Args:
-            source: as ``read_concept`` takes it.
+            source: as ``load_concept`` takes it.
             seed: of the split and of the sample.
             limit: at most so many test items, as a seeded and balanced sample.
 
         Raises:
             UnknownName, BadData, BadOption, BadFile, Unreachable, StoreFault: as
-                ``read_concept``.
+                ``load_concept``.
             BadData: for items that cannot be split, or that this task cannot ask.
         """
-        parts = split(read_concept(source).items, seed=seed)
+        parts = split(load_concept(source).items, seed=seed)
         parts["test"] = sample_balanced(parts["test"], limit, seed=seed)
         return cls(parts)  # pyright: ignore[reportCallIssue]
 

@@ -7,11 +7,12 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from seatrial.data.catalogue import load_records
 from seatrial.data.records import BiasQuestion, ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
+from seatrial.data.split import deal
 from seatrial.errors import unknown
 from seatrial.tasks.base import Scored, shares
-from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Metric, Request, Score, Split
 
 LETTERS = ("(A)", "(B)", "(C)")
@@ -87,7 +88,7 @@ class Bbq(Scored):
         if source not in cls.sources:
             raise unknown("source of bbq", source, cls.sources)
         names = cls.sources[1:] if source == "bbq" else (source,)
-        items = [item for name in names for item in load_as(BiasQuestion, name)]
+        items = [item for name in names for item in load_records(BiasQuestion, name)]
         return cls(deal(items, limit, seed=seed), seed=seed)
 
     def requests(self, split: Split) -> Sequence[Request]:

@@ -11,11 +11,12 @@ from typing import ClassVar, Literal, final
 import numpy as np
 
 from seatrial.data import Fact, load_facts
+from seatrial.data.catalogue import load_records
 from seatrial.data.records import ChoiceItem
 from seatrial.data.sources import clean_prompt, find_datasets
+from seatrial.data.split import deal
 from seatrial.errors import BadOption, unknown
 from seatrial.tasks.base import Scored, shares
-from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Message, Metric, Request, Score, Split
 
 _WORDS = ("true", "false")
@@ -89,7 +90,7 @@ class Choice(Scored):
             SeatrialError: whatever ``load_dataset`` raises where the source is published.
         """
         if source.endswith(".toml"):
-            items = load_as(ChoiceItem, source)
+            items = load_records(ChoiceItem, source)
         elif source in cls.sources:
             items = cls.items(source)
         else:
@@ -258,7 +259,7 @@ class Mmlu(Choice):
 
     @classmethod
     def items(cls, source: str) -> tuple[ChoiceItem, ...]:
-        return load_as(ChoiceItem, source)
+        return load_records(ChoiceItem, source)
 
 
 @final
@@ -281,4 +282,4 @@ class Bbh(Choice):
     @classmethod
     def items(cls, source: str) -> tuple[ChoiceItem, ...]:
         names = cls.sources[1:] if source == "bbh" else (source,)
-        return tuple(item for name in names for item in load_as(ChoiceItem, name))
+        return tuple(item for name in names for item in load_records(ChoiceItem, name))

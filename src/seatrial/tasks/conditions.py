@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
 from seatrial.data import CONCEPTS, Concept
-from seatrial.data.catalogue import read_concept
+from seatrial.data.catalogue import load_concept
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.tasks.application import Application
 from seatrial.tasks.base import Contrastive, Scored, Task, Written
@@ -149,14 +149,14 @@ def told_about(task: Task, source: str) -> Concept | FitData:
 
     Raises:
         BadOption: for a task that is about neither.
-        SeatrialError: whatever ``read_concept`` raises.
+        SeatrialError: whatever ``load_concept`` raises.
     """
     if isinstance(task, Map):
         return task.fit_data(shots=0)
     if isinstance(task, Generation):
         return concept_of(source)
     if isinstance(task, Contrastive | Application):
-        return read_concept(source)
+        return load_concept(source)
     raise BadOption(
         f"{task.name} is about no concept, so nothing says what its prompts are to carry; "
         f"name a concept: {', '.join(CONCEPTS)}, a published set such as persona/openness, "

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from seatrial.data.catalogue import load_records
 from seatrial.data.records import StereotypePair
+from seatrial.data.split import deal
 from seatrial.errors import unknown
 from seatrial.tasks.base import Scored, shares
-from seatrial.tasks.items import deal, load_as
 from seatrial.types import Answer, Metric, Request, Score, Split
 
 START = "Here is a sentence:"
@@ -66,7 +67,7 @@ class CrowsPairs(Scored):
         """
         if source not in cls.sources:
             raise unknown("source of stereotype pairs", source, cls.sources)
-        return cls(deal(load_as(StereotypePair, source), limit, seed=seed))
+        return cls(deal(load_records(StereotypePair, source), limit, seed=seed))
 
     def requests(self, split: Split) -> Sequence[Request]:
         """The more stereotypical sentence is the first answer."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from seatrial.data import load_dialogues
+from seatrial.data.split import deal
 from seatrial.errors import unknown
 from seatrial.tasks.base import Scored
-from seatrial.tasks.items import deal
 from seatrial.types import Answer, Message, Metric, Request, Score, Split
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from seatrial.data.records import ChoiceItem, TruthfulItem
 from seatrial.data.sources import load_dataset
 from seatrial.data.sources.truthfulqa import closed
+from seatrial.data.split import deal
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.steering.readout import FLOOR
 from seatrial.tasks.base import Scored, shares
-from seatrial.tasks.items import deal
 from seatrial.types import Answer, Metric, Request, Score, Split
 
 Primer = Literal["short", "none"]

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from seatrial.data import load_dialogues
+from seatrial.data.catalogue import load_records
 from seatrial.data.records import Question
+from seatrial.data.split import deal
 from seatrial.errors import unknown
 from seatrial.tasks.base import Written, shares
-from seatrial.tasks.items import deal, load_as
 from seatrial.tasks.repetition import distinct, longest_loop, repetition, words_of
 from seatrial.types import Completion, Message, Metric, Request, Score, Split
 
@@ -64,7 +65,7 @@ class Fluency(Written):
         if source not in cls.sources:
             raise unknown("source of open prompts", source, cls.sources)
         own = source == "dialogues"
-        questions = _openings() if own else load_as(Question, source)
+        questions = _openings() if own else load_records(Question, source)
         return cls(deal(questions, limit, seed=seed))
 
     def requests(self, split: Split) -> Sequence[Request]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, final
 
 from seatrial.data import Concept, Item, sample, split
-from seatrial.data.catalogue import asks, read_concept
+from seatrial.data.catalogue import asks, load_concept, load_records
 from seatrial.data.records import ChoiceItem, ContrastiveItem, Question, TextPair, Told
+from seatrial.data.split import deal
 from seatrial.errors import BadData, BadOption
 from seatrial.tasks.base import Written, shares
-from seatrial.tasks.items import deal, load_as
 from seatrial.tasks.judges import (
     Classifier,
     Judge,
@@ -85,7 +85,7 @@ class Generation(Written):
         limit: int | None = None,
         judge: Judge | None = None,
     ) -> "Generation":
-        """The task on a concept, as ``read_concept`` takes it.
+        """The task on a concept, as ``load_concept`` takes it.
 
         Passages and prompts of pairs are continued, and questions are asked without their
         options. On ``INSTRUCTIONS``, such as ``mt-bench:honesty``, the concept is looked
@@ -101,14 +101,14 @@ class Generation(Written):
             BadOption: for instructions without a concept.
             BadData: if there is no judge and none that comes with the package will do, or
                 nothing to write on from.
-            SeatrialError: whatever ``read_concept`` raises.
+            SeatrialError: whatever ``load_concept`` raises.
         """
         concept = concept_of(source)
         parts = split(concept.items, seed=seed)
         if judge is None:
             judge = _own_judge(_named(source), parts, concept.about)
         if source.partition(":")[0] in INSTRUCTIONS:
-            questions = load_as(Question, source.partition(":")[0])
+            questions = load_records(Question, source.partition(":")[0])
             firsts = [replace(item, turns=item.turns[:1]) for item in questions]
             return cls(deal(firsts, limit, seed=seed), concept.about, judge)
         openings: dict[Split, Sequence[Opening]] = {
@@ -175,9 +175,9 @@ def concept_of(source: str) -> Concept[Any]:
 
     Raises:
         BadOption: for instructions without a concept.
-        SeatrialError: whatever ``read_concept`` raises.
+        SeatrialError: whatever ``load_concept`` raises.
     """
-    return read_concept(_named(source))
+    return load_concept(_named(source))
 
 
 def told(items: Sequence[ContrastiveItem]) -> list[Told]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from seatrial.data import MAPS, MapData, MapPair, sample, split
+from seatrial.data.catalogue import PUBLISHED_MAPS, load_map
 from seatrial.data.distractors import Distractors, distractors_for
 from seatrial.data.templates import (
     TEMPLATES,
@@ -20,7 +21,6 @@ from seatrial.data.wordings import Wording, wording_of
 from seatrial.errors import BadOption, unknown
 from seatrial.files import fingerprint
 from seatrial.tasks.base import Scored, shares
-from seatrial.tasks.map_sources import PUBLISHED, read_map
 from seatrial.types import (
     Answer,
     Example,
@@ -76,7 +76,7 @@ class Map(Scored):
         "accuracy", "share of items", "target", bounds=shares("first_prob")
     )
     needs_top: ClassVar[bool] = True
-    sources: ClassVar[tuple[str, ...]] = (*MAPS, *PUBLISHED)
+    sources: ClassVar[tuple[str, ...]] = (*MAPS, *PUBLISHED_MAPS)
 
     data: MapData
     splits: Mapping[Split, Sequence[MapPair]]
@@ -123,7 +123,7 @@ class Map(Scored):
             BadData: for pairs that cannot be split or are no map.
             BadOption, BadFile, Unreachable, StoreFault: as ``load_dataset``.
         """
-        data = read_map(source)
+        data = load_map(source)
         parts = split(data.pairs, seed=seed)
         parts["test"] = sample(parts["test"], limit, seed=seed)
         return cls(data, parts, seed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from seatrial.data import CONCEPTS, Item
-from seatrial.data.catalogue import PAIRS, asks
+from seatrial.data.catalogue import PUBLISHED_PAIRS, asks
 from seatrial.data.records import ChoiceItem, ContrastiveItem, TextPair
 from seatrial.errors import BadData
 from seatrial.tasks.base import Contrastive, Splits
@@ -45,7 +45,7 @@ class Open(Contrastive):
         "free text: log-prob per token of the matching minus the other continuation"
     )
     about: ClassVar[Metric] = Metric("open", "nats per token", "target")
-    sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *PAIRS)
+    sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *PUBLISHED_PAIRS)
 
     splits: Splits
 

@@ -10,7 +10,7 @@ from itertools import starmap
 from typing import ClassVar, Literal, NamedTuple, final
 
 from seatrial.data import CONCEPTS, Item
-from seatrial.data.catalogue import QUESTIONS, asks
+from seatrial.data.catalogue import PUBLISHED_QUESTIONS, asks
 from seatrial.data.records import ChoiceItem, ContrastiveItem, TextPair
 from seatrial.data.sources.mwe import TAN_SYSTEM, tan_prompt
 from seatrial.errors import BadData, BadOption
@@ -61,7 +61,7 @@ class Propensity(Contrastive):
         "agreement with statements: log-prob of the matching minus the other answer"
     )
     about: ClassVar[Metric] = Metric("propensity", "nats", "target")
-    sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *QUESTIONS)
+    sources: ClassVar[tuple[str, ...]] = (*CONCEPTS, *PUBLISHED_QUESTIONS)
 
     splits: Splits
     form: Literal["yes_no", "ab"] | None = None

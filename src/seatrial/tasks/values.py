@@ -7,9 +7,9 @@ from typing import ClassVar, final
 import numpy as np
 
 from seatrial.data import ValuePair, load_values
+from seatrial.data.split import deal
 from seatrial.errors import BadOption, unknown
 from seatrial.tasks.base import Scored, shares
-from seatrial.tasks.items import deal
 from seatrial.types import Answer, Metric, Request, Score, Split
 
 SIDES = ("a", "b")

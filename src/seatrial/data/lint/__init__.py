@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from seatrial.data.concepts import load_concept
+from seatrial.data.concepts import read_concept_file
 from seatrial.data.lint import balance, bias, characters, copies, style
 from seatrial.data.lint.read import from_error, read
 from seatrial.data.lint.sheet import Finding, Form, Row, Severity, Sheet, merged
-from seatrial.data.maps import load_map
+from seatrial.data.maps import read_map_file
 from seatrial.data.split import split
 from seatrial.errors import BadData
 
@@ -92,9 +92,9 @@ def _refusal(path: Path, sheet: Sheet) -> list[Finding]:
     """What loading or splitting the file would still refuse."""
     try:
         if sheet.form == "concept":
-            split(load_concept(str(path)).items, seed=0)
+            split(read_concept_file(path).items, seed=0)
         elif sheet.form == "map" and path.suffix == ".jsonl":
-            split(load_map(str(path)).pairs, seed=0)
+            split(read_map_file(path).pairs, seed=0)
         elif not sheet.rows:
             raise BadData("there are no rows; give at least a few dozen")
     except BadData as error:
