@@ -30,9 +30,9 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
     text = read(page)
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     if 'Model.load("smollm2-135m")' in text:
-        from seatrial.model.load.pull import cache_folder
+        from seatrial.files import cache_folder
 
-        if not any(cache_folder().glob("smollm2-135m-*/seatrial.json")):
+        if not any(cache_folder("models").glob("smollm2-135m-*/seatrial.json")):
             pytest.skip("needs smollm2-135m; fetch it with `seatrial pull smollm2-135m`")
     monkeypatch.chdir(tmp_path)
 

@@ -1,19 +1,28 @@
-"""Files written whole or not at all, and what their content is called."""
+"""Files on disk: written whole or not at all, named by their content, kept in one cache."""
 
 import hashlib
 import json
 import os
 import platform
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seatrial.errors import BadFile, StoreFault
+
+_NUMBERS = count()
+"""Tell apart the files that threads of this process are writing."""
+
+PIECE = 1 << 20
+"""Bytes that are read at a time."""
 
 
 class Folder:
@@ -74,7 +83,7 @@ class Folder:
         """Delete what killed processes of this machine left half-written."""
         # The second ending is that of a steering half saved by a version before this one.
         pattern = re.compile(
-            rf"\..+\.{re.escape(platform.node())}\.(\d+)\.partial(\.partial)?"
+            rf"\..+\.{re.escape(platform.node())}\.(\d+)(-\d+)?\.partial(\.partial)?"
         )
         for path in (*self.root.glob(".*.partial"), *self.root.glob("*/.*.partial")):
             named = pattern.fullmatch(path.name)
@@ -86,12 +95,14 @@ class Folder:
 def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
     """Let a function write a file under a hidden name, then give it its own.
 
-    If that fails, what was there before stays, and nothing else is left.
+    If that fails, what was there before stays, and nothing else is left. Of two that write
+    the same file at once, threads or processes, the last one wins.
 
     Raises:
         OSError: if it cannot be written; and whatever the function raises.
     """
-    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+    mark = f"{platform.node()}.{os.getpid()}-{next(_NUMBERS)}"
+    partial = path.with_name(f".{path.name}.{mark}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fill(partial)
@@ -103,10 +114,91 @@ def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
             partial.unlink(missing_ok=True)
 
 
+def build_whole(
+    folder: Path, build: Callable[[Path], Path], is_whole: Callable[[Path], bool]
+) -> None:
+    """Let a function build a folder beside its place, then move it there in one step.
+
+    Args:
+        folder: its place, where nothing may stand yet.
+        build: takes an empty folder to work in; returns the folder in it that is to move.
+        is_whole: whether what stands at the place is what was to be built, as it is when
+            another process was quicker.
+
+    Raises:
+        OSError: if it cannot be written; and whatever the functions raise.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
+        built = build(Path(work))
+        try:
+            os.rename(built, folder)
+        except OSError:
+            if not is_whole(folder):
+                raise
+
+
+def cache_folder(kind: str) -> Path:
+    """Where things of one kind are kept between runs: data, models, the replies of judges.
+
+    It is the user's cache as the system knows it, ``~/.cache`` on Linux, or
+    ``$XDG_CACHE_HOME`` where that is set; then ``seatrial`` and the kind.
+    """
+    return platformdirs.user_cache_path("seatrial") / kind
+
+
+def digest(parts: Iterable[bytes]) -> bytes:
+    """SHA-256 of bytes that come in parts: 32 bytes."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.digest()
+
+
+def short_hash(parts: Iterable[bytes]) -> str:
+    """The name of some content, 12 hex digits of its SHA-256."""
+    return digest(parts).hex()[:12]
+
+
 def fingerprint(content: Sequence[object]) -> str:
     """Content hash of plain values, 12 hex digits."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash([text.encode()])
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a piece at a time."""
+    with path.open("rb") as stream:
+        yield from iter(lambda: stream.read(PIECE), b"")
+
+
+def mismatch(
+    pieces: Iterable[bytes],
+    sha256: str,
+    n_bytes: int | None = None,
+    copy: BinaryIO | None = None,
+) -> str:
+    """In what way content is another than expected, in words; empty: it is the same.
+
+    Args:
+        pieces: the content.
+        sha256: what is expected, 64 hex digits.
+        n_bytes: the size that is expected; an endless stream is read no further than this.
+        copy: where to keep what is read.
+    """
+    whole, size = hashlib.sha256(), 0
+    for piece in pieces:
+        size += len(piece)
+        if n_bytes is not None and size > n_bytes:
+            return f"more than {n_bytes} bytes, expected {n_bytes}"
+        whole.update(piece)
+        if copy is not None:
+            copy.write(piece)
+    if n_bytes is not None and size != n_bytes:
+        return f"{size} bytes, expected {n_bytes}"
+    if whole.hexdigest() != sha256:
+        return f"sha256 {whole.hexdigest()[:12]}..., expected {sha256[:12]}..."
+    return ""
 
 
 def is_partial(path: Path) -> bool:

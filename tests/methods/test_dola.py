@@ -10,10 +10,10 @@ import torch
 from torch.nn.functional import kl_div
 
 from seatrial.errors import BadOption, UnknownName, UnsupportedModel
+from seatrial.files import cache_folder
 from seatrial.methods import METHODS, DoLa
 from seatrial.methods.dola import bucket
 from seatrial.model import Model
-from seatrial.model.load.pull import cache_folder
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.steering.readout import FLOOR, ContrastLayers, Depths
 from seatrial.studies.study import make_method
@@ -551,7 +551,7 @@ QUESTION = Request(
 @pytest.fixture(scope="module", params=["smollm2-135m", "gemma3-270m"])
 def real(request):
     name = request.param
-    if not (cache_folder() / f"{name}-registry" / "seatrial.json").is_file():
+    if not (cache_folder("models") / f"{name}-registry" / "seatrial.json").is_file():
         pytest.skip(f"{name} is not in the cache; 'seatrial pull {name}' puts it there")
     return Model.load(name)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from seatrial.errors import BadOption, ForeignIntervention, UnsupportedModel
+from seatrial.files import cache_folder
 from seatrial.model import MODELS, MemoryBudget, Model
-from seatrial.model.load.pull import cache_folder
 from seatrial.model.structure.hooks import reading
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
@@ -198,7 +198,7 @@ def test_audit_is_that_of_the_tokens(tiny):
 
 @pytest.fixture(scope="module")
 def smollm2():
-    folder = cache_folder() / "smollm2-135m-registry"
+    folder = cache_folder("models") / "smollm2-135m-registry"
     if not (folder / "seatrial.json").is_file():
         pytest.skip(
             "smollm2-135m is not in the cache; 'seatrial pull smollm2-135m' puts it there"

@@ -1,17 +1,15 @@
 """A published file arrives whole, checked and in its place, or not at all."""
 
 import hashlib
-import http.client
-import io
 import os
-import urllib.request
 from dataclasses import replace
-from urllib.error import URLError
 
+import httpx2
 import pytest
 
-from seatrial.data.sources.fetch import File, cache_folder, fetch, mirror_folder
+from seatrial.data.sources.fetch import File, fetch, mirror_folder
 from seatrial.errors import BadFile, BadOption, StoreFault, Unreachable
+from seatrial.web import Patience
 
 CONTENT = b"one\r\ntwo\n"
 FILE = File(
@@ -52,20 +50,31 @@ def make_mirror(tmp_path):
 
 @pytest.fixture
 def web(monkeypatch):
-    """What GitHub answers: ``web(content)``, ``web(error)``; returns what was asked."""
+    """What GitHub answers: ``web(content)``, ``web(error)``; returns what was asked.
+
+    The content may be a function that gives pieces, anew for each try.
+    """
     asked = []
 
     def answer(reply):
-        def urlopen(url, timeout):
-            asked.append(url)
+        def handle(request):
+            asked.append(str(request.url))
             if isinstance(reply, Exception):
                 raise reply
-            return reply if hasattr(reply, "read") else io.BytesIO(reply)
+            content = reply() if callable(reply) else reply
+            return httpx2.Response(200, content=content)
 
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        def open_client(patience):
+            return httpx2.Client(transport=httpx2.MockTransport(handle))
+
+        monkeypatch.setattr("seatrial.web.open_client", open_client)
         return asked
 
+    monkeypatch.setattr("seatrial.data.sources.fetch.PATIENCE", Patience(first_wait=0.0))
     return answer
+
+
+OFFLINE = httpx2.ConnectError("no route to host")
 
 
 def files_in(folder):
@@ -95,7 +104,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(web, cache):
 
 
 def test_a_mirror_comes_before_the_network(web, cache, make_mirror):
-    asked = web(URLError("offline"))
+    asked = web(OFFLINE)
 
     path = fetch(FILE, mirror=make_mirror(), cache=cache)
 
@@ -105,7 +114,7 @@ def test_a_mirror_comes_before_the_network(web, cache, make_mirror):
 def test_the_mirror_may_be_named_by_the_environment(
     web, cache, make_mirror, monkeypatch, tmp_path
 ):
-    asked = web(URLError("offline"))
+    asked = web(OFFLINE)
     monkeypatch.setenv("SEATRIAL_MIRROR", str(make_mirror()))
 
     assert fetch(FILE, cache=cache).read_bytes() == CONTENT
@@ -123,7 +132,7 @@ def test_a_named_mirror_goes_before_that_of_the_environment(make_mirror, monkeyp
 def test_a_cache_serves_as_a_mirror(web, cache, tmp_path):
     web(CONTENT)
     fetch(FILE, cache=cache)
-    web(URLError("offline"))
+    web(OFFLINE)
 
     assert fetch(FILE, mirror=cache, cache=tmp_path / "b").read_bytes() == CONTENT
 
@@ -178,16 +187,18 @@ def test_a_file_damaged_in_the_cache_is_refused(web, cache):
 @pytest.mark.parametrize(
     "error",
     [
-        URLError("no route to host"),
-        TimeoutError("timed out"),
-        http.client.RemoteDisconnected("closed"),
+        OFFLINE,
+        httpx2.ReadTimeout("timed out"),
+        httpx2.RemoteProtocolError("closed"),
     ],
 )
 def test_offline_a_sentence_says_what_to_do(error, web, cache):
-    web(error)
+    asked = web(error)
 
     with pytest.raises(Unreachable) as caught:
         fetch(FILE, cache=cache)
+
+    assert len(asked) == 3
 
     message = str(caught.value)
     assert message.startswith(
@@ -199,7 +210,7 @@ def test_offline_a_sentence_says_what_to_do(error, web, cache):
 
 
 def test_offline_a_mirror_without_the_file_is_named(web, cache, tmp_path):
-    web(URLError("offline"))
+    web(OFFLINE)
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(
@@ -208,23 +219,21 @@ def test_offline_a_mirror_without_the_file_is_named(web, cache, tmp_path):
         fetch(FILE, mirror=tmp_path / "empty", cache=cache)
 
 
-class Breaking(io.BufferedIOBase):
-    """A connection that breaks after some bytes."""
+def breaking(error):
+    """A connection that breaks after some bytes, whenever it is opened."""
 
-    def __init__(self, error):
-        self.error, self.pieces = error, [b"one\r"]
+    def pieces():
+        yield b"one\r"
+        raise error
 
-    def read(self, size=-1):
-        if self.pieces:
-            return self.pieces.pop()
-        raise self.error
+    return pieces
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionResetError("reset"), http.client.IncompleteRead(b"one")]
+    "error", [httpx2.ReadError("reset"), httpx2.RemoteProtocolError("incomplete")]
 )
 def test_a_connection_that_breaks_leaves_nothing_and_the_next_try_works(error, web, cache):
-    web(Breaking(error))
+    web(breaking(error))
     with pytest.raises(Unreachable, match="Go online"):
         fetch(FILE, cache=cache)
     assert files_in(cache) == []
@@ -233,12 +242,21 @@ def test_a_connection_that_breaks_leaves_nothing_and_the_next_try_works(error, w
     assert fetch(FILE, cache=cache).read_bytes() == CONTENT
 
 
+def test_after_a_connection_that_broke_the_file_is_begun_anew(web, cache):
+    tries = iter((breaking(httpx2.ReadError("reset")), lambda: iter([CONTENT])))
+    asked = web(lambda: next(tries)())
+
+    assert fetch(FILE, cache=cache).read_bytes() == CONTENT
+    assert len(asked) == 2
+
+
 def test_an_interrupt_leaves_nothing(web, cache):
-    web(Breaking(KeyboardInterrupt()))
+    asked = web(breaking(KeyboardInterrupt()))
 
     with pytest.raises(KeyboardInterrupt):
         fetch(FILE, cache=cache)
 
+    assert len(asked) == 1
     assert files_in(cache) == []
 
 
@@ -246,28 +264,25 @@ def test_no_half_file_is_ever_in_its_place(web, cache):
     """Seen from a reader at every piece that arrives."""
     seen = []
 
-    class Slow(io.BytesIO):
-        def read(self, size=-1):
+    def slow():
+        for number in range(len(CONTENT)):
             seen.append((cache / PLACE).exists())
-            return super().read(1)
+            yield CONTENT[number : number + 1]
 
-    web(Slow(CONTENT))
+    web(slow)
     fetch(FILE, cache=cache)
 
-    assert len(seen) == len(CONTENT) + 1
+    assert len(seen) == len(CONTENT)
     assert not any(seen)
 
 
 def test_an_endless_answer_is_cut_off(web, cache):
-    class Endless(io.BufferedIOBase):
-        pieces = 0
+    def endless():
+        for _ in range(3):
+            yield b"x" * 8
+        raise AssertionError("read on")
 
-        def read(self, size=-1):
-            self.pieces += 1
-            assert self.pieces < 3
-            return b"x" * size
-
-    web(Endless())
+    web(endless)
 
     with pytest.raises(BadFile, match="more than 9 bytes"):
         fetch(FILE, cache=cache)
@@ -288,12 +303,6 @@ def test_a_cache_that_cannot_be_written_is_said(web, tmp_path):
         StoreFault, match=r"cannot put toy into the cache /.*file/cache: .* XDG_CACHE_HOME"
     ):
         fetch(FILE, cache=tmp_path / "file" / "cache")
-
-
-def test_the_cache_follows_the_xdg_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    assert cache_folder() == tmp_path / "seatrial" / "data"
 
 
 def test_a_corrupted_file_of_the_mirror_is_refused_by_its_loader(mirror, cache, tmp_path):

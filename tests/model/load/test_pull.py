@@ -118,7 +118,7 @@ def test_lost_race_takes_the_winners_model(registry, cache, monkeypatch):
         (final / "won").touch()
         rename(built, final)
 
-    monkeypatch.setattr(pulling.os, "rename", slow_rename)
+    monkeypatch.setattr("seatrial.files.os.rename", slow_rename)
 
     source = pull("tiny", source="registry", cache=cache, say=quietly)
 
@@ -177,14 +177,14 @@ def test_pull_of_an_unknown_name_suggests_a_known_one(cache):
 def test_default_cache_follows_xdg(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    assert pulling.cache_folder() == tmp_path / "seatrial" / "models"
+    assert pulling.cache_folder("models") == tmp_path / "seatrial" / "models"
 
 
 @pytest.mark.parametrize(
     "name", ["smollm2-135m", pytest.param("gemma3-270m", marks=pytest.mark.slow)]
 )
 def test_model_in_the_cache_of_this_machine_loads(name):
-    folder = pulling.cache_folder() / f"{name}-registry"
+    folder = pulling.cache_folder("models") / f"{name}-registry"
     if not (folder / "seatrial.json").is_file():
         pytest.skip(f"{name} is not in the cache; 'seatrial pull {name}' puts it there")
 

