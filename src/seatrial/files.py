@@ -8,9 +8,10 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from io import BufferedIOBase
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import platformdirs
 import pyarrow as pa
@@ -176,7 +177,7 @@ def mismatch(
     pieces: Iterable[bytes],
     sha256: str,
     n_bytes: int | None = None,
-    copy: BinaryIO | None = None,
+    copy: BufferedIOBase | None = None,
 ) -> str:
     """In what way content is another than expected, in words; empty: it is the same.
 

@@ -1,6 +1,5 @@
 """The model as the rest of the house sees it: ask, generate, read; it never changes."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption
+from seatrial.files import short_hash
 from seatrial.model.engine.activations import Moments, Stream, Take, read
 from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.engine.engine import Engine
@@ -451,5 +451,5 @@ class Model:
             "layers": self.n_layers,
             "d_model": self.d_model,
             "engine": self.engine.describe(),
-            "logit fingerprint": hashlib.sha256(rounded).hexdigest()[:12],
+            "logit fingerprint": short_hash([rounded]),
         }

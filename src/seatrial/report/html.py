@@ -1,6 +1,5 @@
 """The report as one HTML page that fetches nothing and shows every text as text."""
 
-import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from seatrial.analysis.summary import Summary, Trial
 from seatrial.analysis.verdict import LABELS
+from seatrial.files import digest
 from seatrial.report import figures, table, words
 from seatrial.report.distribution import distribution
 from seatrial.report.overview import MARKS, overview
@@ -129,8 +129,7 @@ def _ran(summary: Summary) -> dict[str, str]:
 def _policy(*scripts: str) -> str:
     """A content security policy under which these scripts run and nothing else does."""
     hashes = " ".join(
-        f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
+        f"'sha256-{b64encode(digest([script.encode()])).decode()}'" for script in scripts
     )
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "

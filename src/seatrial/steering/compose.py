@@ -1,6 +1,5 @@
 """Several interventions as one, on purpose: joined, or their vectors added up."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadOption, ForeignIntervention
+from seatrial.files import digest
 from seatrial.steering.edits import Add, Edit
 from seatrial.steering.gate import Condition
 from seatrial.steering.intervention import Intervention, Part
@@ -244,12 +244,12 @@ def origin_of_parts(
         )
     parts = [asdict(each.origin) if each.origin else None for each in interventions]
     data = list(dict.fromkeys(origin.data for origin in known))
-    digest = hashlib.sha256("\n".join(data).encode()).hexdigest()
+    joint = digest(["\n".join(data).encode()]).hex()[:16]
     return Origin(
         models[0],
         known[0].d_model,
         how,
         {"parts": parts, **more},
-        data[0] if len(data) == 1 else digest[:16],
+        data[0] if len(data) == 1 else joint,
         known[0].seed,
     )

@@ -4,7 +4,6 @@ Nothing here looks at which batches are stored, so that an interrupted study end
 same numbers as one that ran through. Test batches exist only once the layers are chosen.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import final
 import numpy as np
 import polars as pl
 
+from seatrial.files import short_hash
 from seatrial.methods import Instruction, Method, options_of
 from seatrial.methods.base import doses_of
 from seatrial.model import Model
@@ -46,8 +46,8 @@ class Batch:
     @property
     def id(self) -> str:
         """File name: readable, and unique to the content of its cells."""
-        ids = hashlib.sha256("".join(cell.id for cell in self.cells).encode()).hexdigest()
-        return f"{self.name}.{ids[:12]}"
+        content = short_hash(cell.id.encode() for cell in self.cells)
+        return f"{self.name}.{content}"
 
 
 @final
@@ -76,9 +76,7 @@ class Plan:
         inner = options.get("reference", options)
         layer = inner.get("layer")
         asked = [repr(request) for request in task.requests(split)]
-        content = hashlib.sha256(
-            "".join([self.data.fingerprint, *asked]).encode()
-        ).hexdigest()[:12]
+        content = short_hash([text.encode() for text in (self.data.fingerprint, *asked)])
         return Cell(
             model=self.model.identity,
             dtype=self.model.dtype,

@@ -4,7 +4,6 @@ A study is a value. Everything that can change a number is in it, its cells are 
 their content, and controls are cells that nobody can leave out.
 """
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from seatrial.data import DEFAULT_SHARES
 from seatrial.data.catalogue import name_of
 from seatrial.errors import BadOption, unknown
+from seatrial.files import short_hash
 from seatrial.methods import METHODS, Method, Random, Shuffled
 from seatrial.methods.base import has_one_layer
 from seatrial.studies.bounds import STRICT, Controls, Limit, Limits
@@ -231,4 +231,4 @@ _TABLES = {"controls": Controls, "limits": Limits, "budget": Limit}
 
 def _hash(content: object) -> str:
     text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash([text.encode()])

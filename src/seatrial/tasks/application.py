@@ -1,6 +1,5 @@
 """Any concept task where it would be used: late in a talk, or among documents and tools."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,6 +9,7 @@ import numpy as np
 
 from seatrial.data import CONCEPTS, load_contexts, load_dialogues
 from seatrial.errors import BadOption
+from seatrial.files import digest
 from seatrial.tasks.base import Contrastive, Scored
 from seatrial.tasks.propensity import Propensity
 from seatrial.types import Answer, Message, Metric, Prompt, Request, Score, Split
@@ -160,8 +160,8 @@ def _tool_use(item: str, size: int) -> tuple[Message, ...]:
 
 def _drawn(item: str, choices: Sequence[T]) -> list[T]:
     """The choices in an order that follows from the item's id."""
-    digest = hashlib.sha256(item.encode()).digest()
-    generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    seed = int.from_bytes(digest([item.encode()])[:8], "big")
+    generator = np.random.default_rng(seed)
     return [choices[k] for k in generator.permutation(len(choices))]
 
 

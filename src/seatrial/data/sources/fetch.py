@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache as remember
 from importlib.resources import files as package_files
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, BinaryIO, final
+from typing import Any, final
 
 from seatrial.errors import (
     BadFile,
@@ -174,7 +175,7 @@ def get(file: File, part: Path, root: Path, mirror: Path | None) -> None:
 
 
 def check(
-    file: File, pieces: Iterable[bytes], advice: str, copy: BinaryIO | None = None
+    file: File, pieces: Iterable[bytes], advice: str, copy: BufferedIOBase | None = None
 ) -> None:
     """Read content to its end, keep it if there is a place, and check what it was.
 

@@ -1,6 +1,5 @@
 """How the next token is drawn: temperature, nucleus, and a generator for each prompt."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seatrial.errors import BadOption
+from seatrial.files import digest
 
 
 @final
@@ -41,8 +41,8 @@ class Sampling:
 
 def generator_for(seed: int, ids: tuple[int, ...]) -> torch.Generator:
     """What a prompt draws from: a generator made from the seed and its tokens."""
-    digest = hashlib.sha256(repr((seed, ids)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    drawn = digest([repr((seed, ids)).encode()])
+    return torch.Generator().manual_seed(int.from_bytes(drawn[:7], "big"))
 
 
 def sample_token(logits: Tensor, generator: torch.Generator, sampling: Sampling) -> int:

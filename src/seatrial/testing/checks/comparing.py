@@ -1,7 +1,6 @@
 """What checks compare bit for bit: models, their edits at work, and what was fitted."""
 
 import copy
-import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seatrial.files import digest
 from seatrial.model import MemoryBudget, Model
 from seatrial.steering.intervention import Intervention
 from seatrial.testing.checks.asking import questions
@@ -116,12 +116,12 @@ def state_of(network: nn.Module) -> dict[str, object]:
         state[f"forward of {where}"] = (type(module).forward, vars(module).get("forward"))
         state[f"mode of {where}"] = module.training
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        digest = hashlib.sha256(bits(tensor)).hexdigest()
+        content = digest([bits(tensor)])
         state[f"weights {name}"] = (
             tensor.dtype,
             tensor.requires_grad,
             tensor.grad is None,
-            digest,
+            content,
         )
     return state
 
