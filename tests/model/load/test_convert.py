@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seatrial import errors
-from seatrial.model.load.load import convert as converting
+from seatrial.model.load import convert as converting
 from seatrial.model.load.load import load
 from seatrial.model.load.pull import Source, pull
 

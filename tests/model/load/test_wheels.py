@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from seatrial import errors
-from seatrial.model.load.load import wheels
+from seatrial.model.load import wheels
 from seatrial.model.load.pull import pull
 from seatrial.model.load.small_models import MODELS
 
