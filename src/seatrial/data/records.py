@@ -39,7 +39,7 @@ class Item:
 class Concept(Generic[T]):
     """A behaviour with its items; those that ship and your own of that form are ``Item``.
 
-    ``tasks.read_concept`` makes one of published sets and of other forms of your own data.
+    ``load_concept`` makes one of published sets and of other forms of your own data.
     """
 
     name: str
