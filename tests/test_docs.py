@@ -199,3 +199,19 @@ def test_links_between_pages_lead_somewhere():
     ]
 
     assert not broken
+
+
+def test_the_tree_of_the_readme_is_the_real_one():
+    text = re.search(r"```\nsrc/seatrial/ .*?```", read("README.md"), re.DOTALL)
+    assert text
+    root = ROOT / "src" / "seatrial"
+    rooms = {
+        path.stem
+        for path in root.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    names = re.findall(r"^  ([\w/, ]+?)   *\S", text[0], re.MULTILINE)
+
+    assert {name.strip(" /") for line in names for name in line.split(",")} == rooms - {
+        "__init__"
+    }
