@@ -1,4 +1,7 @@
-"""Whether the token that a selector reads of a text is the one that it means."""
+"""Whether the token that a selector reads of a text is the one that it means.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 import re
 import unicodedata
