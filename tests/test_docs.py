@@ -1,7 +1,12 @@
 """The documentation is executed, and what it names exists."""
 
+import contextlib
+import functools
+import io
+import itertools
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,16 +44,59 @@ def test_every_python_block_runs(page, tmp_path, monkeypatch):
     exec(compile("\n".join(blocks), page, "exec"), {"__name__": "docs"})
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+COMMAND_LINES = {
+    page: [
+        shlex.split(line, comments=True)[1:]
+        for line in re.findall(r"^seatrial .*", text.replace("\\\n", ""), re.MULTILINE)
+    ]
+    for page in DOCS
+    if re.search(r"^seatrial ", text := (ROOT / page).read_text("utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("page", COMMAND_LINES)
 def test_commands_in_the_docs_exist(page):
     from seatrial.cli import COMMANDS
 
-    text = read(page)
-    shown = set(re.findall(r"^seatrial (\w+)", text, re.MULTILINE))
-    shown |= set(re.findall(r"`seatrial (\w+)", text))
+    shown = {words[0] for words in COMMAND_LINES[page]}
+    shown |= set(re.findall(r"`seatrial (\w+)", read(page)))
 
     assert shown
     assert shown <= {*COMMANDS, "fit"}
+
+
+@functools.cache
+def help_of(*command):
+    from seatrial.cli import main
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        main([*command, "--help"])
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("page", COMMAND_LINES)
+def test_commands_in_the_docs_have_the_flags_that_are_shown(page, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    for words in COMMAND_LINES[page]:
+        described = help_of(*words[: 2 if words[0] == "fit" else 1])
+        for flag in (word for word in words if word.startswith("--")):
+            assert re.search(rf"(?<!\S){flag}(?!\S)", described), (words, flag)
+
+
+@pytest.mark.parametrize("page", COMMAND_LINES)
+def test_commands_in_the_docs_set_options_that_a_task_has(page):
+    from seatrial import TASKS
+    from seatrial.tasks.spec import options_for
+
+    for words in COMMAND_LINES[page]:
+        if words[0] != "measure" or "--set" not in words:
+            continue
+        known = {option.name for option in options_for(TASKS[words[1]])}
+        changes = words[words.index("--set") + 1 :]
+        changes = list(itertools.takewhile(lambda word: not word.startswith("--"), changes))
+        assert {change.partition("=")[0] for change in changes} <= {*known, "judge"}
 
 
 def test_the_page_of_hazards_lists_all_of_them_in_order():
