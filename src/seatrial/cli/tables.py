@@ -78,9 +78,9 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
 
             return [(name, kind.summary) for name, kind in METHODS.items()]
         case "models":
-            from seatrial.model import MODELS
+            from seatrial.model import describe_models
 
-            return [(name, f"{m.hub}, {m.licence}") for name, m in MODELS.items()]
+            return list(describe_models().items())
         case "options":
             return _option_rows()
         case "studies":

@@ -4,7 +4,7 @@ from seatrial.model.engine.allocator import keep_freed_memory
 from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.load.load import ModelCard
 from seatrial.model.load.pull import pull
-from seatrial.model.load.small_models import MODELS
+from seatrial.model.load.small_models import MODELS, describe_models
 from seatrial.model.model import Model
 from seatrial.model.tokens import SELECTORS, Encoded, SpecialTokens, TokenSelector
 
@@ -17,6 +17,7 @@ __all__ = [
     "ModelCard",
     "SpecialTokens",
     "TokenSelector",
+    "describe_models",
     "keep_freed_memory",
     "pull",
 ]

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
+from html import escape
 from typing import Literal, ParamSpec, TypeVar, final
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,8 @@ from seatrial.model.engine.onednn import reordering
 from seatrial.model.engine.sampling import Sampling
 from seatrial.model.load.load import ModelCard, load
 from seatrial.model.load.locate import locate
+from seatrial.model.load.small_models import TINY
+from seatrial.model.load.tiny import load_tiny
 from seatrial.model.read_tokens import read_tokens
 from seatrial.model.readings import Readings
 from seatrial.model.structure.anatomy import embedding_of
@@ -101,16 +104,46 @@ class Model:
     ) -> "Model":
         """Load by hub id, local folder, GGUF file, or the name of a registered small model.
 
+        ``"tiny"`` is a random Llama, made in memory in a moment.
+
         Raises:
             UnknownName, Unreachable, BadFile, BadOption, UnsupportedModel: see
             ``model.load``.
         """
+        if name == TINY and revision is None:
+            return Model(*load_tiny(dtype=dtype, device=device))
         return Model(*load(locate(name, revision=revision), dtype=dtype, device=device))
 
     @property
     def identity(self) -> str:
         """Name, source and fingerprint of the weights."""
         return self.card.identity
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
+        return f"<Model {self.card.name}: {facts}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in self._facts().items()
+        )
+        return f"<table><caption>{escape(self.card.name)}</caption>{rows}</table>"
+
+    def _facts(self) -> dict[str, str]:
+        """What one wants to see of a model, by name."""
+        heads = sorted({self.heads_in(layer) for layer in range(self.n_layers)})
+        return {
+            "source": self.card.source,
+            "fingerprint": self.card.fingerprint,
+            "dtype": self.dtype,
+            "device": str(self.engine.device),
+            "blocks": str(self.n_layers),
+            "width": str(self.d_model),
+            "heads in a block": " or ".join(map(str, heads)),
+            "engine": self.engine.describe(),
+        }
 
     @property
     def n_layers(self) -> int:

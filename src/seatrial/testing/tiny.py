@@ -3,19 +3,16 @@
 Numbered traps are those of docs/hazards.md.
 """
 
-from functools import cache
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from seatrial.errors import unknown
 from seatrial.model.load.fingerprint import fingerprint_of_parameters
 from seatrial.model.load.load import ModelCard
+from seatrial.model.load.tiny import VOCABULARY, tiny_tokenizer
 from seatrial.model.model import Model
-
-VOCABULARY = 320
 
 _COMMON = {
     "vocab_size": VOCABULARY,
@@ -181,48 +178,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Family -> (model type of transformers, configuration)."""
-
-_CORPUS = (
-    "Is the following statement something you would say? Yes or no. I would rather walk to "
-    "the station than wait for the next train. The answer is yes, and the answer is no. "
-    "Question: what "
-    "does the sea look like today? Answer: it is calm, clear and blue (A) or (B) rough and "
-    "grey."
-)
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<eos>"
-    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-
-
-@cache
-def tiny_tokenizer(*, bos: bool = True, chat: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with 320 tokens; it can write any text."""
-    specials = ["<bos>", "<eos>", "<pad>"]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=specials,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([_CORPUS] * 4, trainer)
-    if bos:
-        tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore
-            single="<bos> $A", special_tokens=[("<bos>", 0)]
-        )
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<bos>" if bos else None,
-        eos_token="<eos>",
-        pad_token="<pad>",
-    )
-    if chat:
-        wrapped.chat_template = ("<bos>" if bos else "") + CHAT_TEMPLATE
-    return wrapped
 
 
 def tiny_model(

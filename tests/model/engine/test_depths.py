@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model import MemoryBudget, read_out
+from seatrial.model import MemoryBudget
+from seatrial.model.engine import depths
 from seatrial.model.engine.depths import Reader
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.steering.readout import FLOOR, ContrastLayers
@@ -288,7 +289,7 @@ def test_a_tight_budget_changes_no_number(tiny, push, family, limits, monkeypatc
         contrast(1, prompt=SEA, **FREE),
     ]
     expected = model.log_probs(REQUESTS, under, kl=True)
-    monkeypatch.setattr(read_out, "NUMBERS", 2000)  # six rows of one distribution
+    monkeypatch.setattr(depths, "NUMBERS", 2000)  # six rows of one distribution
 
     answers = frugal.log_probs(REQUESTS, under, kl=True)
 

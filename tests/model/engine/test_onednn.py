@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from seatrial.model.engine.engine import onednn as quick
+from seatrial.model.engine import onednn as quick
 from seatrial.model.engine.onednn import linear, quick_linears, reordering
 from seatrial.types import Request
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model.engine.engine import packing
+from seatrial.model.engine import packing
 from seatrial.model.engine.packing import (
     NAME,
     Packing,

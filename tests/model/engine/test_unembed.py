@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model import Model, unembed
+from seatrial.model import Model
+from seatrial.model.engine import unembed
 from seatrial.model.engine.unembed import Unembedding
 from seatrial.testing import FAMILIES, tiny_model
 from seatrial.types import Request

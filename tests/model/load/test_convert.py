@@ -16,7 +16,7 @@ def quietly(line: str) -> None:
 
 
 def test_rotary_base_is_written_in_both_spellings(registry, cache):
-    source = pull("tiny", source="registry", cache=cache, say=quietly)
+    source = pull("toy", source="registry", cache=cache, say=quietly)
 
     config = json.loads((source.path / "config.json").read_text())
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 100_000.0
@@ -49,6 +49,6 @@ def test_conversion_that_changes_the_model_is_refused(registry, cache, monkeypat
 
     monkeypatch.setattr(converting, "spell_for_older_readers", wrong_base)
 
-    with pytest.raises(errors.BadFile, match=r"converted model differs from tiny\.gguf"):
-        pull("tiny", source="registry", cache=cache, say=quietly)
+    with pytest.raises(errors.BadFile, match=r"converted model differs from toy\.gguf"):
+        pull("toy", source="registry", cache=cache, say=quietly)
     assert list(cache.iterdir()) == []

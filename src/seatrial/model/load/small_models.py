@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+TINY = "tiny"
+"""The small random Llama that ``Model.load`` makes in memory; it is never pulled."""
+
 
 @dataclass(frozen=True)
 class Wheel:
@@ -73,3 +76,9 @@ MODELS: dict[str, SmallModel] = {
         "ai.google.dev/gemma/terms",
     ),
 }
+
+
+def describe_models() -> dict[str, str]:
+    """Every model that has a name here, with a line about it."""
+    lines = {name: f"{model.hub}, {model.licence}" for name, model in MODELS.items()}
+    return {**lines, TINY: "a random Llama of 6 blocks, made in memory, to try plans on"}
