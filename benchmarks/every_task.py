@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.rows import machine
-from seatrial.analysis.measured import compare
+from seatrial.analysis.measured import measured_rows
 from seatrial.data import load_concept
 from seatrial.errors import SeatrialError
 from seatrial.methods import CAA, FunctionVector
@@ -95,7 +95,7 @@ def row(
     """All metrics of a task, the first of them being the one of the table."""
     start = time.perf_counter()
     plain, steered = measure(model, task, "test", [UNSTEERED, under])
-    found = compare(
+    found = measured_rows(
         plain, steered, dose=under.dose, first=task.about.metric, bounds=task.about.bounds
     )
     print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)

@@ -13,7 +13,7 @@ from seatrial.data import CONCEPTS
 from seatrial.methods import CAA, Instruction, Method, Random, Shuffled
 from seatrial.model import Model
 from seatrial.steering.intervention import UNSTEERED, Steering
-from seatrial.studies.behaviour import Ground
+from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.study import make_study
 from seatrial.tasks import Contrastive, fit_data
 from seatrial.types import FitData
@@ -57,9 +57,9 @@ def main() -> None:
             "layers": list(LAYERS),
             "limits": {"select": 24},
         }
-        ground = Ground(make_study(plan), name)
-        data = fit_data(ground.concept, ground.targets["open"])
-        for surface, task in ground.targets.items():
+        behaviour = Behaviour(make_study(plan), name)
+        data = fit_data(behaviour.concept, behaviour.targets["open"])
+        for surface, task in behaviour.targets.items():
             base, (prompt, *rest) = effects(model, task, data, methods)
             cells = "".join(
                 f"{f'{rest[k]:.3f} / {rest[k + 1]:.3f} / {rest[k + 2]:.3f}':>27}"

@@ -51,9 +51,9 @@ def test_every_public_name_is_there_and_described(name):
 
 
 def test_the_verbs_are_the_functions_of_the_modules_of_that_name():
-    from seatrial.report import report
+    from seatrial.report import make_report
 
-    assert (seatrial.run_study, seatrial.make_report) == (run, report)
+    assert (seatrial.run_study, seatrial.make_report) == (run, make_report)
 
 
 def test_a_name_that_is_not_there_is_said():

@@ -1,8 +1,7 @@
 """Sea trials for steering: fit any method to any model and learn whether it works."""
 
 # Names are loaded when they are first used (PEP 562): `import seatrial` and `seatrial
-# --help` need not wait for torch. `seatrial.studies.run` and `seatrial.report` are modules, so the
-# functions in them are called `run_study` and `make_report` here.
+# --help` need not wait for torch.
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ if TYPE_CHECKING:
     from seatrial.errors import SeatrialError
     from seatrial.methods import CAA, METHODS, Instruction, Method, Random, Shuffled
     from seatrial.model import Model
-    from seatrial.report import report as make_report
+    from seatrial.report import make_report
     from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
-    from seatrial.store.store import Store
+    from seatrial.store import Store
     from seatrial.studies.run import run as run_study
     from seatrial.studies.study import Study, make_study, read_study
     from seatrial.tasks import TASKS
@@ -52,16 +51,16 @@ __all__ = [
 _HOMES = {
     "data": ("load_concept",),
     "errors": ("SeatrialError",),
-    "intervention": ("Intervention", "Steering", "UNSTEERED"),
+    "steering.intervention": ("Intervention", "Steering", "UNSTEERED"),
     "methods": ("CAA", "METHODS", "Method", "Instruction", "Random", "Shuffled"),
     "model": ("Model",),
     "store": ("Store",),
-    "study": ("Study", "make_study", "read_study"),
+    "studies.study": ("Study", "make_study", "read_study"),
     "tasks": ("TASKS",),
     "types": ("Estimate", "FitData", "Message", "Pair", "Request", "Site", "Text"),
 }
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
-_HOME |= {"make_report": ("report", "report"), "run_study": ("run", "run")}
+_HOME |= {"make_report": ("report", "make_report"), "run_study": ("studies.run", "run")}
 
 
 def __getattr__(name: str) -> Any:

@@ -217,6 +217,11 @@ class Estimate:
         )
         return value, low, high
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        value, low, high = self.digits
+        return f"{value} <small>[{low}, {high}], {self.n} groups</small>"
+
     def excludes(self, point: float) -> bool:
         """Whether the interval lies entirely on one side of a value."""
         return self.low > point or self.high < point

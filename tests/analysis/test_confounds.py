@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seatrial.analysis.confounds import shares, spread_told
+from seatrial.analysis.confounds import shares, spread_sentences
 from seatrial.errors import BadData
 from seatrial.stats import explained
 from seatrial.types import Score
@@ -28,7 +28,9 @@ def scores(values, **more):
 def test_a_vector_for_a_letter_is_seen_in_the_changes_and_not_before():
     pushed = VIEWS + np.where(FLAGS["(A)"], -2.0, 2.0) + 0.5 * np.roll(VIEWS, 7)
 
-    before, after = spread_told(scores(VIEWS), {"dose 1": scores(pushed)}, "m", LETTERS)
+    before, after = spread_sentences(
+        scores(VIEWS), {"dose 1": scores(pushed)}, "m", LETTERS
+    )
 
     plain = explained(VIEWS, FLAGS, GROUPS)[0].share
     change = explained(pushed - VIEWS, FLAGS, GROUPS)[0].share
@@ -43,20 +45,20 @@ def test_a_vector_for_a_letter_is_seen_in_the_changes_and_not_before():
 
 
 def test_a_steering_that_changes_nothing_has_nothing_to_be_divided():
-    told = spread_told(scores(VIEWS), {"dose 0": scores(VIEWS)}, "m", LETTERS)
+    told = spread_sentences(scores(VIEWS), {"dose 0": scores(VIEWS)}, "m", LETTERS)
 
     assert len(told) == 1
 
 
 def test_a_factor_that_is_the_same_for_all_is_left_out():
-    assert spread_told(scores(VIEWS), {}, "m", ALL_YES) == []
-    assert "yes" not in spread_told(scores(VIEWS), {}, "m", {**LETTERS, **ALL_YES})[0]
+    assert spread_sentences(scores(VIEWS), {}, "m", ALL_YES) == []
+    assert "yes" not in spread_sentences(scores(VIEWS), {}, "m", {**LETTERS, **ALL_YES})[0]
 
 
 def test_one_group_has_no_interval_and_is_not_told_of():
     alone = [Score(s.item, "g", s.metrics) for s in scores(VIEWS)]
 
-    assert spread_told(alone, {}, "m", LETTERS) == []
+    assert spread_sentences(alone, {}, "m", LETTERS) == []
 
 
 def test_items_that_differ_by_their_order_only_have_the_order_to_be_told_of():
@@ -80,7 +82,7 @@ def test_the_order_of_changes_is_that_of_the_changes():
     orders = np.full(N, 0.0)
     plain, steered = scores(VIEWS, order=orders), scores(VIEWS * 2, order=orders + 3)
 
-    told = spread_told(plain, {"dose 1": steered}, "m", {})
+    told = spread_sentences(plain, {"dose 1": steered}, "m", {})
 
     share = 9 / (9 + VIEWS.var())
     number = float(told[1].split("): ")[1].split()[0])

@@ -5,7 +5,8 @@ import re
 import pytest
 from rich.console import Console
 
-from seatrial.analysis.measured import compare, measured_table
+from seatrial.analysis.measured import measured_rows
+from seatrial.report import measured_table
 from seatrial.stats import cluster_difference, cluster_mean, cluster_share
 from seatrial.types import Score
 
@@ -29,7 +30,7 @@ STEERED = [0.1 * k + (1.0 if k % 3 else 0.5) for k in range(12)]
 
 
 def test_a_metric_is_a_mean_and_its_difference_is_paired():
-    [row] = compare(scores({"m": PLAIN}), scores({"m": STEERED}), dose=2.0)
+    [row] = measured_rows(scores({"m": PLAIN}), scores({"m": STEERED}), dose=2.0)
 
     assert (row.metric, row.dose, row.n_items, row.n_without) == ("m", 2.0, 12, 0)
     assert row.unsteered == cluster_mean(PLAIN, GROUPS)
@@ -39,7 +40,7 @@ def test_a_metric_is_a_mean_and_its_difference_is_paired():
 
 
 def test_without_steering_there_is_only_one_estimate():
-    [row] = compare(scores({"m": PLAIN}))
+    [row] = measured_rows(scores({"m": PLAIN}))
 
     assert (row.dose, row.steered, row.difference) == (None, None, None)
     assert row.unsteered == cluster_mean(PLAIN, GROUPS)
@@ -49,7 +50,7 @@ def test_items_that_lack_a_metric_on_one_side_are_left_out_on_both_and_counted()
     plain, steered = list(PLAIN), list(STEERED)
     plain[3] = steered[8] = None
 
-    [row] = compare(scores({"m": plain}), scores({"m": steered}), dose=1.0)
+    [row] = measured_rows(scores({"m": plain}), scores({"m": steered}), dose=1.0)
 
     kept = [k for k in range(12) if k not in (3, 8)]
     groups = [GROUPS[k] for k in kept]
@@ -61,7 +62,7 @@ def test_items_that_lack_a_metric_on_one_side_are_left_out_on_both_and_counted()
 
 
 def test_the_main_metric_stands_first_and_the_others_as_they_come():
-    rows = compare(scores({"a": PLAIN, "b": PLAIN, "c": PLAIN}), first="b")
+    rows = measured_rows(scores({"a": PLAIN, "b": PLAIN, "c": PLAIN}), first="b")
 
     assert [row.metric for row in rows] == ["b", "a", "c"]
 
@@ -69,14 +70,14 @@ def test_the_main_metric_stands_first_and_the_others_as_they_come():
 def test_a_flag_is_a_share_with_an_interval_inside_0_and_1():
     flags = [float(k % 4 == 0) for k in range(12)]
 
-    [row] = compare(scores({"right": flags}))
+    [row] = measured_rows(scores({"right": flags}))
 
     assert row.unsteered == cluster_share(flags, GROUPS)
 
 
 @pytest.mark.parametrize("flag", [0.0, 1.0])
 def test_a_flag_that_is_the_same_everywhere_is_not_certain(flag):
-    [row] = compare(
+    [row] = measured_rows(
         scores({"right": [flag] * 12}), scores({"right": [flag] * 12}), dose=1.0
     )
 
@@ -90,7 +91,9 @@ def test_a_flag_that_is_the_same_everywhere_is_not_certain(flag):
 
 @pytest.mark.parametrize(("before", "after"), [(0.0, 1.0), (1.0, 0.0)])
 def test_flags_that_all_turn_are_not_certain_to_go_on_turning(before, after):
-    [row] = compare(scores({"r": [before] * 12}), scores({"r": [after] * 12}), dose=1.0)
+    [row] = measured_rows(
+        scores({"r": [before] * 12}), scores({"r": [after] * 12}), dose=1.0
+    )
 
     sign = after - before
     assert row.difference.value == sign
@@ -102,7 +105,7 @@ def test_flags_that_all_turn_are_not_certain_to_go_on_turning(before, after):
 def test_flags_of_which_some_turn_have_the_interval_of_the_bootstrap():
     before, after = [0.0] * 12, [float(k % 3 == 0) for k in range(12)]
 
-    [row] = compare(scores({"r": before}), scores({"r": after}), dose=1.0)
+    [row] = measured_rows(scores({"r": before}), scores({"r": after}), dose=1.0)
 
     assert row.difference == cluster_difference(after, before, GROUPS)
 
@@ -118,7 +121,9 @@ def test_an_interval_of_a_bounded_metric_stays_between_its_ends(low, high):
     around = cluster_mean(values, GROUPS)
     assert around.high > high  # else this would show nothing
 
-    [row] = compare(scores({"m": values}), bounds={"m": (low, high), "other": (0.0, 1.0)})
+    [row] = measured_rows(
+        scores({"m": values}), bounds={"m": (low, high), "other": (0.0, 1.0)}
+    )
 
     inside = [(value - low) / (high - low) for value in values]
     share = cluster_share(inside, GROUPS)
@@ -133,7 +138,7 @@ def test_a_change_of_a_bounded_metric_is_no_larger_than_its_range():
     after = [0.4 if k in (2, 3) else 1 - 0.001 * k for k in range(12)]
     assert cluster_difference(after, before, GROUPS).high > 1
 
-    [row] = compare(
+    [row] = measured_rows(
         scores({"m": before}), scores({"m": after}), dose=1.0, bounds={"m": (0.0, 1.0)}
     )
 
@@ -145,7 +150,7 @@ def test_a_change_of_a_bounded_metric_is_no_larger_than_its_range():
 def test_a_bounded_metric_that_nothing_changes_is_known_not_to_have_changed():
     values = near_the_ends(0.0, 1.0)
 
-    [row] = compare(
+    [row] = measured_rows(
         scores({"m": values}), scores({"m": values}), dose=0.0, bounds={"m": (0.0, 1.0)}
     )
 
@@ -156,7 +161,7 @@ def test_a_bounded_metric_that_nothing_changes_is_known_not_to_have_changed():
 def test_rounding_passes_an_end_and_what_is_beyond_it_is_a_mean(beyond, is_bounded):
     values = [*near_the_ends(0.0, 1.0)[:-1], beyond]
 
-    [row] = compare(scores({"m": values}), bounds={"m": (0.0, 1.0)})
+    [row] = measured_rows(scores({"m": values}), bounds={"m": (0.0, 1.0)})
 
     assert (row.unsteered.high <= 1) == is_bounded
     assert (row.unsteered == cluster_mean(values, GROUPS)) != is_bounded
@@ -164,21 +169,23 @@ def test_rounding_passes_an_end_and_what_is_beyond_it_is_a_mean(beyond, is_bound
 
 @pytest.mark.parametrize("name", ["kl", "tokens", "words"])
 def test_a_divergence_or_a_count_of_0_is_exactly_that(name):
-    [row] = compare(scores({name: [0.0] * 12}))
+    [row] = measured_rows(scores({name: [0.0] * 12}))
 
     assert (row.unsteered.low, row.unsteered.high) == (0, 0)
 
 
 def test_one_group_gives_no_interval_and_therefore_no_number():
     one = ["g"] * 12
-    [row] = compare(scores({"m": PLAIN}, one), scores({"m": STEERED}, one), dose=1.0)
+    [row] = measured_rows(scores({"m": PLAIN}, one), scores({"m": STEERED}, one), dose=1.0)
 
     assert (row.unsteered, row.steered, row.difference) == (None, None, None)
     assert printed([row]).count("one group only") == 3
 
 
 def test_a_metric_that_no_item_has_on_both_sides_says_so():
-    [row] = compare(scores({"m": [*PLAIN[:6], *[None] * 6]}), scores({"m": [None] * 12}))
+    [row] = measured_rows(
+        scores({"m": [*PLAIN[:6], *[None] * 6]}), scores({"m": [None] * 12})
+    )
 
     assert (row.n_items, row.n_without) == (0, 12)
     assert "no item" in printed([row])
@@ -195,7 +202,7 @@ def test_the_table_prints_every_number_with_its_interval_and_the_unit_of_the_fir
     rows = [
         row
         for dose in (1.0, -0.5)
-        for row in compare(
+        for row in measured_rows(
             scores({"m": PLAIN, "n": PLAIN}), scores({"m": STEERED, "n": PLAIN}), dose=dose
         )
     ]

@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seatrial.analysis.side_effects import guarded
+from seatrial.analysis.side_effects import guarded, judged
 from seatrial.stats import cluster_difference, control_band
+from seatrial.store import MetricLabel, TaskLabel
 from seatrial.types import Estimate
 
 ITEMS = [f"q-{k}" for k in range(20)]
@@ -13,6 +14,14 @@ GROUPS = [f"topic-{k // 2}" for k in range(20)]
 WRONG = np.array([float(k % 4 == 0) for k in range(20)])
 SEEDS = {("random", 1): 3, ("random", 2): 5, ("random", 3): 7, ("shuffled", 1): 9}
 """Which item a control gets wrong that the unsteered model gets right."""
+
+SHARE = MetricLabel("error", "share of questions", "verdict")
+LOSS = MetricLabel("loss", "nats per token", "verdict")
+DRIFT = MetricLabel("kl", "nats per token", "drift")
+FACTS = TaskLabel("facts", "guard", "errors in facts", (SHARE,))
+DIALOGUE = TaskLabel("dialogue", "guard", "loss of replies", (LOSS, DRIFT))
+PROSE = TaskLabel("prose", "guard", "loss of prose", (LOSS, DRIFT), is_priced=True)
+KINDS = {"unsteered": "unsteered", "caa": "method", "instruction": "baseline"}
 
 
 def flipped(*places):
@@ -22,11 +31,10 @@ def flipped(*places):
 
 
 def rows(method, seed, dose, values, task="facts", metric="error"):
-    is_control = method in ("random", "shuffled")
     return pl.DataFrame(
         {
             "task": task, "method": method, "seed": seed, "dose": dose,
-            "is_control": is_control, "metric": metric,
+            "kind": KINDS.get(method, "control"), "metric": metric,
             "item": ITEMS, "group": GROUPS, "value": list(values),
         }
     )  # fmt: skip
@@ -47,7 +55,7 @@ RUINED = {-1.0: WRONG, 1.0: np.ones(20), 2.0: np.ones(20)}
 
 
 def test_damage_is_the_paired_change_from_the_unsteered_model():
-    [found] = guarded(table(RUINED), ["prose", "facts"], "caa")
+    [found] = guarded(table(RUINED), [PROSE, FACTS], "caa")
 
     assert (found.guard, found.metric, found.unit) == (
         "facts",
@@ -61,7 +69,7 @@ def test_damage_is_the_paired_change_from_the_unsteered_model():
 
 
 def test_the_band_is_that_of_every_seed_and_only_where_controls_were_measured():
-    [found] = guarded(table(RUINED), ["facts"], "caa")
+    [found] = guarded(table(RUINED), [FACTS], "caa")
 
     alone = [cluster_difference(flipped(k), WRONG, GROUPS) for k in SEEDS.values()]
     bands = {damage.dose: damage.band for damage in found.damages}
@@ -69,7 +77,7 @@ def test_the_band_is_that_of_every_seed_and_only_where_controls_were_measured():
 
 
 def test_controls_are_averaged_over_their_seeds_and_the_prompt_stands_beside():
-    [found] = guarded(table(RUINED), ["facts"], "caa")
+    [found] = guarded(table(RUINED), [FACTS], "caa")
 
     assert set(found.controls) == {"instruction", "random", "shuffled"}
     values = {name: [d.change.value for d in ds] for name, ds in found.controls.items()}
@@ -78,8 +86,8 @@ def test_controls_are_averaged_over_their_seeds_and_the_prompt_stands_beside():
 
 
 def test_only_what_is_more_than_any_control_is_clear():
-    [ruined] = guarded(table(RUINED), ["facts"], "caa")
-    [mild] = guarded(table({1.0: flipped(1)}), ["facts"], "caa")
+    [ruined] = guarded(table(RUINED), [FACTS], "caa")
+    [mild] = guarded(table({1.0: flipped(1)}), [FACTS], "caa")
 
     assert [damage.is_clear for damage in ruined.damages] == [False, True, False]
     assert [damage.is_clear for damage in mild.damages] == [False]
@@ -87,7 +95,7 @@ def test_only_what_is_more_than_any_control_is_clear():
 
 def test_flags_of_which_none_changed_have_an_honest_interval():
     """A bootstrap would say [0, 0] of twenty questions."""
-    [found] = guarded(table({1.0: WRONG}), ["facts"], "caa")
+    [found] = guarded(table({1.0: WRONG}), [FACTS], "caa")
 
     change = found.damages[0].change
     assert change.value == 0
@@ -97,14 +105,14 @@ def test_flags_of_which_none_changed_have_an_honest_interval():
 def test_drift_stands_beside_the_loss_where_a_guard_has_it():
     parts = [table(RUINED, "dialogue", metric) for metric in ("loss", "kl")]
 
-    loss, drift = guarded(pl.concat(parts), ["dialogue"], "caa")
+    loss, drift = guarded(pl.concat(parts), [DIALOGUE], "caa")
 
-    assert (loss.metric, loss.is_metric) == ("loss", True)
-    assert (drift.metric, drift.is_metric) == ("kl", False)
+    assert (loss.metric, drift.metric) == ("loss", "kl")
+    assert judged((loss, drift)) == (loss,)
 
 
 def test_prose_has_prices_instead():
-    assert guarded(table(RUINED), ["prose"], "caa") == ()
+    assert guarded(table(RUINED), [PROSE], "caa") == ()
 
 
 def test_unequal_items_are_refused():
@@ -113,11 +121,11 @@ def test_unequal_items_are_refused():
     )
 
     with pytest.raises(AssertionError, match="items of a guard differ in error"):
-        guarded(lost, ["facts"], "caa")
+        guarded(lost, [FACTS], "caa")
 
 
 def test_a_method_without_damage_of_its_own_has_none():
-    [found] = guarded(table({}), ["facts"], "caa")
+    [found] = guarded(table({}), [FACTS], "caa")
 
     assert found.damages == ()
     assert isinstance(found.base, Estimate)

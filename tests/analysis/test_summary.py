@@ -12,8 +12,16 @@ from seatrial.analysis.summary import summarise
 from seatrial.errors import StoreFault
 from seatrial.report.table import numbers
 from seatrial.stats import slopes
-from seatrial.store.store import Store
-from seatrial.studies.study import Cell, make_study
+from seatrial.store import (
+    AUDIT,
+    PROGRESS,
+    Budget,
+    Labels,
+    MetricLabel,
+    SteeringLabel,
+    Store,
+    TaskLabel,
+)
 from seatrial.types import Score
 
 ITEMS = [f"item-{k}" for k in range(8)]
@@ -26,6 +34,40 @@ PASSAGES = ["p-0", "p-1", "p-2"]
 METHOD_LOSS = 0.2
 CONTROL_LOSS = {("random", 1): 0.1, ("random", 2): 0.3, ("random", 3): 0.5}
 CONTROL_LOSS |= {("shuffled", 1): 0.0, ("shuffled", 2): 0.2}
+KINDS = {
+    "unsteered": "unsteered",
+    "caa": "method",
+    "random": "control",
+    "shuffled": "control",
+    "instruction": "baseline",
+}
+TARGET = TaskLabel(
+    "open",
+    "target",
+    "free text",
+    (
+        MetricLabel("open", "nats per token", "verdict"),
+        MetricLabel("matching", "nats per token", "promoted"),
+        MetricLabel("other", "nats per token", "suppressed"),
+        MetricLabel("order", "nats per token", "order"),
+    ),
+)
+PROSE = TaskLabel(
+    "prose",
+    "guard",
+    "damage to prose",
+    (
+        MetricLabel("loss", "nats per token", "verdict"),
+        MetricLabel("kl", "nats per token", "drift"),
+    ),
+    is_priced=True,
+)
+LABELS = Labels(
+    (TARGET,),
+    (PROSE,),
+    tuple(SteeringLabel(name, kind, "for tests") for name, kind in KINDS.items()),
+    Budget(),
+)
 INSTRUCTION = {-1.0: -0.5, 1.0: 1.5}
 
 
@@ -38,9 +80,11 @@ def curve(item, dose):
 def cell(task, split, method, seed, dose, layer):
     reference = method if method in ("unsteered", "instruction") else "caa"
     layer = -1 if method in ("unsteered", "instruction") else layer
-    return Cell(
-        "m", "float32", "c", task, split, "0", method, "{}", reference, layer, seed, dose
-    )
+    return {
+        "cell": f"{task} {split} {method} {layer} {seed} {dose}", "concept": "c",
+        "task": task, "split": split, "method": method, "kind": KINDS[method],
+        "reference": reference, "layer": layer, "seed": seed, "dose": dose,
+    }  # fmt: skip
 
 
 def target_rows(split, method, seed, dose, layer, value):
@@ -65,19 +109,8 @@ def guard_rows(method, seed, dose, loss, kl):
 
 def fill(store, drop=(), controls=CONTROL_LOSS, order=None):
     """A finished study, written by hand."""
-    study = make_study(
-        {
-            "name": "by-hand",
-            "model": "m",
-            "concepts": ["c"],
-            "methods": [{"name": "caa"}],
-            "layers": [0, 1],
-            "targets": ["open"],
-            "doses": DOSES,
-            "controls": {"random": 3, "shuffled": 2},
-        }
-    )
-    store.open(study, {"model": "m", "dtype": "float32", "logit fingerprint": "0"})
+    header = {"model": "m", "dtype": "float32", "logit fingerprint": "0"}
+    store.open("0123456789ab", {"name": "by-hand", "model": "m"}, LABELS, header)
     flat = [target_rows("select", "unsteered", 0, 0.0, -1, lambda k, dose: 0.0)]
     flat += [
         target_rows("select", "caa", 0, dose, layer, lambda k, dose, s=slope: s * dose)
@@ -107,13 +140,13 @@ def fill(store, drop=(), controls=CONTROL_LOSS, order=None):
     ]
     flat += [guard_rows("instruction", 0, dose, 0.01, 0.2) for dose in (-1.0, 1.0)]
     flat = [
-        (c, [s for s in found if (c.method, c.dose, s.item) not in drop])
+        (c, [s for s in found if (c["method"], c["dose"], s.item) not in drop])
         for c, found in flat
     ]
     for where, found in flat:
-        if order is not None and where.task == "open":
+        if order is not None and where["task"] == "open":
             for score in found:
-                score.metrics["order"] = order * where.dose
+                score.metrics["order"] = order * where["dose"]
     store.add("batch", [c for c, _ in flat], [found for _, found in flat])
     store.write_items(
         [
@@ -128,9 +161,9 @@ def fill(store, drop=(), controls=CONTROL_LOSS, order=None):
             for item, group in zip(ITEMS, GROUPS, strict=True)
         ]
     )
-    store.write_json("audit.json", [])
+    store.write_json(AUDIT, [])
     done = {"finished": True, "cells": len(flat), "concepts": ["c"], "about": {"c": {}}}
-    store.write_json("progress.json", done)
+    store.write_json(PROGRESS, done)
     return store
 
 
@@ -202,7 +235,7 @@ def test_promoting_and_suppressing_are_told_apart(trial):
     assert trial.parts["other"].value == 0
 
 
-def test_what_the_word_explains_of_the_slopes_is_told(trial, table):
+def test_what_the_word_explains_of_the_slopes_is_told(store, trial, table):
     """The one item that falls is the one whose matching answer is no; trap T36."""
     own = slopes(DOSES, table)
     between = np.corrcoef(own, list(IS_YES.values()))[0, 1]
@@ -212,18 +245,25 @@ def test_what_the_word_explains_of_the_slopes_is_told(trial, table):
     assert found.by == "whether yes matches"
     assert found.share.value == pytest.approx(between**2)
     assert found.leans == ""  # one item of one group of four shows nothing
-    [line] = [line for line in numbers(trial) if line.name.startswith("share by")]
+    [line] = [
+        line
+        for line in numbers(trial, summarise(store))
+        if line.name.startswith("share by")
+    ]
     assert line.text == str(found.share)
     leaning = replace(trial, spread=(replace(found, leans="lower"),))
-    [line] = [line for line in numbers(leaning) if line.name.startswith("share by")]
+    [line] = [
+        line
+        for line in numbers(leaning, summarise(store))
+        if line.name.startswith("share by")
+    ]
     assert line.meaning.endswith("; slopes are lower where it does")
 
 
-def test_a_store_of_an_earlier_version_has_a_report_without_shares(tmp_path):
-    store = fill(Store(tmp_path / "out"))
-    store.write_items(store.items().drop("factors").to_dicts())
-
-    assert summarise(store).trials[0].spread == ()
+def test_summaries_and_trials_show_themselves_in_a_line(store, trial):
+    assert repr(summarise(store)) == "<Summary of 'by-hand': 1 trials>"
+    assert repr(trial).startswith("<Trial of caa for 'c' on open: works at a price, mean")
+    assert len(repr(trial)) < 200
 
 
 def test_items_asked_in_both_orders_tell_what_the_order_does(tmp_path):

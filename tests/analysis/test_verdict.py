@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seatrial.analysis.verdict import LABELS, Damage, Price, judge
+from seatrial.analysis.verdict import LABELS, Damage, Price, Verdict, judge
 from seatrial.stats import DoseResponse, beats
-from seatrial.studies.study import Limit
+from seatrial.store import Budget
 from seatrial.types import Estimate
 
-LIMIT = Limit(perplexity_ratio=1.1, anti_steerable=1 / 3)
+BUDGET = Budget(perplexity_ratio=1.1, anti_steerable=1 / 3)
 BAND = Estimate(0.0, -0.2, 0.2, 8)
 CHEAP = Estimate(1.02, 1.01, 1.03, 10)
 
@@ -40,8 +40,8 @@ def prices(up=CHEAP, down=CHEAP):
     ]
 
 
-def judged(found, paid=None, band=BAND, limit=LIMIT):
-    verdict = judge(found, band, prices() if paid is None else paid, limit, "nats")
+def judged(found, paid=None, band=BAND, budget=BUDGET):
+    verdict = judge(found, band, prices() if paid is None else paid, budget, "nats")
     return verdict.label, " | ".join(verdict.reasons)
 
 
@@ -110,7 +110,7 @@ def test_another_guard_is_a_price_only_beyond_nothing_and_beyond_controls(
     damage = Damage(dose, Estimate(*change, 12), control)
 
     verdict = judge(
-        response(0.5, 0.4, 0.6), BAND, prices(), LIMIT, "nats", {"facts (share)": [damage]}
+        response(0.5, 0.4, 0.6), BAND, prices(), BUDGET, "nats", {"facts (share)": [damage]}
     )
 
     assert verdict.label == ("works at a price" if is_price else "works")
@@ -171,10 +171,12 @@ def test_a_curve_that_turns_back_is_mentioned():
 
 
 def test_the_limits_of_the_study_decide():
-    strict = Limit(perplexity_ratio=1.01, anti_steerable=0.05)
+    strict = Budget(perplexity_ratio=1.01, anti_steerable=0.05)
 
-    assert judged(response(0.5, 0.4, 0.6, anti=0.01), limit=strict)[0] == "works at a price"
-    assert judged(response(0.5, 0.4, 0.6), limit=strict)[0] == "unreliable"
+    assert (
+        judged(response(0.5, 0.4, 0.6, anti=0.01), budget=strict)[0] == "works at a price"
+    )
+    assert judged(response(0.5, 0.4, 0.6), budget=strict)[0] == "unreliable"
 
 
 numbers = st.floats(-3, 3) | st.sampled_from([float("nan"), float("inf"), -float("inf")])
@@ -203,5 +205,14 @@ def test_nothing_works_unless_it_beats_the_band_and_its_price_is_known(
         assert slope.low > 0
     if label == "works":
         assert both
-        assert anti <= LIMIT.anti_steerable
-        assert max(up.high, down.high) <= LIMIT.perplexity_ratio
+        assert anti <= BUDGET.anti_steerable
+        assert max(up.high, down.high) <= BUDGET.perplexity_ratio
+
+
+def test_a_verdict_is_shown_in_a_notebook_as_text():
+    verdict = Verdict("no effect", ("<b>mean</b> slope", "x " * 3000))
+
+    shown = verdict._repr_html_()
+
+    assert shown.startswith("<b>no effect</b><ul><li>&lt;b&gt;mean&lt;/b&gt; slope</li>")
+    assert len(shown) < 2000

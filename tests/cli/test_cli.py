@@ -19,7 +19,7 @@ from seatrial.methods import METHODS
 from seatrial.steering.compare import added, compared
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention, PromptEdit
-from seatrial.store.store import Store
+from seatrial.store import Store
 from seatrial.tasks import TASKS, Map, Propensity
 from seatrial.testing.planted import planted_model
 from seatrial.types import Site

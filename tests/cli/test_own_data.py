@@ -12,8 +12,8 @@ import torch
 from seatrial.data.sources.mwe import tan_prompt
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention
-from seatrial.studies.audit import audit_ground
-from seatrial.studies.behaviour import Ground
+from seatrial.studies.audit import audit_behaviour
+from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.study import make_study
 from seatrial.tasks import Open, Propensity
 from seatrial.testing import tiny_model
@@ -184,14 +184,14 @@ def test_a_study_can_name_a_persona_set_and_the_prompts_of_tan(root):
     plan = tomllib.loads(text)
     study = make_study({**plan, "options": {"propensity": {"prompt": "tan"}}})
 
-    ground = Ground(study, "persona/openness")
+    behaviour = Behaviour(study, "persona/openness")
 
-    task = ground.targets["propensity"]
+    task = behaviour.targets["propensity"]
     items = {item.id: item for item in task.splits["test"]}
     for request in task.requests("test"):
         assert request.prompt[1].content == tan_prompt(items[request.id]).prompt
     assert len(items) == 6
-    checks = audit_ground(ground)
+    checks = audit_behaviour(behaviour)
     assert {check.status for check in checks} == {"passed"}
     assert sum("is yes right for half" in check.question for check in checks) == 3
     assert study.id != make_study(plan).id

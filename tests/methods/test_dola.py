@@ -16,7 +16,7 @@ from seatrial.methods.dola import bucket
 from seatrial.model import Model
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.steering.readout import FLOOR, ContrastLayers, Depths
-from seatrial.studies.study import make_method
+from seatrial.studies.named import make_method
 from seatrial.testing import CHECKS
 from seatrial.testing.late_facts import late_facts_model
 from seatrial.types import FitData, Request

@@ -12,7 +12,7 @@ from seatrial.methods import FunctionVector, LayerMean, Method, Random, Shuffled
 from seatrial.methods.fitting.heads import mean_added
 from seatrial.methods.fitting.patching import best, effects, survey
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
-from seatrial.studies.study_checks import make_method
+from seatrial.studies.named import make_method
 from seatrial.testing import CHECKS, planted_map
 from seatrial.testing.planted import CARRIER
 from seatrial.types import Example, FitData, Request, Site

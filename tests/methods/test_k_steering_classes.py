@@ -14,7 +14,7 @@ from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.k_steering import Classifier, labels_of
 from seatrial.model import Model
 from seatrial.steering.intervention import Steering
-from seatrial.studies.study import make_method
+from seatrial.studies.named import make_method
 from seatrial.testing import planted_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE
 from seatrial.types import FitData, Pair, Request, Site, Text

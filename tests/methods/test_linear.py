@@ -9,7 +9,7 @@ from seatrial.errors import BadData, BadOption
 from seatrial.methods import METHODS, options_of
 from seatrial.steering.compare import STATE_NORMS
 from seatrial.steering.intervention import SCOPES
-from seatrial.studies.study import make_method
+from seatrial.studies.named import make_method
 from seatrial.types import FitData, Pair, Text
 
 LINEAR = (

@@ -1,7 +1,5 @@
 """A made-up study of eight trials: numbers from the real statistics, a hostile text."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
@@ -57,7 +55,7 @@ def _trial(rng, concept, task, method="caa"):
     from seatrial.analysis.summary import Control, Effect, LayerPoint, Point, Trial
     from seatrial.analysis.verdict import judge
     from seatrial.stats import cluster_mean, control_band, describe, slopes
-    from seatrial.studies.study import Limit
+    from seatrial.store import Budget
     from seatrial.types import Estimate
 
     mean, spread, damage, bend = TRIALS[concept, task]
@@ -109,7 +107,7 @@ def _trial(rng, concept, task, method="caa"):
         unit=UNITS[task],
         method=method,
         layer=15,
-        verdict=judge(response, band, prices, Limit(), UNITS[task]),
+        verdict=judge(response, band, prices, Budget(), UNITS[task]),
         base=cluster_mean(base, groups),
         response=response,
         band=band,
@@ -151,34 +149,52 @@ def _trial(rng, concept, task, method="caa"):
     )
 
 
-def _study():
-    from seatrial.studies.study import Study
+STUDY = {
+    "name": "quickstart",
+    "model": "smollm2-135m",
+    "concepts": [
+        "positive-sentiment",
+        "interest-in-music",
+        "power-seeking",
+        "agreeableness",
+    ],
+    "methods": [{"name": "caa", "read": "completion"}],
+    "layers": [9, 12, 15, 18, 21],
+    "budget": {"perplexity_ratio": 1.1},
+    "seed": 0,
+}
 
-    return Study(
-        name="quickstart",
-        model="smollm2-135m",
-        concepts=(
-            "positive-sentiment",
-            "interest-in-music",
-            "power-seeking",
-            "agreeableness",
-        ),
-        methods=({"name": "caa", "read": "completion"},),
-        layers=(9, 12, 15, 18, 21),
+
+def _labels():
+    from seatrial.store import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
+
+    def task(name, role, *metrics, is_priced=False):
+        unit = UNITS.get(name, "nats per token")
+        labels = tuple(MetricLabel(metric, unit, part) for metric, part in metrics)
+        return TaskLabel(name, role, f"what {name} asks", labels, is_priced)
+
+    parts = (("matching", "promoted"), ("other", "suppressed"))
+    steerings = {"caa": "method", "random": "control", "shuffled": "control"}
+    steerings |= {"instruction": "baseline"}
+    return Labels(
+        tuple(task(name, "target", (name, "verdict"), *parts) for name in UNITS),
+        (task("prose", "guard", ("loss", "verdict"), ("kl", "drift"), is_priced=True),),
+        tuple(SteeringLabel(name, k, f"what {name} is") for name, k in steerings.items()),
+        Budget(),
     )
 
 
 @pytest.fixture(scope="session")
 def summary():
     """Eight trials of one method on four concepts, one text hostile to every format."""
-    from seatrial.report import Summary
+    from seatrial.analysis.summary import Summary
 
     rng = np.random.default_rng(4)
-    study = _study()
     trials = tuple(_trial(rng, concept, task) for concept, task in TRIALS)
     return Summary(
-        study=asdict(study),
-        study_id=study.id,
+        study=STUDY,
+        study_id="66b87d2829d8",
+        labels=_labels(),
         header={
             "model": "smollm2-135m (registry, 3f2a9c01b7de)",
             "dtype": "float32",
@@ -195,7 +211,7 @@ def summary():
                 "about": f"what {name} means, <b>in words</b>",
                 "items": "fit 48, select 24, test 48",
             }
-            for name in study.concepts
+            for name in STUDY["concepts"]
         },
         trials=trials,
         audit=(

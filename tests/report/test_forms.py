@@ -36,7 +36,7 @@ def test_equal_summaries_give_equal_bytes(summary, made):
 
 
 def test_results_can_be_read_back(summary, made):
-    from seatrial.report import results
+    from seatrial.report.results import results
 
     read = json.loads(made.json)
 
@@ -51,7 +51,7 @@ def test_results_can_be_read_back(summary, made):
 
 
 def test_results_do_not_depend_on_the_machine(summary):
-    from seatrial.report import results
+    from seatrial.report.results import results
 
     study = {**summary.study, "model": "/home/me/models/tiny"}
     header = {**summary.header, "model": "C:\\models\\tiny", "started": "2026-11-21T18:00"}
@@ -86,7 +86,7 @@ def test_every_number_of_a_trial_has_an_interval(summary):
     from seatrial.report.table import control_lines, dose_lines, numbers, price_lines
 
     for trial in summary.trials:
-        for line in (*numbers(trial), *control_lines(trial)):
+        for line in (*numbers(trial, summary), *control_lines(trial, summary)):
             assert INTERVAL.fullmatch(line.text), line
         for line in dose_lines(trial):
             assert BAND.fullmatch(line.band)
@@ -109,7 +109,7 @@ def test_what_was_not_measured_is_said_so(summary):
 
 def test_permuting_the_trials_changes_no_row(summary):
     """Trap T42: a variable left over from the trial before."""
-    from seatrial.report import results
+    from seatrial.report.results import results
     from seatrial.report.table import verdict_rows
 
     turned = replace(summary, trials=summary.trials[::-1])
@@ -283,7 +283,7 @@ def test_a_number_has_the_decimals_its_interval_supports():
 
 def test_the_files_are_put_into_the_store(tmp_path, made):
     from seatrial.report import write
-    from seatrial.store.store import Store
+    from seatrial.store import Store
 
     path = write(Store(tmp_path / "run"), made)
 
@@ -306,3 +306,21 @@ def test_the_noise_floor_stands_beside_the_effects(summary):
 
     assert said in render(replace(summary, audit=audit)).markdown
     assert "Numerical noise" not in render(replace(summary, audit=audit[:1])).markdown
+
+
+def test_a_report_shows_itself_in_a_paragraph(made):
+    shown = repr(made)
+
+    assert "works on smollm2-135m" in shown or "work on smollm2-135m" in shown
+    assert re.search(r"Verdicts: \d+ .*\. In three forms: html of [\d,]{7,} char", shown)
+    assert max(len(shown), len(made._repr_html_()), len(repr(made.summary))) < 2000
+
+
+def test_a_report_in_a_notebook_shows_text_as_text(summary, made):
+    study = {**summary.study, "model": "<script>alert(1)</script>" * 200}
+    hostile = replace(made, summary=replace(summary, study=study))
+
+    shown = hostile._repr_html_()
+
+    assert "<script" not in shown and "&lt;script" in shown
+    assert max(len(shown), len(repr(hostile))) < 4000

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from seatrial.report import render, summarise, verdict_table
-from seatrial.store.store import Store
-from seatrial.studies.behaviour import Ground
+from seatrial.analysis.summary import summarise
+from seatrial.report import render, verdict_table
+from seatrial.store import Store
+from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.jobs import CONTROL_GUARD_DOSES
 from seatrial.studies.run import run
 from seatrial.studies.study import make_study
@@ -80,7 +81,7 @@ def test_every_guard_is_measured_under_the_method_its_controls_and_the_prompt(do
 @pytest.mark.parametrize("name", GUARDS)
 def test_the_rows_of_a_guard_are_what_measuring_it_gives(name, done):
     model, plan, store = done
-    guard = Ground(plan, plan.concepts[0]).guards[name]
+    guard = Behaviour(plan, plan.concepts[0]).guards[name]
     [scores] = measure(model, guard)
     frame = store.frame()
     rows = frame.filter((frame["task"] == name) & (frame["method"] == "unsteered"))

@@ -11,19 +11,31 @@ import pyarrow.parquet as pq
 import pytest
 
 from seatrial.errors import BadFile, StoreFault
-from seatrial.steering.edits import Add
-from seatrial.steering.intervention import Intervention
-from seatrial.store.store import COLUMNS, Store
-from seatrial.studies.study import Cell, make_study
-from seatrial.types import Score, Site
+from seatrial.store import (
+    COLUMNS,
+    Budget,
+    Labels,
+    MetricLabel,
+    SteeringLabel,
+    Store,
+    TaskLabel,
+)
+from seatrial.types import Score
 
-PLAN = {
-    "name": "small",
-    "model": "planted",
-    "concepts": ["formality"],
-    "methods": [{"name": "caa"}],
-    "layers": [0],
-}
+ID = "0123456789ab"
+PLAN = {"name": "small", "model": "planted"}
+OPEN = MetricLabel("open", "nats", "verdict", bounds=(-1.0, 1.0))
+OTHER = MetricLabel("other", "nats", "suppressed", sign=-1)
+ERROR = MetricLabel("error", "share of questions", "verdict")
+LABELS = Labels(
+    targets=(TaskLabel("open", "target", "free text", (OPEN, OTHER)),),
+    guards=(TaskLabel("facts", "guard", "errors in facts", (ERROR,)),),
+    steerings=(
+        SteeringLabel("caa", "method", "mean difference"),
+        SteeringLabel("random", "control", "any direction"),
+    ),
+    budget=Budget(perplexity_ratio=1.3),
+)
 HEADER = {
     "model": "m (folder, 0)",
     "dtype": "float32",
@@ -33,17 +45,25 @@ HEADER = {
 
 
 def cell(dose=1.0):
-    return Cell("m", "float32", "c", "open", "test", "0", "caa", "{}", "caa", 0, 0, dose)
+    return {
+        "cell": f"cell at {dose}", "concept": "c", "task": "open", "split": "test",
+        "method": "caa", "kind": "method", "reference": "caa", "layer": 0, "seed": 0,
+        "dose": dose, "options": "{}",
+    }  # fmt: skip
 
 
 def scores(value=0.5):
     return [Score(item, "g", {"open": value, "other": -1.0}) for item in ("b", "a")]
 
 
+def take(store, identity=ID, plan=PLAN, **header):
+    store.open(identity, plan, LABELS, {**HEADER, **header})
+
+
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path / "out")
-    store.open(make_study(PLAN), HEADER)
+    take(store)
     return store
 
 
@@ -59,7 +79,7 @@ def test_rows_come_back_as_they_were_in_a_fixed_order(store):
         for item in ("a", "b")
         for metric, value in (("open", metrics), ("other", -1.0))
     ]
-    assert frame["cell"].unique().sort().to_list() == sorted({cell(1.0).id, cell(-1.0).id})
+    assert frame["cell"].unique().sort().to_list() == ["cell at -1.0", "cell at 1.0"]
 
 
 def test_the_order_of_files_does_not_show(store, tmp_path):
@@ -86,24 +106,22 @@ def test_a_file_of_rows_says_what_its_cells_are(store):
 def test_the_same_study_finds_its_folder_again(store):
     before = (store.root / "study.json").read_bytes()
 
-    store.open(make_study(PLAN), HEADER)
+    take(store)
 
     assert (store.root / "study.json").read_bytes() == before
 
 
 def test_another_study_is_refused(store):
-    other = make_study({**PLAN, "name": "other"})
-
     with pytest.raises(
         StoreFault, match=r"holds results of another study \(small, .*this is other"
     ):
-        store.open(other, HEADER)
+        take(store, "ba9876543210", {**PLAN, "name": "other"})
 
 
 @pytest.mark.parametrize("key", list(HEADER))
 def test_another_model_or_other_items_are_refused(key, store):
     with pytest.raises(StoreFault, match=f"was measured with {key} .* now it is 'x'"):
-        store.open(make_study(PLAN), {**HEADER, key: "x"})
+        take(store, **{key: "x"})
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path):
@@ -112,7 +130,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     with pytest.raises(
         StoreFault, match="is not empty and holds no study; choose another --out"
     ):
-        Store(tmp_path).open(make_study(PLAN), HEADER)
+        take(Store(tmp_path))
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -121,7 +139,7 @@ def test_a_file_in_the_way_is_said(tmp_path):
     (tmp_path / "out").write_text("a file")
 
     with pytest.raises(StoreFault, match=r"cannot write .*study.json"):
-        Store(tmp_path / "out").open(make_study(PLAN), HEADER)
+        take(Store(tmp_path / "out"))
 
 
 def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
@@ -140,16 +158,61 @@ def test_a_study_without_results_says_so(store):
     ("text", "message"),
     [
         ("{", "study.json cannot be read"),
-        ("[]", "has format None, this seatrial reads 1"),
-        ('{"format": 2}', "has format 2, this seatrial reads 1"),
-        ('{"format": 1, "id": ""}', "lacks header, study"),
+        ("[]", "has format None, this seatrial reads 2"),
+        ('{"format": 1}', "has format 1, this seatrial reads 2; run its study again"),
+        ('{"format": 2, "id": ""}', "lacks header, labels, study"),
     ],
 )
 def test_a_damaged_plan_is_said(text, message, store):
     (store.root / "study.json").write_text(text)
 
     with pytest.raises(BadFile, match=message):
-        store.open(make_study(PLAN), HEADER)
+        take(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda labels: labels.pop("budget"),
+        lambda labels: labels["targets"][0].pop("metrics"),
+        lambda labels: labels["targets"][0]["metrics"].clear(),
+        lambda labels: labels["steerings"].append({"name": "x"}),
+    ],
+)
+def test_damaged_labels_are_said(change, store):
+    plan = json.loads((store.root / "study.json").read_text())
+    change(plan["labels"])
+    (store.root / "study.json").write_text(json.dumps(plan))
+
+    with pytest.raises(BadFile, match=r"the labels in .*study.json are damaged"):
+        store.labels()
+
+
+def test_labels_come_back_as_they_were(store):
+    assert store.labels() == LABELS
+    assert store.labels().target("open").metric == OPEN
+    assert store.labels().priced is None
+
+
+def test_a_store_shows_itself_in_a_line_whatever_it_holds(store, tmp_path):
+    shown = [Store(tmp_path / "none"), store]
+    for name, text in (("foreign", None), ("broken", "{"), ("old", '{"format": 1}')):
+        (tmp_path / name).mkdir()
+        if text:
+            (tmp_path / name / "study.json").write_text(text)
+        shown.append(Store(tmp_path / name))
+    hostile = Store(tmp_path / "<script>")
+    take(hostile, plan={"name": "<img>" * 1000})
+    shown.append(hostile)
+
+    known = "study small, not finished"
+    states = ("empty", known, "no study", "damaged", "damaged", "<img>")
+    for each, state in zip(shown, states, strict=True):
+        assert state in repr(each)
+        assert max(len(repr(each)), len(each._repr_html_())) < 2000
+    store.write_json("progress.json", {"finished": True, "cells": 7})
+    assert "study small, finished, 7 cells" in repr(store)
+    assert "<img" not in hostile._repr_html_() and "<script" not in hostile._repr_html_()
 
 
 def cut(path):
@@ -190,14 +253,15 @@ def test_text_is_kept_as_it_is(store):
     assert store.items().rows() == [("1", "“so”")]
 
 
-def test_a_vector_can_be_loaded_again(store):
-    vector = pytest.importorskip("torch").arange(4.0)
+def test_a_folder_that_cannot_be_written_is_said_once(store):
+    (store.root / "vectors").write_text("a file in the way")
 
-    store.write_vector("c.caa", Intervention({Site(0): Add(vector)}))
+    with pytest.raises(
+        StoreFault, match=r"cannot write .*x.safetensors: .*is kept"
+    ) as caught:
+        store.write("vectors/x.safetensors", lambda path: path.write_bytes(b"x"))
 
-    loaded = Intervention.load(store.root / "vectors" / "c.caa.safetensors")
-    assert loaded.edits[Site(0)].vector.tolist() == vector.tolist()
-    assert os.listdir(store.root / "vectors") == ["c.caa.safetensors"]
+    assert str(caught.value).count("cannot write") == 1
 
 
 @pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
@@ -219,17 +283,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(kind, store, monkeyp
     assert os.listdir(store.root / "rows") == ["batch.parquet"]
 
 
-def test_a_folder_that_cannot_be_written_is_said_for_vectors_too(store):
-    (store.root / "vectors").write_text("a file in the way")
-
-    with pytest.raises(
-        StoreFault, match=r"cannot write .*x.safetensors: .*is kept"
-    ) as caught:
-        store.write_vector("x", Intervention())
-
-    assert str(caught.value).count("cannot write") == 1
-
-
 def test_only_the_rests_of_dead_processes_of_this_machine_are_swept_away(store):
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"],
@@ -247,7 +300,7 @@ def test_only_the_rests_of_dead_processes_of_this_machine_are_swept_away(store):
     for name in names:
         (store.root / "rows" / name).write_bytes(b"half")
 
-    store.open(make_study(PLAN), HEADER)
+    take(store)
 
     assert {name: (store.root / "rows" / name).exists() for name in names} == names
     with pytest.raises(StoreFault, match="holds no results yet"):
@@ -257,6 +310,22 @@ def test_only_the_rests_of_dead_processes_of_this_machine_are_swept_away(store):
 def test_a_folder_where_another_process_has_just_begun_can_be_shared(tmp_path):
     (tmp_path / f".study.json.{platform.node()}.{os.getppid()}.partial").write_text("{")
 
-    Store(tmp_path).open(make_study(PLAN), HEADER)
+    take(Store(tmp_path))
 
-    assert json.loads((tmp_path / "study.json").read_text())["id"] == make_study(PLAN).id
+    assert json.loads((tmp_path / "study.json").read_text())["id"] == ID
+
+
+@pytest.mark.parametrize("package", ["store", "analysis", "analysis.summary", "report"])
+def test_what_is_on_disk_is_read_and_reported_without_torch(package):
+    code = (
+        f"import sys, seatrial.{package} as package\n"
+        "[getattr(package, name) for name in getattr(package, '__all__', [])]\n"
+        "print({'torch', 'transformers', 'seatrial.tasks', 'seatrial.methods', "
+        "'seatrial.studies', 'seatrial.model'} & set(sys.modules))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"

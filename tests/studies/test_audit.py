@@ -11,10 +11,10 @@ from seatrial.methods import CAA
 from seatrial.model import Model
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import UNSTEERED, Intervention
-from seatrial.store.store import COLUMNS
+from seatrial.store import COLUMNS
 from seatrial.studies import audit
-from seatrial.studies.audit import audit_ground, audit_model, audit_rows, plain
-from seatrial.studies.behaviour import Ground
+from seatrial.studies.audit import audit_behaviour, audit_model, audit_rows, plain
+from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.study import make_study
 from seatrial.tasks import Open, Propensity, fit_data
 from seatrial.testing import tiny_model
@@ -23,7 +23,7 @@ from seatrial.types import Request, Site
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory):
+def behaviour(tmp_path_factory):
     concept = planted_concept(tmp_path_factory.mktemp("audit") / "planted.jsonl", groups=12)
     plan = {
         "name": "small",
@@ -32,7 +32,7 @@ def ground(tmp_path_factory):
         "methods": [{"name": "caa"}],
         "layers": [0],
     }
-    return Ground(make_study(plan), str(concept))
+    return Behaviour(make_study(plan), str(concept))
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,13 @@ def model(tiny):
 
 
 @pytest.fixture(scope="module")
-def task(ground):
-    return ground.targets["open"]
+def task(behaviour):
+    return behaviour.targets["open"]
 
 
 @pytest.fixture(scope="module")
-def fitted(model, ground, task):
-    return CAA(layer=1).fit(model, fit_data(ground.concept, task), seed=0)
+def fitted(model, behaviour, task):
+    return CAA(layer=1).fit(model, fit_data(behaviour.concept, task), seed=0)
 
 
 def by_id(checks):
@@ -56,9 +56,9 @@ def by_id(checks):
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
 @pytest.mark.parametrize("target", ["open", "propensity"])
-def test_a_sound_model_and_method_pass_every_check(family, target, ground, tiny):
-    model, task = tiny(family), ground.targets[target]
-    fitted = CAA(layer=1).fit(model, fit_data(ground.concept, task), seed=0)
+def test_a_sound_model_and_method_pass_every_check(family, target, behaviour, tiny):
+    model, task = tiny(family), behaviour.targets[target]
+    fitted = CAA(layer=1).fit(model, fit_data(behaviour.concept, task), seed=0)
 
     checks = by_id(audit_model(model, "planted", task, fitted, "last"))
 
@@ -190,20 +190,20 @@ def test_a_steering_that_edits_nothing_reaches_no_score(model, task):
     assert "4 of 4 answers missed" in check.detail
 
 
-def test_a_double_bos_fails(model, ground, fitted):
+def test_a_double_bos_fails(model, behaviour, fitted):
     doubled = {
         part: tuple(replace(item, prompt=f"<bos><bos>{item.prompt}") for item in items)
-        for part, items in ground.parts.items()
+        for part, items in behaviour.parts.items()
     }
 
     check = by_id(audit_model(model, "c", Open(doubled), fitted, "last"))["H3"]
 
     assert check.status == "failed"
-    texts = 2 * len(ground.parts["fit"])
+    texts = 2 * len(behaviour.parts["fit"])
     assert f"{texts} of {texts} texts begin with two" in check.detail
 
 
-def test_a_read_at_another_token_than_meant_fails(ground, task, fitted, monkeypatch):
+def test_a_read_at_another_token_than_meant_fails(behaviour, task, fitted, monkeypatch):
     """Labels computed without BOS and ids with it: one token off (trap T6)."""
     model = tiny_model("llama", chat=True)
     right = model.encoder.read_span
@@ -217,36 +217,36 @@ def test_a_read_at_another_token_than_meant_fails(ground, task, fitted, monkeypa
     check = audit._reads(model, task, "last", "c")
 
     assert check.status == "failed"
-    texts = 2 * len(ground.parts["fit"])
+    texts = 2 * len(behaviour.parts["fit"])
     assert f"{texts} are read at another token than meant, such as: " in check.detail
     assert "should be the end of the text" in check.detail
 
 
-def test_sound_splits_pass_and_are_counted(ground):
-    checks = audit_ground(ground)
+def test_sound_splits_pass_and_are_counted(behaviour):
+    checks = audit_behaviour(behaviour)
 
     assert {check.status for check in checks} == {"passed"}
-    assert f"test {len(ground.parts['test'])} items" in checks[0].detail
+    assert f"test {len(behaviour.parts['test'])} items" in checks[0].detail
 
 
-def test_a_text_in_two_splits_stops_the_study(ground, monkeypatch):
-    parts = dict(ground.parts)
+def test_a_text_in_two_splits_stops_the_study(behaviour, monkeypatch):
+    parts = dict(behaviour.parts)
     copy = replace(parts["test"][0], id="copy", group="another")
     parts["fit"] = (*parts["fit"], copy)
-    monkeypatch.setattr(ground, "parts", parts)
+    monkeypatch.setattr(behaviour, "parts", parts)
 
     with pytest.raises(BadData, match=r"splits 'fit' and 'test' share .* \(items copy and"):
-        audit_ground(ground)
+        audit_behaviour(behaviour)
 
 
-def test_a_lopsided_answer_is_warned_about(ground, monkeypatch):
+def test_a_lopsided_answer_is_warned_about(behaviour, monkeypatch):
     parts = {
         part: tuple(replace(item, matching="yes") for item in items[:-1]) + items[-1:]
-        for part, items in ground.parts.items()
+        for part, items in behaviour.parts.items()
     }
-    monkeypatch.setattr(ground, "parts", parts)
+    monkeypatch.setattr(behaviour, "parts", parts)
 
-    checks = [check for check in audit_ground(ground) if check.id == "H9"]
+    checks = [check for check in audit_behaviour(behaviour) if check.id == "H9"]
 
     assert {check.status for check in checks} == {"warned"}
 
@@ -335,8 +335,8 @@ def test_only_log_probabilities_must_be_below_0():
     assert by_id(audit_rows(frame, {"a", "b"}))["H8"].status == "passed"
 
 
-def test_checks_are_listed_in_one_order_whatever_the_order_they_were_made_in(ground):
-    checks = [*audit_rows(rows(), {"a", "b"}), *audit_ground(ground)]
+def test_checks_are_listed_in_one_order_whatever_the_order_they_were_made_in(behaviour):
+    checks = [*audit_rows(rows(), {"a", "b"}), *audit_behaviour(behaviour)]
 
     listed = plain(checks)
 
@@ -350,7 +350,9 @@ def test_every_precision_that_a_study_may_have_has_a_noise_limit():
     assert set(audit.NOISE_LIMITS) == set(DTYPES)
 
 
-def test_a_propensity_task_reads_its_own_pairs(model, ground, fitted):
-    check = by_id(audit_model(model, "c", Propensity(ground.parts), fitted, "last"))["H3"]
+def test_a_propensity_task_reads_its_own_pairs(model, behaviour, fitted):
+    check = by_id(audit_model(model, "c", Propensity(behaviour.parts), fitted, "last"))[
+        "H3"
+    ]
 
     assert check.status == "passed"

@@ -10,7 +10,7 @@ import torch
 from seatrial.analysis.summary import summarise
 from seatrial.model import Model, ModelCard
 from seatrial.steering.intervention import Intervention
-from seatrial.store.store import Store
+from seatrial.store import Store
 from seatrial.studies.run import run
 from seatrial.studies.study import make_study
 from seatrial.testing import planted_concept, planted_model

@@ -19,12 +19,12 @@ from seatrial.analysis.summary import summarise
 from seatrial.errors import BadData, BadOption, SteeringFault, StoreFault
 from seatrial.methods import METHODS, Method, origin_of
 from seatrial.model import Model
-from seatrial.report import report
+from seatrial.report import make_report
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention
-from seatrial.store.store import Store
+from seatrial.store import Store
 from seatrial.studies.audit import Check
-from seatrial.studies.behaviour import Ground
+from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.jobs import CONTROL_GUARD_DOSES, Plan
 from seatrial.studies.run import run
 from seatrial.studies.study import make_study
@@ -103,7 +103,7 @@ CHILD = textwrap.dedent(
     from pathlib import Path
     import pyarrow.parquet as pq
     from seatrial.studies.run import run
-    from seatrial.store.store import Store
+    from seatrial.store import Store
     from seatrial.studies.study import make_study
 
     study = make_study(json.loads(sys.argv[1]))
@@ -193,7 +193,7 @@ def test_a_killed_study_resumes_to_exactly_the_same_results(moment, whole, kille
     run(study, store)
 
     assert store.frame().equals(reference.frame())
-    assert report(store).json == report(reference).json
+    assert make_report(store).json == make_report(reference).json
     assert store.items().equals(reference.items())
     assert before.items() <= stamps(store).items()  # nothing was measured twice
 
@@ -254,7 +254,7 @@ def test_two_processes_with_one_study_and_one_folder_do_no_harm(whole, killed):
     shared = Store(killed / "together")
 
     assert shared.frame().equals(reference.frame())
-    assert report(shared).json == report(reference).json
+    assert make_report(shared).json == make_report(reference).json
     assert not list(shared.root.rglob("*.partial"))
 
 
@@ -337,7 +337,7 @@ def test_every_control_is_measured_at_every_dose(whole):
 
     seeds = {
         (method, seed, dose)
-        for method, seed, dose in test.filter("is_control")
+        for method, seed, dose in test.filter(pl.col("kind") == "control")
         .select("method", "seed", "dose")
         .unique()
         .rows()
@@ -431,7 +431,7 @@ def test_the_report_needs_no_concept_file(model, folder, plan, tmp_path):
 
 
 def choice(study, model, store):
-    trial = Plan(study, model, Ground(study, study.concepts[0]))
+    trial = Plan(study, model, Behaviour(study, study.concepts[0]))
     return trial.choose(store)
 
 
@@ -450,7 +450,7 @@ def test_other_test_items_change_neither_the_choice_nor_the_select_cells(
     model, folder, plan, tmp_path
 ):
     study = plan()
-    kept = Ground(study, study.concepts[0]).parts["test"]
+    kept = Behaviour(study, study.concepts[0]).parts["test"]
     text = (folder / "planted.jsonl").read_text()
     for item in kept:
         text = text.replace(item.matching_text, f"{item.matching_text} kab")
@@ -548,7 +548,7 @@ def test_methods_of_every_form_end_in_one_report(model, plan, tmp_path):
     assert kinds.pop("few-shot") == {"shuffled"}
     assert set(map(frozenset, kinds.values())) == {frozenset({"random", "shuffled"})}
     assert {check["status"] for check in store.read_json("audit.json")} == {"passed"}
-    made = report(store)
+    made = make_report(store)
     assert all(name in made.html and name in made.markdown for name in trials)
 
 

@@ -7,15 +7,17 @@ import pytest
 
 from seatrial.errors import BadOption, UnknownName
 from seatrial.methods import CAA, ICV, LEACE, METHODS, FewShot, Random, Shuffled
-from seatrial.store.store import Store
-from seatrial.studies.behaviour import Ground
+from seatrial.store import Store
+from seatrial.studies.behaviour import Behaviour
+from seatrial.studies.cells import Cell
 from seatrial.studies.jobs import Plan
+from seatrial.studies.labels import labels_of
+from seatrial.studies.named import make_method
 from seatrial.studies.study import (
     STUDIES,
-    Cell,
-    make_method,
     make_study,
     read_study,
+    study_of,
 )
 from seatrial.testing.planted import planted_concept, planted_model
 
@@ -136,10 +138,11 @@ def test_a_study_survives_the_store(plan, tmp_path):
         Store(tmp_path / "out"),
     )
 
-    store.open(study, {"model": "m", "dtype": "float32"})
+    labels = labels_of(study, [], [])
+    store.open(study.id, asdict(study), labels, {"model": "m", "dtype": "float32"})
 
-    assert store.study() == study
-    assert store.study().id == store.plan()["id"] == study.id
+    assert study_of(store) == study
+    assert study_of(store).id == store.plan()["id"] == study.id
 
 
 @pytest.mark.parametrize(
@@ -371,7 +374,7 @@ def trial(tmp_path_factory):
     concept = planted_concept(tmp_path_factory.mktemp("study") / "planted.jsonl", groups=12)
     changes = {"concepts": [str(concept)], "limits": {"select": 8, "prose": 3}}
     study = make_study({**PLAN, **changes, "doses": [-1, 0, 1]})
-    return Plan(study, planted_model()[0], Ground(study, str(concept)))
+    return Plan(study, planted_model()[0], Behaviour(study, str(concept)))
 
 
 def test_cells_have_unique_names_and_say_what_they_are(trial):
@@ -384,7 +387,8 @@ def test_cells_have_unique_names_and_say_what_they_are(trial):
     assert len({batch.id for batch in batches}) == len(batches)
     for cell in cells:
         options = json.loads(cell.options)
-        assert cell.is_control == (cell.method in ("random", "shuffled"))
+        assert (cell.kind == "control") == (cell.method in ("random", "shuffled"))
+        assert (cell.kind == "method") == (cell.method == "caa")
         match cell.method:
             case "unsteered":
                 assert (options, cell.reference, cell.layer) == ({}, "unsteered", -1)
@@ -422,7 +426,7 @@ def mixed(trial):
     study = make_study(
         {**PLAN, **changes, "methods": ALL, "doses": doses, "select_doses": [0.5, 1]}
     )
-    return Plan(study, trial.model, trial.ground)
+    return Plan(study, trial.model, trial.behaviour)
 
 
 def test_methods_are_asked_at_the_doses_that_they_have(mixed):

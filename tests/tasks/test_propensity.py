@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seatrial.analysis.confounds import spread_told
+from seatrial.analysis.confounds import spread_sentences
 from seatrial.data import load_concept, split
 from seatrial.data.records import ChoiceItem
 from seatrial.stats import explained
@@ -100,7 +100,7 @@ def test_in_both_orders_the_share_of_the_order_is_exact(form):
     views = np.array([score.metrics["propensity"] for score in scores])
     wanted = 4 / (4 + views.var())
 
-    [line] = spread_told(scores, {}, "propensity", task.factors("test"))
+    [line] = spread_sentences(scores, {}, "propensity", task.factors("test"))
 
     head, _, rest = line.partition(" by which answer is named first (items in both orders)")
     name = "Share of the variance of propensity (unsteered): "

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from seatrial.data import CONCEPTS, Item, load_concept
-from seatrial.studies.behaviour import Ground
+from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.study import make_study
 from seatrial.tasks import (
     GUARDS,
@@ -401,7 +401,7 @@ def test_letters_and_answers_are_balanced_two_by_two_in_every_split_of_a_study(
         study = make_study(
             {**PLAN, "concepts": [concept], "seed": seed, "limits": LIMITS[limits]}
         )
-        for task in Ground(study, concept).targets.values():
+        for task in Behaviour(study, concept).targets.values():
             for split, items in task.splits.items():
                 requests = Propensity(task.splits, "ab").requests(split)
                 cells = Counter(

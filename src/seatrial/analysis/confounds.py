@@ -44,21 +44,21 @@ def shares(
     """
     if len(set(groups)) < 2:
         return ()
-    found = []
+    parts = []
     if orders is not None and (varies(values) or np.asarray(orders).any()):
         by = "which answer is named first (items in both orders)"
-        found.append(Share(by, order_share(values, orders, groups)))
+        parts.append(Share(by, order_share(values, orders, groups)))
     vary = {name: flags for name, flags in factors.items() if len(set(flags)) > 1}
     for factor in explained(values, vary, groups) if vary and varies(values) else ():
         leans = ""
         if factor.correlation.excludes(0.0):
             leans = "higher" if factor.correlation.value > 0 else "lower"
         among = "" if orders is None else "of the items' means"
-        found.append(Share(f"whether {factor.name} matches", factor.share, leans, among))
-    return tuple(found)
+        parts.append(Share(f"whether {factor.name} matches", factor.share, leans, among))
+    return tuple(parts)
 
 
-def spread_told(
+def spread_sentences(
     unsteered: Sequence[Score],
     steered: Mapping[str, Sequence[Score]],
     metric: str,
@@ -78,17 +78,17 @@ def spread_told(
         for name, by_item in factors.items()
     }
     before = _columns(unsteered, metric)
-    told = {"unsteered": before}
+    spreads = {"unsteered": before}
     for name, scores in steered.items():
-        told[f"change at {name}"] = {
+        spreads[f"change at {name}"] = {
             key: [a - b for a, b in zip(values, before[key], strict=True)]
             for key, values in _columns(scores, metric).items()
         }
     lines = []
-    for name, columns in told.items():
-        found = shares(columns[metric], columns.get("order"), flags, groups)
-        if found:
-            parts = "; ".join(map(_in_words, found))
+    for name, columns in spreads.items():
+        divided = shares(columns[metric], columns.get("order"), flags, groups)
+        if divided:
+            parts = "; ".join(map(_in_words, divided))
             lines.append(f"Share of the variance of {metric} ({name}): {parts}")
     return lines
 
@@ -98,7 +98,7 @@ def _columns(scores: Sequence[Score], metric: str) -> dict[str, list[float]]:
     return {name: [score.metrics[name] for score in scores] for name in names}
 
 
-def _in_words(found: Share) -> str:
-    among = f"{found.among}, " if found.among else ""
-    leans = f", {found.leans} where it does" if found.leans else ""
-    return f"{among}{found.share} by {found.by}{leans}"
+def _in_words(part: Share) -> str:
+    among = f"{part.among}, " if part.among else ""
+    leans = f", {part.leans} where it does" if part.leans else ""
+    return f"{among}{part.share} by {part.by}{leans}"

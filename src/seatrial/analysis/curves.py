@@ -12,8 +12,7 @@ import polars as pl
 
 from seatrial.analysis.verdict import Price
 from seatrial.stats import cluster_difference, cluster_mean, slopes
-from seatrial.studies.study import Study
-from seatrial.tasks import TASKS
+from seatrial.store import Labels, TaskLabel
 from seatrial.types import Estimate
 
 
@@ -22,18 +21,19 @@ class Curves:
     """The rows of one trial, as curves."""
 
     def __init__(
-        self, study: Study, frame: pl.DataFrame, concept: str, task: str, method: str
+        self, labels: Labels, frame: pl.DataFrame, concept: str, task: str, method: str
     ) -> None:
-        self.metric = TASKS[task].about.metric
+        self.priced = labels.priced
+        self.metric = labels.target(task).metric.name
+        # What all methods share stands beside each of them.
+        is_shared = pl.col("kind").is_in(["unsteered", "baseline"])
         self.here = frame.filter(
-            (pl.col("concept") == concept)
-            & pl.col("reference").is_in([method, "unsteered", "instruction"])
+            (pl.col("concept") == concept) & ((pl.col("reference") == method) | is_shared)
         )
         self.test = self.here.filter((pl.col("task") == task) & (pl.col("split") == "test"))
         self.own = self.test.filter(pl.col("method") == method)
         # Some methods, few-shot for one, have certain doses only.
-        measured = {0.0, *self.own["dose"]}
-        self.doses = tuple(dose for dose in study.doses if dose in measured)
+        self.doses = tuple(sorted({0.0, *self.own["dose"]}))
         chosen = self.own["layer"].unique().to_list()
         assert len(chosen) == 1, f"{concept} {task} {method} was tested at layers {chosen}"
         self.layer: int = chosen[0]
@@ -45,17 +45,17 @@ class Curves:
         self.controls = {
             key: self.curve_of(rows, self.metric)
             for key, rows in parted(
-                self.test.filter(pl.col("is_control")), "method", "seed"
+                self.test.filter(pl.col("kind") == "control"), "method", "seed"
             )
         }
         self.guard = self.here.filter(
-            pl.col("task").is_in(list(study.guards))
+            pl.col("task").is_in([guard.name for guard in labels.guards])
             & pl.col("layer").is_in([self.layer, -1])
         )
 
     def unsteered(self, metric: str) -> dict[str, tuple[str, float]]:
         """Item -> (group, value) of the unsteered model."""
-        return values_of(self.test.filter(pl.col("method") == "unsteered"), metric)
+        return values_of(self.test.filter(pl.col("kind") == "unsteered"), metric)
 
     def curve_of(self, rows: pl.DataFrame, metric: str) -> np.ndarray:
         """Item x dose."""
@@ -72,9 +72,12 @@ class Curves:
 
     def prices(self, method: str) -> tuple[Price, ...]:
         """What a method or control costs, at the doses where it was measured."""
-        prose = self.guard.filter(pl.col("task") == "prose")
-        plain = prose.filter(pl.col("method") == "unsteered")
-        return _prices(prose.filter(pl.col("method") == method), plain)
+        if self.priced is None:
+            return ()
+        rows = self.guard.filter(pl.col("task") == self.priced.name)
+        plain = rows.filter(pl.col("kind") == "unsteered")
+        own = rows.filter(pl.col("method") == method)
+        return _prices(own, plain, self.priced)
 
 
 def parted(frame: pl.DataFrame, *keys: str) -> list[tuple[tuple, pl.DataFrame]]:
@@ -103,19 +106,20 @@ def curve_of(
         if dose == 0:
             columns.append([value for _, value in base.values()])
             continue
-        found = values_of(rows.filter(pl.col("dose") == dose), metric)
-        assert list(found) == list(base), f"items differ at dose {dose}"
-        columns.append([value for _, value in found.values()])
+        values = values_of(rows.filter(pl.col("dose") == dose), metric)
+        assert list(values) == list(base), f"items differ at dose {dose}"
+        columns.append([value for _, value in values.values()])
     return np.array(columns).T
 
 
-def _prices(rows: pl.DataFrame, plain: pl.DataFrame) -> tuple[Price, ...]:
+def _prices(rows: pl.DataFrame, plain: pl.DataFrame, guard: TaskLabel) -> tuple[Price, ...]:
     """Perplexity ratio and KL at each dose; controls are averaged over seeds first."""
-    base = values_of(plain, "loss")
+    metric, [drift_metric] = guard.metric.name, guard.named("drift")
+    base = values_of(plain, metric)
     prices = []
     for (dose,), same in parted(rows.filter(pl.col("dose") != 0), "dose"):
         mean = same.group_by("item", "group", "metric").agg(pl.col("value").mean())
-        loss, kl = values_of(mean, "loss"), values_of(mean, "kl")
+        loss, kl = values_of(mean, metric), values_of(mean, drift_metric)
         groups = [group for group, _ in loss.values()]
         change = cluster_difference(
             [value for _, value in loss.values()], [base[item][1] for item in loss], groups

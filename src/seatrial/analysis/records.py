@@ -7,6 +7,7 @@ from seatrial.analysis.confounds import Share
 from seatrial.analysis.side_effects import Guarded
 from seatrial.analysis.verdict import Price, Verdict
 from seatrial.stats import DoseResponse
+from seatrial.store import Labels
 from seatrial.types import Estimate
 
 SHOWN_ITEMS = 5
@@ -59,7 +60,7 @@ class LayerPoint:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """One method on one concept and one target task."""
 
@@ -80,8 +81,8 @@ class Trial:
     instruction: Estimate | None
     """The effect of asking in words: half the difference between asking for and against."""
     parts: dict[str, Estimate]
-    """Mean slope of log p(matching) and of log p(other): promoting and suppressing,
-    apart."""
+    """Mean slope of log p(matching) and of log p(other), by the metric's name: promoting
+    and suppressing, apart."""
     curve: tuple[Point, ...]
     effects: tuple[Effect, ...]
     """Every item, the one that moved most in the right direction first."""
@@ -93,16 +94,25 @@ class Trial:
     """What the controls and the instruction cost, at the doses where it was measured."""
     layers: tuple[LayerPoint, ...]
     guards: tuple[Guarded, ...] = ()
-    """What other guards than prose say, which the prices are of."""
+    """What the guards without a budget say; the prices are those of the one with it."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Trial of {self.method} for {self.concept!r} on {self.task}: "
+            f"{self.verdict.label}, mean slope {self.response.steerability} {self.unit} "
+            "per dose>"
+        )
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """Everything a report shows."""
 
     study: dict[str, Any]
     study_id: str
+    labels: Labels
+    """What the names of targets, guards, metrics and steerings mean."""
     header: dict[str, Any]
     concepts: dict[str, dict[str, str]]
     """What each concept means, and how many items of each split were used."""
@@ -110,3 +120,6 @@ class Summary:
     audit: tuple[dict[str, Any], ...]
     cells_planned: int
     cells_stored: int
+
+    def __repr__(self) -> str:
+        return f"<Summary of {self.study['name']!r}: {len(self.trials)} trials>"

@@ -1,4 +1,4 @@
-"""What other guards than prose say: how much worse each gets, dose by dose."""
+"""What the guards without a budget say: how much worse each gets, dose by dose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from seatrial.analysis.curves import values_of
 from seatrial.analysis.measured import NO_SHARES, difference
 from seatrial.analysis.verdict import Damage
 from seatrial.stats import cluster_mean, cluster_share, control_band
-from seatrial.tasks import GUARDS, Scored
+from seatrial.store import TaskLabel
 from seatrial.types import Estimate
 
 Values = dict[str, tuple[str, float]]
@@ -30,59 +30,63 @@ class Guarded:
     damages: tuple[Damage, ...]
     """Of the method, at every dose."""
     controls: dict[str, tuple[Damage, ...]]
-    """Of each kind of control, averaged over its seeds, and of the instruction."""
-
-    @property
-    def is_metric(self) -> bool:
-        """Whether verdicts look at it; else it stands beside the guard's metric."""
-        return self.metric == GUARDS[self.guard].about.metric
+    """Of each kind of control, averaged over its seeds, and of each baseline."""
 
 
-def guarded(rows: pl.DataFrame, guards: Sequence[str], method: str) -> tuple[Guarded, ...]:
-    """Every guard but prose, whose price is a ratio of perplexities.
+def guarded(
+    rows: pl.DataFrame, guards: Sequence[TaskLabel], method: str
+) -> tuple[Guarded, ...]:
+    """Every guard but the one whose price is a ratio of perplexities.
 
     Args:
         rows: what was measured on one concept, of one method and its controls.
         guards: of the study.
         method: by name.
+
+    Returns:
+        Of each guard first the metric that verdicts look at, then its drift if it has one.
     """
-    found = []
+    quantities = []
     for guard in guards:
-        if guard == "prose":
+        if guard.is_priced:
             continue
-        kind = GUARDS[guard]
-        drifts = issubclass(kind, Scored) and kind.needs_kl
-        quantities = {
-            kind.about.metric: kind.about.unit,
-            **({"kl": "nats per token"} if drifts else {}),
-        }
-        for metric, unit in quantities.items():
-            here = rows.filter((pl.col("task") == guard) & (pl.col("metric") == metric))
-            found.append(_guarded(here, guard, metric, unit, method))
-    return tuple(found)
+        for metric in guard.metrics:
+            here = rows.filter(
+                (pl.col("task") == guard.name) & (pl.col("metric") == metric.name)
+            )
+            quantities.append(_guarded(here, guard.name, metric.name, metric.unit, method))
+    return tuple(quantities)
+
+
+def judged(quantities: Sequence[Guarded]) -> tuple[Guarded, ...]:
+    """Of each guard the quantity that verdicts look at."""
+    firsts: dict[str, Guarded] = {}
+    for quantity in quantities:
+        firsts.setdefault(quantity.guard, quantity)
+    return tuple(firsts.values())
 
 
 def _guarded(
     rows: pl.DataFrame, guard: str, metric: str, unit: str, method: str
 ) -> Guarded:
-    base = values_of(rows.filter(pl.col("method") == "unsteered"), metric)
+    base = values_of(rows.filter(pl.col("kind") == "unsteered"), metric)
     groups = [group for group, _ in base.values()]
     estimate = cluster_share if _is_share(metric, base) else cluster_mean
-    found: dict[str, list[Damage]] = {}
+    by_method: dict[str, list[Damage]] = {}
     for dose in sorted({*rows["dose"]} - {0.0}):
         same = rows.filter(pl.col("dose") == dose)
-        band = _band(same.filter(pl.col("is_control")), base, metric)
+        band = _band(same.filter(pl.col("kind") == "control"), base, metric)
         for (name,), own in sorted(same.partition_by("method", as_dict=True).items()):
             mean = own.group_by("item", "group", "metric").agg(pl.col("value").mean())
             change = _change(values_of(mean, metric), base, metric)
-            found.setdefault(str(name), []).append(Damage(dose, change, band))
+            by_method.setdefault(str(name), []).append(Damage(dose, change, band))
     return Guarded(
         guard,
         metric,
         unit,
         estimate([value for _, value in base.values()], groups),
-        tuple(found.pop(method, ())),
-        {name: tuple(damages) for name, damages in sorted(found.items())},
+        tuple(by_method.pop(method, ())),
+        {name: tuple(damages) for name, damages in sorted(by_method.items())},
     )
 
 

@@ -16,13 +16,11 @@ from seatrial.analysis.records import (
     Summary,
     Trial,
 )
-from seatrial.analysis.side_effects import guarded
+from seatrial.analysis.side_effects import guarded, judged
 from seatrial.analysis.verdict import judge
 from seatrial.errors import StoreFault
 from seatrial.stats import cluster_mean, control_band, describe, slopes
-from seatrial.store.store import Store
-from seatrial.studies.study import Study
-from seatrial.tasks import TASKS
+from seatrial.store import AUDIT, PROGRESS, Labels, Store, TaskLabel
 from seatrial.types import Estimate
 
 __all__ = [
@@ -43,42 +41,44 @@ def summarise(store: Store) -> Summary:
     Raises:
         StoreFault: if the study is not finished.
     """
-    plan, study = store.plan(), store.study()
-    progress = store.read_json("progress.json")
+    plan, labels = store.plan(), store.labels()
+    progress = store.read_json(PROGRESS)
     if progress is None or not progress["finished"]:
         raise StoreFault(
             f"the study in {store.root} is not finished; run it again with the same "
-            "--out, which "
-            "measures only what is missing"
+            "--out, which measures only what is missing"
         )
     frame, items = store.frame(), store.items()
-    trials = []
-    for concept in progress["concepts"]:
-        for task in study.targets:
-            for options in study.methods:
-                trials.append(_trial(study, frame, items, concept, task, options["name"]))
+    trials = [
+        _trial(labels, frame, items, concept, task.name, method.name)
+        for concept in progress["concepts"]
+        for task in labels.targets
+        for method in labels.of_kind("method")
+    ]
     return Summary(
         study=plan["study"],
         study_id=plan["id"],
+        labels=labels,
         header=plan["header"],
         concepts=progress["about"],
         trials=tuple(trials),
-        audit=tuple(store.read_json("audit.json")),
+        audit=tuple(store.read_json(AUDIT)),
         cells_planned=progress["cells"],
         cells_stored=frame["cell"].n_unique(),
     )
 
 
 def _trial(
-    study: Study,
+    labels: Labels,
     frame: pl.DataFrame,
     items: pl.DataFrame,
     concept: str,
     task: str,
     method: str,
 ) -> Trial:
-    rows = Curves(study, frame, concept, task, method)
-    unit = TASKS[task].about.unit
+    rows = Curves(labels, frame, concept, task, method)
+    target = labels.target(task)
+    unit = target.metric.unit
     response = describe(rows.doses, rows.curve, rows.groups)
     controls = tuple(
         Control(name, seed, rows.slope(curve))
@@ -86,34 +86,35 @@ def _trial(
     )
     band = control_band([control.slope for control in controls])
     prices = rows.prices(method)
-    guards = guarded(rows.guard, study.guards, method)
-    damages = {f"{g.guard} ({g.unit})": g.damages for g in guards if g.is_metric}
-    others = rows.guard.filter(
-        ~pl.col("method").is_in([method, "unsteered"]) & (pl.col("task") == "prose")
-    )
+    guards = guarded(rows.guard, labels.guards, method)
+    damages = {f"{g.guard} ({g.unit})": g.damages for g in judged(guards)}
+    measured = set(rows.own["metric"])
     return Trial(
         concept=concept,
         task=task,
         unit=unit,
         method=method,
         layer=rows.layer,
-        verdict=judge(response, band, prices, study.budget, unit, damages),
+        verdict=judge(response, band, prices, labels.budget, unit, damages),
         base=cluster_mean(rows.base, rows.groups),
         response=response,
         band=band,
         controls=controls,
         control_verdicts=_control_verdicts(controls),
-        instruction=_instruction(rows.test, rows.names, rows.groups, rows.metric),
+        instruction=_instruction(rows),
         parts={
             part: rows.slope(rows.curve_of(rows.own, part))
-            for part in ("matching", "other")
+            for part in target.named("promoted", "suppressed")
+            if part in measured
         },
         curve=_points(rows),
         effects=_effects(items, concept, task, rows),
-        spread=_spread(items, concept, task, rows),
+        spread=_spread(items, concept, target, rows),
         prices=prices,
         control_prices={
-            name: rows.prices(name) for name in sorted(others["method"].unique().to_list())
+            other.name: cost
+            for other in labels.of_kind("control", "baseline")
+            if (cost := rows.prices(other.name))
         },
         layers=_layers(rows.here, task, method, rows.metric),
         guards=guards,
@@ -132,18 +133,17 @@ def _points(rows: Curves) -> tuple[Point, ...]:
     )
 
 
-def _instruction(
-    test: pl.DataFrame, names: list[str], groups: list[str], metric: str
-) -> Estimate | None:
-    rows = test.filter(pl.col("method") == "instruction")
-    asked = {
-        dose: values_of(rows.filter(pl.col("dose") == dose), metric) for dose in (-1.0, 1.0)
-    }
-    if not asked[1.0]:
+def _instruction(rows: Curves) -> Estimate | None:
+    """Half the difference between asking for and against, which both doses of it are."""
+    asked = rows.test.filter(pl.col("kind") == "baseline")
+    up, down = (
+        values_of(asked.filter(pl.col("dose") == dose), rows.metric) for dose in (1.0, -1.0)
+    )
+    if not up:
         return None
-    assert all(list(values) == names for values in asked.values())
-    half = [(asked[1.0][name][1] - asked[-1.0][name][1]) / 2 for name in names]
-    return cluster_mean(half, groups)
+    assert list(up) == list(down) == rows.names, "items of the instruction differ"
+    half = [(up[name][1] - down[name][1]) / 2 for name in rows.names]
+    return cluster_mean(half, rows.groups)
 
 
 def _control_verdicts(controls: Sequence[Control]) -> dict[str, str]:
@@ -180,18 +180,17 @@ def _effects(
 
 
 def _spread(
-    items: pl.DataFrame, concept: str, task: str, rows: Curves
+    items: pl.DataFrame, concept: str, target: TaskLabel, rows: Curves
 ) -> tuple[Share, ...]:
-    if "factors" not in items.columns:  # a store of an earlier version
-        return ()
-    here = items.filter((pl.col("concept") == concept) & (pl.col("task") == task))
+    here = items.filter((pl.col("concept") == concept) & (pl.col("task") == target.name))
     by_item = {
         name: json.loads(text) for name, text in here.select("item", "factors").rows()
     }
     names = list(by_item[rows.names[0]])
     flags = {name: [by_item[item][name] for item in rows.names] for name in names}
-    is_twice = "order" in rows.own["metric"].unique()
-    order = slopes(rows.doses, rows.curve_of(rows.own, "order")) if is_twice else None
+    measured = set(rows.own["metric"])
+    orders = [name for name in target.named("order") if name in measured]
+    order = slopes(rows.doses, rows.curve_of(rows.own, orders[0])) if orders else None
     return shares(slopes(rows.doses, rows.curve), order, flags, rows.groups)
 
 
@@ -199,7 +198,7 @@ def _layers(
     here: pl.DataFrame, task: str, method: str, metric: str
 ) -> tuple[LayerPoint, ...]:
     select = here.filter((pl.col("task") == task) & (pl.col("split") == "select"))
-    base = values_of(select.filter(pl.col("method") == "unsteered"), metric)
+    base = values_of(select.filter(pl.col("kind") == "unsteered"), metric)
     groups = [group for group, _ in base.values()]
     points = []
     for (layer,), rows in parted(select.filter(pl.col("method") == method), "layer"):

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Literal, final
 
 from seatrial.stats import DoseResponse, beats
-from seatrial.studies.study import Limit
+from seatrial.store import Budget
 from seatrial.types import Estimate
 
 Label = Literal[
@@ -70,12 +71,17 @@ class Verdict:
     label: Label
     reasons: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        """For a notebook; every text as text."""
+        reasons = "".join(f"<li>{escape(reason[:300])}</li>" for reason in self.reasons)
+        return f"<b>{escape(self.label)}</b><ul>{reasons}</ul>"
+
 
 def judge(
     response: DoseResponse,
     band: Estimate,
     prices: Sequence[Price],
-    limit: Limit,
+    budget: Budget,
     unit: str,
     damages: Mapping[str, Sequence[Damage]] | None = None,
 ) -> Verdict:
@@ -85,7 +91,7 @@ def judge(
         response: the dose-response of the method.
         band: the control band of the mean slope.
         prices: at every dose that was measured.
-        limit: what is acceptable.
+        budget: what is acceptable.
         unit: of the metric, for the reasons.
         damages: of the other guards at every dose that was measured, by the name of the
             guard with the unit of its metric.
@@ -105,20 +111,20 @@ def judge(
         f"{_percent(response.anti_steerable)} of the items move the wrong way or not at all"
     )
     reasons = [f"{moved}, above the {controls}"]
-    if not response.anti_steerable.value <= limit.anti_steerable:
-        reasons.append(f"{share}, more than {limit.anti_steerable:.0%}")
+    if not response.anti_steerable.value <= budget.anti_steerable:
+        reasons.append(f"{share}, more than {budget.anti_steerable:.0%}")
         return Verdict("unreliable", tuple(reasons))
     reasons.append(share)
     if not response.monotone:
         reasons.append(
             "the mean curve both rises and falls: look at it before choosing a dose"
         )
-    label, why = _price(prices, limit)
-    found = _damaged(damages or {})
-    return Verdict("works at a price" if found else label, (*reasons, why, *found))
+    label, price = _price(prices, budget)
+    damage = _damaged(damages or {})
+    return Verdict("works at a price" if damage else label, (*reasons, price, *damage))
 
 
-def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
+def _price(prices: Sequence[Price], budget: Budget) -> tuple[Label, str]:
     used = [price for price in prices if abs(price.dose) == 1]
     if unknown := {1.0, -1.0} - {price.dose for price in used}:
         doses = " and ".join(f"{dose:+g}" for dose in sorted(unknown))
@@ -128,13 +134,14 @@ def _price(prices: Sequence[Price], limit: Limit) -> tuple[Label, str]:
         )
     worst = max(used, key=lambda price: price.perplexity_ratio.high)
     text = f"perplexity x {worst.perplexity_ratio} at dose {worst.dose:+g}"
-    budget = f"the budget of {limit.perplexity_ratio:g}"
-    if worst.perplexity_ratio.low > limit.perplexity_ratio:
-        return "works at a price", f"{text}, above {budget}"
+    most = budget.perplexity_ratio
+    limit = f"the budget of {most:g}"
+    if worst.perplexity_ratio.low > most:
+        return "works at a price", f"{text}, above {limit}"
     # Asked this way round, a price that is no number is not within any budget.
-    if not all(price.perplexity_ratio.high <= limit.perplexity_ratio for price in used):
-        return "works at a price", f"{text}: not shown to be within {budget}"
-    return "works", f"{text}, within {budget}"
+    if not all(price.perplexity_ratio.high <= most for price in used):
+        return "works at a price", f"{text}: not shown to be within {limit}"
+    return "works", f"{text}, within {limit}"
 
 
 def _damaged(damages: Mapping[str, Sequence[Damage]]) -> list[str]:

@@ -202,14 +202,15 @@ def _table(
     steerings: Sequence["Steering"],
     found: Sequence[Sequence[Sequence["Score"]]],
 ) -> Table:
-    from seatrial.analysis.measured import compare, measured_table
+    from seatrial.analysis.measured import measured_rows
+    from seatrial.report import measured_table
     from seatrial.tasks.spec import identity_of
 
     rows = []
     for task, (plain, *steered) in zip(tasks, found, strict=True):
         said = str(identity_of(task)["condition"]) if len(tasks) > 1 else ""
         told = partial(
-            compare,
+            measured_rows,
             plain,
             first=task.about.metric,
             condition=said,
@@ -228,7 +229,7 @@ def _spread(
     split: Split,
 ) -> list[str]:
     """What letters, words and orders explain, where answers have some (trap T36)."""
-    from seatrial.analysis.confounds import spread_told
+    from seatrial.analysis.confounds import spread_sentences
     from seatrial.tasks.base import Contrastive
     from seatrial.tasks.conditions import Shifted
 
@@ -238,8 +239,10 @@ def _spread(
         if isinstance(asked, Contrastive):
             doses = [f"dose {steering.dose:g}" for steering in steerings]
             by_dose = dict(zip(doses, steered, strict=True))
-            told = spread_told(plain, by_dose, task.about.metric, asked.factors(split))
-            lines += [f"{task.name}: {line}" if len(tasks) > 1 else line for line in told]
+            factors = asked.factors(split)
+            sentences = spread_sentences(plain, by_dose, task.about.metric, factors)
+            name = f"{task.name}: " if len(tasks) > 1 else ""
+            lines += [f"{name}{sentence}" for sentence in sentences]
     return lines
 
 

@@ -3,12 +3,9 @@
 from pathlib import Path
 
 import tyro
-from rich.table import Table
-from rich.text import Text
 
 from seatrial.cli.changes import Changes, changed
 from seatrial.cli.screen import OUT, progress, say
-from seatrial.errors import StoreFault
 
 
 def run(
@@ -22,9 +19,9 @@ def run(
         changes: Replace top-level keys of the study, such as doses=[-1,0,1].
     """
     from seatrial.model import keep_freed_memory
-    from seatrial.store.store import Store
+    from seatrial.store import Store
+    from seatrial.studies import read_study
     from seatrial.studies.run import run as run_study
-    from seatrial.studies.study import read_study
 
     keep_freed_memory()
     plan = read_study(study, changed(changes))
@@ -46,9 +43,8 @@ def report(folder: tyro.conf.Positional[Path]) -> None:
     Args:
         folder: Results folder of a finished study.
     """
-    from seatrial.report import report as make_report
-    from seatrial.report import verdict_table, write
-    from seatrial.store.store import Store
+    from seatrial.report import make_report, verdict_table, write
+    from seatrial.store import Store
 
     store = Store(folder)
     made = make_report(store)
@@ -63,20 +59,10 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
     Args:
         folder: Results folder of a finished study, or of one that the audit stopped.
     """
-    from seatrial.store.store import Store
+    from seatrial.report.terminal import audit_line, audit_table
+    from seatrial.store import Store
 
     store = Store(folder)
-    study = store.plan()["study"]
-    checks = store.read_json("audit.json")
-    if checks is None:
-        raise StoreFault(
-            f"the study in {folder} is not finished, so there is no audit yet; run it "
-            "again with the same --out, which measures only what is missing"
-        )
-    table = Table("id", "check", "outcome", "detail")
-    for check in checks:
-        table.add_row(*(Text(check[key]) for key in ("id", "question", "status", "detail")))
-    OUT.print(table)
-    outcomes = [check["status"] for check in checks]
-    counts = (f"{outcomes.count(o)} {o}" for o in ("passed", "warned", "failed"))
-    say(OUT, f"{study['name']}: {len(checks)} checks, {', '.join(counts)}.")
+    checks = store.audit()
+    OUT.print(audit_table(checks))
+    say(OUT, audit_line(str(store.plan()["study"]["name"]), checks))

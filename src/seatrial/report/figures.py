@@ -18,12 +18,9 @@ RIBBON, BAND, SHADE = (
     "rgba(213,94,0,0.07)",
 )
 
-SYMBOLS = {
-    "random": "circle-open",
-    "shuffled": "square-open",
-    "instruction": "diamond-open",
-}
-"""Markers of the controls; another steering gets a cross."""
+SYMBOLS = {"circle-open": "○", "square-open": "□", "diamond-open": "◇", "cross-open": "+"}
+"""Markers of the controls and baselines of a trial, in their order, and the same in words;
+all from the last one on share it."""
 
 SIZE = 13
 """Of letters, in pixels."""
@@ -103,8 +100,9 @@ def dose_response(trial: Trial) -> go.Figure:
 def perplexity(trial: Trial, budget: float) -> go.Figure:
     """What the steering costs on neutral prose, against what is acceptable."""
     figure = _price(trial, [price.perplexity_ratio for price in trial.prices], 1.0)
-    for name, prices in trial.control_prices.items():
-        _control_marks(figure, name, prices, [price.perplexity_ratio for price in prices])
+    for number, (name, prices) in enumerate(trial.control_prices.items()):
+        ratios = [price.perplexity_ratio for price in prices]
+        _control_marks(figure, number, name, prices, ratios)
     doses = [price.dose for price in trial.prices] or [-1.0, 1.0]
     figure.add_scatter(
         x=[min(doses), max(doses)],
@@ -124,8 +122,8 @@ def perplexity(trial: Trial, budget: float) -> go.Figure:
 def drift(trial: Trial) -> go.Figure:
     """How far the next-token distribution drifts on neutral prose."""
     figure = _price(trial, [price.kl for price in trial.prices], 0.0)
-    for name, prices in trial.control_prices.items():
-        _control_marks(figure, name, prices, [price.kl for price in prices])
+    for number, (name, prices) in enumerate(trial.control_prices.items()):
+        _control_marks(figure, number, name, prices, [price.kl for price in prices])
     figure.update_yaxes(title_text="KL, nats per token", rangemode="tozero")
     return figure
 
@@ -191,19 +189,32 @@ def _price(trial: Trial, estimates: Sequence[Estimate], without: float) -> go.Fi
     return figure
 
 
+def marks(trial: Trial) -> str:
+    """The legend of its controls and baselines: ``○ random, □ shuffled``."""
+    signs = list(SYMBOLS.values())
+    return ", ".join(
+        f"{signs[min(number, len(signs) - 1)]} {name}"
+        for number, name in enumerate(trial.control_prices)
+    )
+
+
 def _control_marks(
-    figure: go.Figure, name: str, prices: Sequence[Price], estimates: Sequence[Estimate]
+    figure: go.Figure,
+    number: int,
+    name: str,
+    prices: Sequence[Price],
+    estimates: Sequence[Estimate],
 ) -> None:
     # A shift aside keeps the intervals of controls from hiding each other.
-    order = list(SYMBOLS).index(name) if name in SYMBOLS else len(SYMBOLS)
     ticks = sorted(figure.layout.xaxis.tickvals)  # pyright: ignore[reportAttributeAccessIssue]
-    aside = 0.2 * min(b - a for a, b in pairwise(ticks)) * (order + 1)
+    symbol = list(SYMBOLS)[min(number, len(SYMBOLS) - 1)]
+    aside = 0.2 * min(b - a for a, b in pairwise(ticks)) * (number + 1)
     figure.add_scatter(
         x=[price.dose + aside for price in prices],
         y=[estimate.value for estimate in estimates],
         error_y={**_whiskers(estimates), "color": GREY},
         mode="markers",
-        marker={"color": GREY, "size": 8, "symbol": SYMBOLS.get(name, "x")},
+        marker={"color": GREY, "size": 8, "symbol": symbol},
         hovertext=[
             f"{escape(name)} at dose {price.dose:+g}: {estimate}"
             for price, estimate in zip(prices, estimates, strict=True)

@@ -72,9 +72,7 @@ def _drawn(trial: Trial, summary: Summary) -> dict[str, go.Figure]:
     return {
         "dose-response": figures.dose_response(trial),
         "distribution": distribution(trial),
-        "perplexity": figures.perplexity(
-            trial, summary.study["budget"]["perplexity_ratio"]
-        ),
+        "perplexity": figures.perplexity(trial, summary.labels.budget.perplexity_ratio),
         "drift": figures.drift(trial),
         "layers": figures.layers(trial),
     }
@@ -88,16 +86,17 @@ def _section(trial: Trial, summary: Summary, ids: Mapping[str, str]) -> dict[str
         "figure": ids,
         "about": about.pop("about", ""),
         "facts": about,
-        "measured": words.measured(trial),
+        "measured": words.measured(trial, summary),
         "surfaces": words.surfaces(trial, summary),
         "not_the_concept": words.not_the_concept(trial),
         "wrong": words.wrong_items(trial),
         "worst": table.worst_items(trial),
         "best": table.best_items(trial),
         "doses": table.dose_lines(trial),
-        "numbers": table.numbers(trial),
-        "controls": table.control_lines(trial),
+        "numbers": table.numbers(trial, summary),
+        "controls": table.control_lines(trial, summary),
         "prices": table.price_lines(trial),
+        "marks": figures.marks(trial),
         "guards": table.guard_lines(trial),
     }
 

@@ -33,8 +33,7 @@ _READING = (
     "Dose 1 is the steering as fitted, 0 the unsteered model; the slope is the "
     "change per unit of dose, positive in the wanted direction.",
     "The control band is what random directions and shuffled labels do; an effect "
-    "inside it is no evidence. Anti-steerable items move the wrong way or not at "
-    "all.",
+    "inside it is no evidence. Anti-steerable items move the wrong way or not at all.",
     "Perplexity is that of neutral prose against the unsteered model (1 means no "
     "damage). [low, high] is a 95 % interval over groups of related items, not "
     "widened for the number of trials.",
@@ -116,11 +115,11 @@ def _section(trial: Trial, summary: Summary) -> list[str]:
     about = summary.concepts.get(trial.concept, {}).get("about", "")
     return [
         f"## {text(name_of(trial))} ({text(trial.method)}): {trial.verdict.label}",
-        f"{text(trial.concept)}: {text(about)}. Measured: {text(measured(trial))}. "
-        f"Unsteered: {trial.base}.",
+        f"{text(trial.concept)}: {text(about)}. "
+        f"Measured: {text(measured(trial, summary))}. Unsteered: {trial.base}.",
         "\n".join(f"- {text(reason)}" for reason in trial.verdict.reasons),
         text(surfaces(trial, summary)),
-        *([text(said)] if (said := not_the_concept(trial)) else []),
+        *([text(causes)] if (causes := not_the_concept(trial)) else []),
         f"### {text(wrong_items(trial))}",
         _items(worst_items(trial)),
         "### The items that moved most",
@@ -137,7 +136,7 @@ def _section(trial: Trial, summary: Summary) -> list[str]:
         ),
         *_guards(trial),
         "### Numbers",
-        _lines([*numbers(trial), *control_lines(trial)]),
+        _lines([*numbers(trial, summary), *control_lines(trial, summary)]),
         "\n".join(f"- {text(k)}: {text(v)}" for k, v in trial.control_verdicts.items()),
     ]
 
@@ -152,9 +151,9 @@ def _guards(trial: Trial) -> list[str]:
             titles, (tuple(map(text, line[:3])) + line[3:] for line in guard_lines(trial))
         ),
         "\n".join(
-            f"- {text(f'{found.guard}: {found.metric}')}, unsteered: {found.base} "
-            f"{text(found.unit)}"
-            for found in trial.guards
+            f"- {text(f'{guard.guard}: {guard.metric}')}, unsteered: {guard.base} "
+            f"{text(guard.unit)}"
+            for guard in trial.guards
         ),
     ]
 

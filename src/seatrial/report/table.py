@@ -6,6 +6,7 @@ Numbered traps and requirements are those of docs/hazards.md.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from seatrial.analysis.side_effects import judged
 from seatrial.analysis.summary import SHOWN_ITEMS, Effect, Summary, Trial
 from seatrial.analysis.verdict import Label, Price
 from seatrial.report.words import anchor, percent
@@ -14,7 +15,7 @@ from seatrial.types import Estimate
 NOT_MEASURED = "not measured"
 
 
-class Row(NamedTuple):
+class VerdictRow(NamedTuple):
     """One trial in the verdict table; every number with its interval."""
 
     concept: str
@@ -65,7 +66,7 @@ class PriceLine(NamedTuple):
 
 
 class GuardLine(NamedTuple):
-    """What a guard other than prose says about one steering at one dose."""
+    """What a guard without a budget says about one steering at one dose."""
 
     guard: str
     """With the quantity and its unit."""
@@ -76,7 +77,7 @@ class GuardLine(NamedTuple):
     """What the controls do at this dose."""
 
 
-class Check(NamedTuple):
+class CheckLine(NamedTuple):
     """One line of the audit."""
 
     id: str
@@ -85,15 +86,15 @@ class Check(NamedTuple):
     detail: str
 
 
-def verdict_rows(summary: Summary) -> list[Row]:
+def verdict_rows(summary: Summary) -> list[VerdictRow]:
     """One row per trial, each a function of its own trial alone (trap T42)."""
     return [_row(trial) for trial in summary.trials]
 
 
-def _row(trial: Trial) -> Row:
+def _row(trial: Trial) -> VerdictRow:
     at_one = [price for price in trial.prices if abs(price.dose) == 1]
     worst = max(at_one, key=lambda price: price.perplexity_ratio.high, default=None)
-    return Row(
+    return VerdictRow(
         concept=trial.concept,
         task=trial.task,
         unit=trial.unit,
@@ -112,18 +113,17 @@ def _row(trial: Trial) -> Row:
 
 def _worst_changes(trial: Trial) -> tuple[str, ...]:
     lines = []
-    for found in trial.guards:
-        at_one = [damage.change for damage in found.damages if abs(damage.dose) == 1]
-        if found.is_metric:
-            worst = max(at_one, key=lambda change: change.high, default=NOT_MEASURED)
-            lines.append(f"{found.guard} {worst}")
+    for guard in judged(trial.guards):
+        at_one = [damage.change for damage in guard.damages if abs(damage.dose) == 1]
+        worst = max(at_one, key=lambda change: change.high, default=NOT_MEASURED)
+        lines.append(f"{guard.guard} {worst}")
     return tuple(lines)
 
 
-def numbers(trial: Trial) -> list[Line]:
+def numbers(trial: Trial, summary: Summary) -> list[Line]:
     """Every estimate of a trial, the ones that verdicts rest on first."""
     response, unit = trial.response, f"{trial.unit} per dose"
-    share = response.anti_steerable
+    anti = response.anti_steerable
     lines = [
         _line("unsteered", trial.base, trial.unit, "the quantity without steering"),
         _line("mean slope", response.steerability, unit, "the effect of one unit of dose"),
@@ -131,21 +131,23 @@ def numbers(trial: Trial) -> list[Line]:
         _line("lower quartile", response.lower_quartile, unit, "a quarter is below"),
         _line("upper quartile", response.upper_quartile, unit, "a quarter is above"),
         _line(
-            "anti-steerable", share, "of the items", "moved the wrong way or not at all"
-        )._replace(text=percent(share)),
+            "anti-steerable", anti, "of the items", "moved the wrong way or not at all"
+        )._replace(text=percent(anti)),
         *_shape(trial),
     ]
-    for part, estimate in trial.parts.items():
-        name, meaning = _PARTS[part]
-        lines.append(_line(name, estimate, unit, meaning))
-    for found in trial.spread:
+    for metric in summary.labels.target(trial.task).metrics:
+        if metric.name in trial.parts:
+            name, meaning = _PARTS[metric.role]
+            meaning = meaning.format(metric.name)
+            lines.append(_line(name, trial.parts[metric.name], unit, meaning))
+    for share in trial.spread:
         unit = "of the variance of slopes"
         meaning = "what is answered, not the concept (0 is best)"
-        if found.leans:
-            meaning = f"{meaning}; slopes are {found.leans} where it does"
-        if found.among:
-            unit = f"{unit}, {found.among}"
-        lines.append(_line(f"share by {found.by}", found.share, unit, meaning))
+        if share.leans:
+            meaning = f"{meaning}; slopes are {share.leans} where it does"
+        if share.among:
+            unit = f"{unit}, {share.among}"
+        lines.append(_line(f"share by {share.by}", share.share, unit, meaning))
     if trial.instruction is not None:
         meaning = "asking for it minus against it, halved"
         lines.append(_line("instruction effect", trial.instruction, trial.unit, meaning))
@@ -175,19 +177,15 @@ def _line(name: str, estimate: Estimate, unit: str, meaning: str) -> Line:
 
 
 _PARTS = {
-    "matching": ("promoting", "slope of log p(matching); positive: made likelier"),
-    "other": ("suppressing", "slope of log p(other); negative: made less likely"),
+    "promoted": ("promoting", "slope of log p({}); positive: made likelier"),
+    "suppressed": ("suppressing", "slope of log p({}); negative: made less likely"),
 }
+"""By the role of a metric: what its slope is called, and what that means."""
 
 
-_CONTROLS = {
-    "random": "a random edit of the same kind and size",
-    "shuffled": "a refit with half of the labels swapped",
-}
-
-
-def control_lines(trial: Trial) -> list[Line]:
+def control_lines(trial: Trial, summary: Summary) -> list[Line]:
     """The band and each control's slope."""
+    meanings = {steering.name: steering.summary for steering in summary.labels.steerings}
     unit = f"{trial.unit} per dose"
     count = f"{trial.band.n} controls"
     meaning = "holds the controls below, and where one more would lie"
@@ -199,7 +197,7 @@ def control_lines(trial: Trial) -> list[Line]:
                 str(control.slope),
                 unit,
                 f"{control.slope.n} groups",
-                _CONTROLS.get(control.method, ""),
+                meanings[control.method].removeprefix("control: "),
             )
             for control in trial.controls
         ),
@@ -230,17 +228,17 @@ def price_lines(trial: Trial) -> list[PriceLine]:
 
 
 def guard_lines(trial: Trial) -> list[GuardLine]:
-    """Every guard but prose: under the method, its controls and the instruction."""
+    """Every guard without a budget: under the method, its controls and the instruction."""
     return [
         GuardLine(
-            f"{found.guard}: {found.metric}, {found.unit}",
+            f"{quantity.guard}: {quantity.metric}, {quantity.unit}",
             method,
             f"{damage.dose:+g}",
             str(damage.change),
             damage.band.ends if damage.band else NOT_MEASURED,
         )
-        for found in trial.guards
-        for method, damages in {trial.method: found.damages, **found.controls}.items()
+        for quantity in trial.guards
+        for method, damages in {trial.method: quantity.damages, **quantity.controls}.items()
         for damage in damages
     ]
 
@@ -261,8 +259,11 @@ def best_items(trial: Trial) -> Sequence[Effect]:
     return trial.effects[: -len(worst_items(trial)) or None][:SHOWN_ITEMS]
 
 
-def checks(summary: Summary) -> list[Check]:
+def checks(summary: Summary) -> list[CheckLine]:
     """The audit, failures first."""
     order = ("failed", "warned", "passed")
-    found = [Check(**{key: entry[key] for key in Check._fields}) for entry in summary.audit]
-    return sorted(found, key=lambda check: order.index(check.status))
+    lines = [
+        CheckLine(**{key: entry[key] for key in CheckLine._fields})
+        for entry in summary.audit
+    ]
+    return sorted(lines, key=lambda line: order.index(line.status))

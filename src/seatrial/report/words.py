@@ -9,7 +9,6 @@ from pathlib import PurePath
 from seatrial.analysis.summary import Summary, Trial
 from seatrial.analysis.verdict import LABELS, Label
 from seatrial.stats import cluster_mean
-from seatrial.tasks import TASKS
 from seatrial.types import Estimate
 
 GUIDE: tuple[tuple[str, str], ...] = (
@@ -151,23 +150,25 @@ def _audited(summary: Summary) -> str:
     for entry in summary.audit:
         if entry["status"] in counts:
             counts[entry["status"]] += 1
-    said = [f"{count} {status}" for status, count in counts.items() if count]
+    others = [f"{count} {status}" for status, count in counts.items() if count]
     total = len(summary.audit)
-    return f"Of {total} checks {_joined(said)}." if said else f"All {total} checks passed."
+    return (
+        f"Of {total} checks {_joined(others)}." if others else f"All {total} checks passed."
+    )
 
 
 def noise(summary: Summary) -> str:
     """The numerical noise floor, which every effect must be far above; empty if unknown."""
-    found = [
+    noises = [
         entry["value"]
         for entry in summary.audit
         if entry["id"] == "H5" and entry.get("value") is not None
     ]
-    if not found:
+    if not noises:
         return ""
     return (
         f"Numerical noise: asked alone or in a batch, a token's score differs by up to "
-        f"{max(found):.0e} nats."
+        f"{max(noises):.0e} nats."
     )
 
 
@@ -181,23 +182,23 @@ def surfaces(trial: Trial, summary: Summary) -> str:
     labels = list(dict.fromkeys(t.verdict.label for t in same))
     if len(labels) == 1:
         return f"The surfaces agree: {labels[0]} on {_joined([t.task for t in same])}."
-    said = _joined([f"{t.verdict.label} on {t.task}" for t in same])
+    each = _joined([f"{t.verdict.label} on {t.task}" for t in same])
     return (
-        f"The surfaces disagree: {said}. No verdict here carries over to another surface."
+        f"The surfaces disagree: {each}. No verdict here carries over to another surface."
     )
 
 
 def not_the_concept(trial: Trial) -> str:
     """What a letter, a word or an order does, where it is most of how items differ."""
-    said = []
-    for found in trial.spread:
-        if found.share.low >= MOST:
-            leans = f" (slopes are {found.leans} where it does)" if found.leans else ""
-            among = f" {found.among}" if found.among else ""
-            said.append(f"{found.by}{leans}: {percent(found.share)} of the variance{among}")
-    if not said:
+    causes = []
+    for part in trial.spread:
+        if part.share.low >= MOST:
+            leans = f" (slopes are {part.leans} where it does)" if part.leans else ""
+            among = f" {part.among}" if part.among else ""
+            causes.append(f"{part.by}{leans}: {percent(part.share)} of the variance{among}")
+    if not causes:
         return ""
-    return f"How items differ is mostly not the concept but {_joined(said)}."
+    return f"How items differ is mostly not the concept but {_joined(causes)}."
 
 
 def across_concepts(summary: Summary) -> list[str]:
@@ -221,10 +222,9 @@ def across_concepts(summary: Summary) -> list[str]:
     return lines
 
 
-def measured(trial: Trial) -> str:
+def measured(trial: Trial, summary: Summary) -> str:
     """What the task measures, with its unit."""
-    summary = TASKS[trial.task].summary if trial.task in TASKS else "the metric"
-    return f"{summary}, in {trial.unit}"
+    return f"{summary.labels.target(trial.task).summary}, in {trial.unit}"
 
 
 def wrong_items(trial: Trial) -> str:

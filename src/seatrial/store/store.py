@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -11,54 +11,44 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seatrial.errors import BadFile, StoreFault
+from seatrial.errors import BadFile, SeatrialError, StoreFault
 from seatrial.files import Folder, is_partial
-from seatrial.steering.intervention import Intervention
-from seatrial.studies.study import Cell, Study, make_study
+from seatrial.store.labels import Labels, read_labels
+from seatrial.store.tables import ORDER, frame_of, table_of
 from seatrial.types import Score
 
-FORMAT = 1
+FORMAT = 2
 PLAN = "study.json"
 PROGRESS = "progress.json"
-
-COLUMNS = {
-    "cell": pl.String,
-    "concept": pl.String,
-    "task": pl.String,
-    "split": pl.String,
-    "method": pl.String,
-    "reference": pl.String,
-    "is_control": pl.Boolean,
-    "layer": pl.Int64,
-    "seed": pl.Int64,
-    "dose": pl.Float64,
-    "item": pl.String,
-    "group": pl.String,
-    "metric": pl.String,
-    "value": pl.Float64,
-}
-"""One row per cell, item and metric."""
-
-ORDER = (
-    *("concept", "task", "split", "method", "seed", "layer", "dose", "item", "metric"),
-    "cell",
-)
-"""What rows are sorted by; no two rows tie."""
+AUDIT = "audit.json"
 
 
 @final
 class Store(Folder):
     """A results folder that belongs to one study, one model and one set of items.
 
-    Files: ``study.json`` (the plan and what it ran on), ``rows/*.parquet`` (one a batch),
-    ``items.parquet`` (the items in words), ``vectors/*.safetensors`` (what was fitted),
-    ``audit.json`` (checks made while running), ``progress.json`` (whether it is finished).
+    Files: ``study.json`` (the plan, what its names mean and what it ran on),
+    ``rows/*.parquet`` (one a batch), ``items.parquet`` (the items in words),
+    ``vectors/*.safetensors`` (what was fitted), ``audit.json`` (checks made while running),
+    ``progress.json`` (whether it is finished).
 
     Of two processes with the same study the last one wins, with equal content.
     """
 
-    def open(self, study: Study, header: Mapping[str, Any]) -> None:
+    def open(
+        self,
+        identity: str,
+        study: Mapping[str, Any],
+        labels: Labels,
+        header: Mapping[str, Any],
+    ) -> None:
         """Take the folder for a study, or find it already taken by the same one.
+
+        Args:
+            identity: content hash of the plan.
+            study: the plan as plain values.
+            labels: what the names in it mean.
+            header: what it runs on.
 
         Raises:
             StoreFault: if it holds results of another study, model or data, or cannot be
@@ -67,7 +57,7 @@ class Store(Folder):
         """
         self.sweep()
         if (self.root / PLAN).exists():
-            self._check_same(study, header)
+            self._check_same(identity, study, header)
             return
         if self.root.is_dir() and not all(map(is_partial, self.root.iterdir())):
             raise StoreFault(
@@ -76,22 +66,25 @@ class Store(Folder):
             )
         plan = {
             "format": FORMAT,
-            "id": study.id,
-            "study": asdict(study),
+            "id": identity,
+            "study": dict(study),
+            "labels": labels.plain(),
             "header": {**header, "seatrial": version("seatrial")},
         }
         self.write_json(PLAN, plan)
 
-    def _check_same(self, study: Study, header: Mapping[str, Any]) -> None:
-        found = self.plan()
-        if found["id"] != study.id:
+    def _check_same(
+        self, identity: str, study: Mapping[str, Any], header: Mapping[str, Any]
+    ) -> None:
+        stored = self.plan()
+        if stored["id"] != identity:
             raise StoreFault(
                 f"{self.root} holds results of another study "
-                f"({found['study'].get('name')}, {found['id']}; "
-                f"this is {study.name}, {study.id}); choose another --out"
+                f"({stored['study'].get('name')}, {stored['id']}; "
+                f"this is {study['name']}, {identity}); choose another --out"
             )
         for key in ("model", "dtype", "logit fingerprint", "data"):
-            before, now = found["header"].get(key), header.get(key)
+            before, now = stored["header"].get(key), header.get(key)
             if before != now:
                 raise StoreFault(
                     f"{self.root} was measured with {key} {before!r}, now it is {now!r}, "
@@ -112,48 +105,56 @@ class Store(Folder):
                 f"{self.root} holds no study; run one with `seatrial run STUDY --out "
                 f"{self.root}`"
             )
-        if not isinstance(plan, dict) or plan.get("format") != FORMAT:
-            found = plan.get("format") if isinstance(plan, dict) else None
-            raise BadFile(f"{path} has format {found!r}, this seatrial reads {FORMAT}")
-        if missing := {"id", "study", "header"} - set(plan):
+        form = plan.get("format") if isinstance(plan, dict) else None
+        if form != FORMAT:
+            raise BadFile(
+                f"{path} has format {form!r}, this seatrial reads {FORMAT}; run its study "
+                "again with another --out"
+            )
+        if missing := {"id", "study", "labels", "header"} - set(plan):
             raise BadFile(
                 f"{path} lacks {', '.join(sorted(missing))}; choose another --out"
             )
         return plan
 
-    def study(self) -> Study:
-        """The study that the folder belongs to."""
-        return make_study(self.plan()["study"], str(self.root / PLAN))
+    def labels(self) -> Labels:
+        """What the names in the store mean.
+
+        Raises:
+            StoreFault: if there is no study in the folder.
+            BadFile: if its plan cannot be read.
+        """
+        try:
+            return read_labels(self.plan()["labels"])
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, SeatrialError):
+                raise
+            raise BadFile(
+                f"the labels in {self.root / PLAN} are damaged ({error}); restore the file "
+                "or run its study again with another --out"
+            ) from error
 
     def has(self, batch: str) -> bool:
         """Whether a batch is stored, whole."""
         return self._rows(batch).is_file()
 
     def add(
-        self, batch: str, cells: Sequence[Cell], scores: Sequence[Sequence[Score]]
+        self,
+        batch: str,
+        cells: Sequence[Mapping[str, Any]],
+        scores: Sequence[Sequence[Score]],
     ) -> None:
         """Write the scores of a batch's cells in one step.
+
+        Args:
+            batch: names the file.
+            cells: by the columns of ``tables.CELL``, with whatever else names a cell.
+            scores: of each cell, item by item.
 
         Raises:
             StoreFault: if they cannot be written; what was stored before stays.
         """
-        rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        for cell, items in zip(cells, scores, strict=True):
-            whole = (
-                cell.id, cell.concept, cell.task, cell.split, cell.method,
-                cell.reference, cell.is_control, cell.layer, cell.seed, cell.dose,
-            )  # fmt: skip
-            for score in items:
-                for metric, value in score.metrics.items():
-                    row = (*whole, score.item, score.group, metric, value)
-                    for name, entry in zip(COLUMNS, row, strict=True):
-                        rows[name].append(entry)
-        table = pl.DataFrame(rows, schema=COLUMNS).to_arrow()
-        meta = {
-            "seatrial": version("seatrial"),
-            "cells": json.dumps([asdict(c) for c in cells]),
-        }
-        self.write_table(f"rows/{batch}.parquet", table.replace_schema_metadata(meta))
+        self.write_table(f"rows/{batch}.parquet", table_of(cells, scores))
 
     def frame(self) -> pl.DataFrame:
         """All rows of all batches, in a fixed order.
@@ -163,7 +164,7 @@ class Store(Folder):
             BadFile: if a file is damaged.
         """
         frames = [
-            _undamaged(path, lambda path: _as_frame(pq.read_table(path)))
+            _undamaged(path, lambda path: frame_of(pq.read_table(path)))
             for path in self._files()
         ]
         if not frames:
@@ -184,12 +185,12 @@ class Store(Folder):
         Raises:
             BadFile: if a file is damaged.
         """
-        found = []
+        cells = []
         for path in self._files():
-            found += _undamaged(
+            cells += _undamaged(
                 path, lambda p: json.loads(pq.read_metadata(p).metadata[b"cells"])
             )
-        return found
+        return cells
 
     def write_items(self, entries: Sequence[Mapping[str, str]]) -> None:
         """Keep the items in words, so that a report needs only the store."""
@@ -203,21 +204,51 @@ class Store(Folder):
         """
         return _undamaged(self.root / "items.parquet", pl.read_parquet)
 
-    def write_vector(self, name: str, fitted: Intervention) -> None:
-        """Keep a fitted intervention for `seatrial steer`."""
-        self.write(f"vectors/{name}.safetensors", fitted.save)
+    def audit(self) -> list[dict[str, Any]]:
+        """The checks that the study made of itself: id, question, status, detail, value.
+
+        Raises:
+            StoreFault: if there is no study in the folder, or none were made yet.
+            BadFile: if a file cannot be read.
+        """
+        self.plan()
+        checks = self.read_json(AUDIT)
+        if checks is None:
+            raise StoreFault(
+                f"the study in {self.root} is not finished, so there is no audit yet; run "
+                "it again with the same --out, which measures only what is missing"
+            )
+        return checks
+
+    def __repr__(self) -> str:
+        return f"<Store {str(self.root)!r}: {self._state()}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook; every text as text."""
+        return (
+            f"<b>Store</b> <code>{escape(str(self.root))}</code>: {escape(self._state())}"
+        )
+
+    def _state(self) -> str:
+        """In a line, what the folder holds; it never fails, whatever that is."""
+        try:
+            if not (self.root / PLAN).is_file():
+                return "empty" if not self.root.exists() else "no study in it"
+            study = str(self.plan()["study"].get("name"))[:80]
+            progress = self.read_json(PROGRESS) or {}
+        except (SeatrialError, AttributeError):
+            return "damaged"
+        if progress.get("finished"):
+            return f"study {study}, finished, {progress.get('cells')} cells"
+        return f"study {study}, not finished, {len(self._files())} batches stored"
 
     def _rows(self, batch: str) -> Path:
         return self.root / "rows" / f"{batch}.parquet"
 
     def _files(self) -> list[Path]:
         return sorted(
-            p for p in (self.root / "rows").glob("*.parquet") if not is_partial(p)
+            path for path in (self.root / "rows").glob("*.parquet") if not is_partial(path)
         )
-
-
-def _as_frame(table: pa.Table) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(table)).select(list(COLUMNS)).cast(COLUMNS)  # pyright: ignore
 
 
 def _undamaged(path: Path, read: Callable[[Path], Any]) -> Any:

@@ -17,7 +17,7 @@ from seatrial.data.split import kinds
 from seatrial.errors import BadData
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
-from seatrial.studies.behaviour import Ground
+from seatrial.studies.behaviour import Behaviour
 from seatrial.tasks import Contrastive
 from seatrial.types import Answer, Request
 
@@ -39,20 +39,20 @@ class Check:
     """What was measured, where it is one number: of H5, the noise in nats per token."""
 
 
-def audit_ground(ground: Ground) -> list[Check]:
+def audit_behaviour(behaviour: Behaviour) -> list[Check]:
     """Splits and balance of one concept's items."""
-    check_disjoint(ground.parts)
-    sizes = {name: len(items) for name, items in ground.parts.items()}
+    check_disjoint(behaviour.parts)
+    sizes = {name: len(items) for name, items in behaviour.parts.items()}
     checks = [
         _check(
             "H6",
-            f"{ground.concept.name}: no item, text or topic in two splits?",
+            f"{behaviour.concept.name}: no item, text or topic in two splits?",
             True,
             ", ".join(f"{name} {size} items" for name, size in sizes.items())
             + "; compared by content",
         )
     ]
-    for name, items in ground.parts.items():
+    for name, items in behaviour.parts.items():
         labels = kinds(items)
         if not {"yes", "no"} & set(labels):
             continue  # there is no answer that could be said always
@@ -60,7 +60,7 @@ def audit_ground(ground: Ground) -> list[Check]:
         checks.append(
             _check(
                 "H9",
-                f"{ground.concept.name}: is yes right for half of the {name} items?",
+                f"{behaviour.concept.name}: is yes right for half of the {name} items?",
                 0.4 <= yes <= 0.6,
                 f"{yes:.0%} of {len(items)}",
                 soft=True,

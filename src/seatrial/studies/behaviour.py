@@ -1,20 +1,22 @@
-"""The ground of a trial: one concept of a study, split and turned into tasks."""
+"""A behaviour: what is to move; one concept of a study, split and turned into tasks."""
 
+import re
 from typing import final
 
 from seatrial.data import Concept, load_concept, load_prose, sample_balanced, split
 from seatrial.data.records import ContrastiveItem
+from seatrial.data.split import contents_of
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
+from seatrial.studies.named import guard_kind, target_kind
 from seatrial.studies.study import Study
-from seatrial.studies.study_checks import check_copies
-from seatrial.tasks import GUARDS, TARGETS, Contrastive, Task
+from seatrial.tasks import Contrastive, Task
 from seatrial.tasks.spec import with_options
 from seatrial.types import Split
 
 
 @final
-class Ground:
+class Behaviour:
     """One concept of a study, split and turned into tasks.
 
     Raises:
@@ -33,7 +35,7 @@ class Ground:
                 '{"concept": {"encourage": ..., "discourage": ...}} to its .jsonl file, or '
                 "the keys encourage and discourage to a .toml file that describes it"
             )
-        check_copies(self.concept)
+        _check_copies(self.concept)
         whole = split(self.concept.items, study.shares, seed=study.seed)
         limits = study.limits
         self.parts: dict[Split, tuple[ContrastiveItem, ...]] = {
@@ -60,7 +62,7 @@ class Ground:
         return fingerprint([self.concept.fingerprint, load_prose(), *others])
 
     def _guard(self, name: str) -> Task:
-        limit, kind = self.study.limits.of_guard(name), GUARDS[name]
+        limit, kind = self.study.limits.of_guard(name), guard_kind(name)
         guard = kind.of(kind.sources[0], seed=self.study.seed, limit=limit)
         if len({request.group for request in guard.requests("test")}) < 2:
             raise BadData(
@@ -78,7 +80,21 @@ class Ground:
                     f"{self.concept.name}: {len(items)} {part} items of one group are too "
                     f"few for an interval on {name!r}; raise limits.{part} or add groups"
                 )
-        task = TARGETS[name]({**self.parts, "test": test})  # pyright: ignore[reportCallIssue]
+        task = target_kind(name)({**self.parts, "test": test})  # pyright: ignore[reportCallIssue]
         task = with_options(task, self.study.options.get(name, {}))
         assert isinstance(task, Contrastive)
         return task
+
+
+def _check_copies(concept: Concept) -> None:
+    """Refuse a text in two groups: it would count as two, or straddle two splits."""
+    first: dict[str, ContrastiveItem] = {}
+    for item in concept.items:
+        for text in contents_of(item):
+            before = first.setdefault(" ".join(re.findall(r"\w+", text.lower())), item)
+            if before.group != item.group:
+                raise BadData(
+                    f"{concept.name}: items {before.id} and {item.id} hold the same text "
+                    f"{text!r}, but stand in two groups, {before.group} and {item.group}; "
+                    "remove the copy, or give both one `group`"
+                )

@@ -9,25 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import polars as pl
 
 from seatrial.files import short_hash
 from seatrial.methods import Instruction, Method, options_of
 from seatrial.methods.base import doses_of
 from seatrial.model import Model
-from seatrial.stats import slopes
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
-from seatrial.store.store import Store
-from seatrial.studies.behaviour import Ground
-from seatrial.studies.study import Cell, Study
-from seatrial.tasks import TASKS, Task, fit_data
+from seatrial.store import Labels, Store
+from seatrial.studies.behaviour import Behaviour
+from seatrial.studies.cells import Cell
+from seatrial.studies.choose import choose
+from seatrial.studies.labels import UNSTEERED as NO_STEERING
+from seatrial.studies.labels import kind_of, labels_of
+from seatrial.studies.study import Study
+from seatrial.tasks import Task, fit_data
 from seatrial.types import FitData, Split
 
 CONTROL_GUARD_DOSES = (-1.0, 1.0)
 """Doses at which controls meet guards: enough to compare prices, a third of the time."""
 
-Asked = tuple[Method | None, int, float]
+Arm = tuple[Method | None, int, float]
 """A method, or none, with its seed and dose."""
 
 
@@ -54,11 +56,11 @@ class Batch:
 class Plan:
     """One concept of a study: its batches, in the order in which they are measured."""
 
-    def __init__(self, study: Study, model: Model, ground: Ground) -> None:
+    def __init__(self, study: Study, model: Model, behaviour: Behaviour) -> None:
         self.study = study
         self.model = model
-        self.ground = ground
-        self.data: FitData = fit_data(ground.concept, ground.targets[study.fit_on])
+        self.behaviour = behaviour
+        self.data: FitData = fit_data(behaviour.concept, behaviour.targets[study.fit_on])
         self._fitted: dict[tuple[str, int], Intervention] = {}
 
     def fit(self, method: Method, seed: int) -> Intervention:
@@ -75,88 +77,74 @@ class Plan:
         options = options_of(method, brief=True) if method else {}
         inner = options.get("reference", options)
         layer = inner.get("layer")
-        asked = [repr(request) for request in task.requests(split)]
-        content = short_hash([text.encode() for text in (self.data.fingerprint, *asked)])
+        requests = [repr(request) for request in task.requests(split)]
+        parts = (self.data.fingerprint, *requests)
+        content = short_hash([text.encode() for text in parts])
         return Cell(
             model=self.model.identity,
             dtype=self.model.dtype,
-            concept=self.ground.concept.name,
+            concept=self.behaviour.concept.name,
             task=task.name,
             split=split,
             content=f"{content} v{task.version}",
-            method=method.name if method else "unsteered",
+            method=method.name if method else NO_STEERING,
             options=json.dumps(options, sort_keys=True),
-            reference=str(inner.get("name", "unsteered")),
+            reference=str(inner.get("name", NO_STEERING)),
             layer=layer if isinstance(layer, int) else -1,
             seed=seed,
             dose=dose,
+            kind=kind_of(method),
         )
 
-    def batch(
-        self,
-        name: str,
-        task: Task,
-        split: Split,
-        asked: Sequence[Asked],
-    ) -> Batch:
+    def batch(self, name: str, task: Task, split: Split, arms: Sequence[Arm]) -> Batch:
         """Put steerings on a task."""
         return Batch(
-            f"{self.ground.concept.name}.{name}",
+            f"{self.behaviour.concept.name}.{name}",
             task,
             split,
-            tuple(self.cell(task, split, *one) for one in asked),
+            tuple(self.cell(task, split, *arm) for arm in arms),
             lambda: [
                 Steering(self.fit(method, seed), dose) if method else UNSTEERED
-                for method, seed, dose in asked
+                for method, seed, dose in arms
             ],
         )
 
     def select_batches(self) -> Iterator[Batch]:
         """Every method at every candidate layer, on the select split of each target."""
         study = self.study
-        asked: list[Asked] = [(None, 0, 0.0)]
+        arms: list[Arm] = [(None, 0, 0.0)]
         for number in range(len(study.methods)):
             for layer in study.layers_of(number):
                 method = study.candidate(number, layer)
-                asked += at_doses(method, study.seed, study.select_doses)
+                arms += at_doses(method, study.seed, study.select_doses)
         for target in study.targets:
-            yield self.batch(
-                f"{target}.select", self.ground.targets[target], "select", asked
-            )
+            task = self.behaviour.targets[target]
+            yield self.batch(f"{task.name}.select", task, "select", arms)
+
+    def labels(self) -> Labels:
+        """What the names in the store mean."""
+        targets = [self.behaviour.targets[name] for name in self.study.targets]
+        return labels_of(self.study, targets, list(self.behaviour.guards.values()))
 
     def choose(self, store: Store) -> dict[tuple[str, int], int]:
-        """The layer with the largest mean slope on the select split, by task and method.
+        """The layer that the select split chooses, by target and number of the method.
 
         It is -1 for a method without candidates.
         """
-        chosen = {}
-        for target, batch in zip(self.study.targets, self.select_batches(), strict=True):
-            rows = store.frame().filter(
-                pl.col("cell").is_in([cell.id for cell in batch.cells])
-                & (pl.col("metric") == TASKS[target].about.metric)
-            )
-            for number in range(len(self.study.methods)):
-                layers = self.study.layers_of(number)
-                effects = {layers[0]: 0.0}
-                if len(layers) > 1:
-                    effects = {x: self._effect(rows, number, x) for x in layers}
-                chosen[target, number] = max(
-                    effects, key=lambda layer: (effects[layer], -layer)
-                )
-        return chosen
-
-    def _effect(self, rows: pl.DataFrame, number: int, layer: int) -> float:
-        """Mean slope of a method at a layer, from the rows of the select split."""
-        method = self.study.candidate(number, layer)
-        own = rows.filter((pl.col("method") == method.name) & (pl.col("layer") == layer))
-        plain = rows.filter(pl.col("method") == "unsteered")
-        wanted = at_doses(method, 0, self.study.select_doses)
-        doses = sorted({*(dose for _, _, dose in wanted), 0.0})
-        curve = [
-            (own.filter(pl.col("dose") == dose) if dose else plain).sort("item")["value"]
-            for dose in doses
+        study = self.study
+        cells = {cell.id for batch in self.select_batches() for cell in batch.cells}
+        rows = store.frame().filter(pl.col("cell").is_in(list(cells)))
+        candidates = [study.layers_of(number) for number in range(len(study.methods))]
+        names = [
+            study.candidate(number, layers[0]).name
+            for number, layers in enumerate(candidates)
         ]
-        return float(slopes(doses, np.array([x.to_numpy() for x in curve]).T).mean())
+        chosen = choose(rows, self.labels(), dict(zip(names, candidates, strict=True)))
+        return {
+            (target, number): chosen[self.behaviour.targets[target].name, name]
+            for target in study.targets
+            for number, name in enumerate(names)
+        }
 
     def test_batches(self, chosen: dict[tuple[str, int], int]) -> Iterator[Batch]:
         """Methods and controls at the chosen layers, on the test split and the guards."""
@@ -167,33 +155,33 @@ class Plan:
                 study.candidate(number, chosen[target, number])
                 for number in range(len(study.methods))
             ]
-            task = self.ground.targets[target]
-            own = [one for m in methods for one in at_doses(m, study.seed, study.doses)]
+            task = self.behaviour.targets[target]
+            own = [arm for m in methods for arm in at_doses(m, study.seed, study.doses)]
             yield self.batch(
-                f"{target}.test", task, "test", [(None, 0, 0.0), *own, *instructed]
+                f"{task.name}.test", task, "test", [(None, 0, 0.0), *own, *instructed]
             )
             for method in methods:
-                name = f"{target}.test.controls-of-{method.name}"
+                name = f"{task.name}.test.controls-of-{method.name}"
                 yield self.batch(name, task, "test", self._controls(method, study.doses))
         distinct = dict.fromkeys(
             study.candidate(number, layer) for (_, number), layer in sorted(chosen.items())
         )
-        for name, guard in self.ground.guards.items():
-            asked: list[Asked] = [(None, 0, 0.0)]
+        for guard in self.behaviour.guards.values():
+            arms: list[Arm] = [(None, 0, 0.0)]
             for method in distinct:
-                asked += at_doses(method, study.seed, study.doses)
-                asked += self._controls(method, CONTROL_GUARD_DOSES)
-            yield self.batch(f"{name}.test", guard, "test", [*asked, *instructed])
+                arms += at_doses(method, study.seed, study.doses)
+                arms += self._controls(method, CONTROL_GUARD_DOSES)
+            yield self.batch(f"{guard.name}.test", guard, "test", [*arms, *instructed])
 
-    def _controls(self, method: Method, doses: Sequence[float]) -> list[Asked]:
+    def _controls(self, method: Method, doses: Sequence[float]) -> list[Arm]:
         return [
-            one
+            arm
             for control, seed in self.study.controls_of(method)
-            for one in at_doses(control, seed, doses)
+            for arm in at_doses(control, seed, doses)
         ]
 
 
-def at_doses(method: Method, seed: int, doses: Sequence[float]) -> list[Asked]:
+def at_doses(method: Method, seed: int, doses: Sequence[float]) -> list[Arm]:
     """A method at those doses, but 0, that it has."""
     known = doses_of(method)
     return [

@@ -4,41 +4,95 @@ A study is a value. Everything that can change a number is in it, its cells are 
 their content, and controls are cells that nobody can leave out.
 """
 
-import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from seatrial.data import DEFAULT_SHARES
 from seatrial.data.catalogue import name_of
 from seatrial.errors import BadOption, unknown
-from seatrial.files import short_hash
-from seatrial.methods import METHODS, Method, Random, Shuffled
+from seatrial.methods import METHODS, Instruction, Method, Random, Shuffled
 from seatrial.methods.base import has_one_layer
-from seatrial.studies.bounds import STRICT, Controls, Limit, Limits
-from seatrial.studies.study_checks import (
-    check_distinct,
-    check_doses,
-    check_known,
-    check_method,
-    check_name,
+from seatrial.store import Budget, Store
+from seatrial.store.store import PLAN
+from seatrial.studies.cells import content_hash
+from seatrial.studies.named import (
     clause,
+    guard_kind,
     make_method,
+    method_kind,
+    target_kind,
 )
-from seatrial.tasks import GUARDS, TARGETS
 from seatrial.types import SPLITS, Split
 
 STUDIES: tuple[str, ...] = ("quickstart",)
 """Names of the plans that ship with the package."""
 
+STRICT = ConfigDict(extra="forbid")
+"""A key that does not exist is refused."""
+
 
 @final
 @dataclass(frozen=True)
+class Controls:
+    """How many controls stand beside each method; fewer than this is no trial."""
+
+    __pydantic_config__ = STRICT
+
+    random: int = 5
+    """The method's edits in random directions, each with its own seed; at least 3."""
+    shuffled: int = 3
+    """Refits on pairs with half of the labels swapped; at least 2."""
+
+    def __post_init__(self) -> None:
+        if self.random < 3 or self.shuffled < 2:
+            raise BadOption(
+                "controls cannot be left out: a study needs at least 3 random and 2 "
+                f"shuffled ones, not {self.random} and {self.shuffled}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Limits:
+    """Largest number of items, by split and for guards; a seeded sample is taken."""
+
+    __pydantic_config__ = STRICT
+
+    fit: int | None = None
+    select: int | None = None
+    test: dict[str, int] = field(default_factory=dict)
+    """By task."""
+    prose: int | None = None
+    guards: dict[str, int] = field(default_factory=dict)
+    """By guard task; that of prose is ``prose``."""
+
+    def __post_init__(self) -> None:
+        if "prose" in self.guards:
+            raise BadOption("the limit of prose is limits.prose, not limits.guards.prose")
+        given = {f"guards.{name}": limit for name, limit in self.guards.items()}
+        for key, limit in {"prose": self.prose, **given}.items():
+            if limit is not None and limit < 2:
+                raise BadOption(
+                    f"limits.{key} must be at least 2, so that there is an interval, not "
+                    f"{limit}"
+                )
+
+    def of_guard(self, name: str) -> int | None:
+        """Of one guard task."""
+        return self.prose if name == "prose" else self.guards.get(name)
+
+
+@final
+@dataclass(frozen=True, repr=False)
 class Study:
     """One trial of some methods on some concepts with one model.
 
@@ -71,7 +125,7 @@ class Study:
     shares: dict[Split, float] = field(default_factory=lambda: dict(DEFAULT_SHARES))
     """Of the groups of a concept."""
     limits: Limits = field(default_factory=Limits)
-    budget: Limit = field(default_factory=Limit)
+    budget: Budget = field(default_factory=Budget)
     seed: int = 0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
@@ -83,33 +137,61 @@ class Study:
 
     def _check(self) -> None:
         """Refuse a plan that cannot be measured or would prove nothing, before it runs."""
-        check_name(self.name)
+        _check_name(self.name)
+        for name in (*self.targets, self.fit_on):
+            target_kind(name)
+        for name in self.guards:
+            guard_kind(name)
         for kind, names, known in (
-            ("target task", (*self.targets, self.fit_on), TARGETS),
-            ("guard task", self.guards, GUARDS),
             ("target task in limits.test", self.limits.test, self.targets),
             ("target task in options", self.options, (*self.targets, self.fit_on)),
             ("guard task in limits.guards", self.limits.guards, self.guards),
         ):
-            check_known(kind, names, known)
-        # Results are kept under a concept's name, which of a file is its name alone.
-        concepts = [name_of(source) for source in self.concepts]
-        methods = [str(options.get("name", "")) for options in self.methods]
+            for name in names:
+                if name not in known:
+                    raise unknown(kind, name, known)
         for key, values in {
-            "concepts": concepts,
-            "methods": methods,
+            # Results are kept under a concept's name, which of a file is its name alone.
+            "concepts": [name_of(source) for source in self.concepts],
+            "methods": [str(options.get("name", "")) for options in self.methods],
             "layers": self.layers,
             "targets": self.targets,
             "guards": self.guards,
         }.items():
-            check_distinct(key, values, self.name)
-        check_doses(self.doses, self.select_doses)
+            _check_distinct(key, values, self.name)
+        _check_doses(self.doses, self.select_doses)
         for options in self.methods:
-            check_method(options)
+            _check_method(options)
+        # A third party's method may be called as another one; results are kept by name.
+        names = [method_kind(options["name"]).name for options in self.methods]
+        _check_distinct("methods", names, self.name)
+        targets = [target_kind(name).name for name in self.targets]
+        guards = [guard_kind(name).name for name in self.guards]
+        _check_distinct("targets and guards", [*targets, *guards], self.name)
         if set(self.shares) != set(SPLITS):
             raise BadOption(
                 f"shares must name fit, select and test, not {', '.join(self.shares)}"
             )
+
+    def __repr__(self) -> str:
+        return f"<Study {self.name!r} ({self.id}): {self._in_words()}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook; every text as text."""
+        name, words = escape(self.name), escape(self._in_words())
+        return f"<b>{name}</b> <small>{self.id}</small>: {words}"
+
+    def _in_words(self) -> str:
+        """A line, whatever the size of the plan."""
+        methods = _first([str(options["name"]) for options in self.methods])
+        concepts = _first([name_of(source) for source in self.concepts])
+        return (
+            f"{methods} for {concepts} on {self.model[:100]}; targets "
+            f"{_first(self.targets)}; guards {_first(self.guards)}; layers "
+            f"{_first(list(map(str, self.layers)))}; doses "
+            f"{_first([f'{dose:g}' for dose in self.doses])}; controls "
+            f"{self.controls.random} random, {self.controls.shuffled} shuffled"
+        )
 
     @property
     def id(self) -> str:
@@ -120,11 +202,11 @@ class Study:
             del plan["limits"]["guards"]
         if not plan["options"]:
             del plan["options"]
-        return _hash(plan)
+        return content_hash(plan)
 
     def layers_of(self, number: int) -> tuple[int, ...]:
         """Candidate layers of one of the methods; -1 alone where it has no single layer."""
-        kind = METHODS[self.methods[number]["name"]]
+        kind = method_kind(self.methods[number]["name"])
         return self.layers if has_one_layer(kind) else (-1,)
 
     def candidate(self, number: int, layer: int) -> Method:
@@ -149,40 +231,6 @@ class Study:
             *((Random(method), self.seed + 1 + k) for k in range(turned)),
             *((Shuffled(method), self.seed + 1 + k) for k in range(refitted)),
         ]
-
-
-@final
-@dataclass(frozen=True)
-class Cell:
-    """One steering measured on one task: the smallest thing with a name in the store."""
-
-    model: str
-    dtype: str
-    concept: str
-    task: str
-    split: str
-    content: str
-    """Fingerprint of the items asked and of the fit data."""
-    method: str
-    """``unsteered``, a method's name, or a control's."""
-    options: str
-    """The method's hyperparameters as JSON."""
-    reference: str
-    """The method that a control stands beside; else the method itself."""
-    layer: int
-    """-1 where no layer is edited, or several are that the study does not choose."""
-    seed: int
-    dose: float
-
-    @property
-    def id(self) -> str:
-        """Content hash of everything that can change a number, 12 hex digits."""
-        return _hash(asdict(self))
-
-    @property
-    def is_control(self) -> bool:
-        """Whether a claim must beat it."""
-        return self.method in METHODS and METHODS[self.method].is_control
 
 
 def read_study(source: str, changes: Mapping[str, Any] | None = None) -> Study:
@@ -226,9 +274,82 @@ def make_study(plan: Mapping[str, Any], source: str = "study") -> Study:
         raise BadOption(f"{source}: {clause(error, _TABLES)}") from error
 
 
-_TABLES = {"controls": Controls, "limits": Limits, "budget": Limit}
+def study_of(store: Store) -> Study:
+    """The study that a store belongs to.
+
+    Raises:
+        StoreFault: if there is no study in the folder.
+        BadFile: if its plan cannot be read.
+        BadOption, UnknownName: for a plan of another version, or with methods or tasks that
+            are not installed here.
+    """
+    return make_study(store.plan()["study"], str(store.root / PLAN))
 
 
-def _hash(content: object) -> str:
-    text = json.dumps(content, sort_keys=True)
-    return short_hash([text.encode()])
+_TABLES = {"controls": Controls, "limits": Limits, "budget": Budget}
+
+
+def _first(names: Sequence[str], most: int = 5) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(name[:60] for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _check_name(name: str) -> None:
+    """A study's name also names its folder."""
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name):
+        raise BadOption(
+            f"name {name!r} cannot name a folder; use letters, digits, dots, dashes and "
+            "underscores"
+        )
+
+
+def _check_distinct(key: str, values: Collection[object], study: str) -> None:
+    """What a study lists must be there, each once."""
+    if not values:
+        raise BadOption(f"{key} of study {study!r} is empty; name at least one")
+    if len(set(values)) < len(values):
+        listed = ", ".join(map(str, values))
+        raise BadOption(
+            f"{key} of study {study!r} repeat a name: {listed}; name each once, "
+            "and run variants as separate studies"
+        )
+
+
+def _check_doses(doses: Sequence[float], select_doses: Sequence[float]) -> None:
+    """Doses must allow a comparison with none, and prices at 1 and -1."""
+    for key, values in (("doses", doses), ("select_doses", select_doses)):
+        if not all(map(isfinite, values)) or len(set(values)) < len(values):
+            raise BadOption(f"{key} must be finite and all different, not {list(values)}")
+    if not {-1.0, 0.0, 1.0} <= set(doses):
+        raise BadOption(
+            f"doses must contain -1, 0 and 1, not only {list(doses)}: 0 is the "
+            "unsteered model to compare with, and prices are those at 1 and -1"
+        )
+    if not select_doses or 0 in select_doses:
+        raise BadOption(
+            f"select_doses must be some doses without 0, which is always measured, not "
+            f"{list(select_doses)}"
+        )
+
+
+def _check_method(options: Mapping[str, Any]) -> None:
+    """A method of a study has a name, fitting options, and something to be beaten by."""
+    if "name" not in options:
+        raise BadOption(f"a method needs a name: {', '.join(METHODS)}; got {dict(options)}")
+    name = str(options["name"])
+    kind = method_kind(name)
+    if kind.is_control or kind is Instruction:
+        raise BadOption(
+            f"{name!r} is a control that every study has; methods need not name it"
+        )
+    if kind.changes == "readout":
+        raise BadOption(
+            f"{name!r} learns nothing from pairs, so none of a study's controls would "
+            "differ from it; measure it with `seatrial measure`"
+        )
+    if "layer" in options and has_one_layer(kind):
+        raise BadOption(
+            "a method's layer is chosen by the study; give candidates in `layers`"
+        )
+    make_method(name, {key: value for key, value in options.items() if key != "name"})

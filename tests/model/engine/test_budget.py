@@ -13,7 +13,7 @@ from seatrial.model import MemoryBudget
 from seatrial.model.engine.budget import CALM, Meter, is_out_of_memory
 from seatrial.model.tokens import Encoded
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
-from seatrial.store.store import Store
+from seatrial.store import Store
 from seatrial.studies.run import run
 from seatrial.studies.study import make_study
 from seatrial.testing import tiny_model
