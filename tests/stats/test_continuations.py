@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seatrial.errors import BadData, BadOption
-from seatrial.stats import SHARES, behaviour, on_one_scale
+from seatrial.stats import SHARES, on_one_scale, promotion
 from seatrial.types import Score
 
 N = 20
@@ -40,7 +40,7 @@ STEERINGS = {
 def test_known_steerings_promote_and_suppress_as_they_do(name):
     up, down, promotes, suppresses = STEERINGS[name]
 
-    found = behaviour(BASE, make(MATCHING + up, OTHER + down))
+    found = promotion(BASE, make(MATCHING + up, OTHER + down))
 
     assert (found.promotes, found.suppresses) == (promotes, suppresses)
     for cut in found.cuts:
@@ -49,7 +49,7 @@ def test_known_steerings_promote_and_suppress_as_they_do(name):
 
 
 def test_the_cuts_are_those_of_the_paper_and_ours():
-    found = {(cut.side, cut.end, cut.share) for cut in behaviour(BASE, BASE).cuts}
+    found = {(cut.side, cut.end, cut.share) for cut in promotion(BASE, BASE).cuts}
 
     assert found == {
         ("matching", "all", 1.0),
@@ -61,7 +61,7 @@ def test_the_cuts_are_those_of_the_paper_and_ours():
 
 def test_cuts_take_the_least_and_the_most_likely_of_the_unsteered_model():
     """Steering that lifts what was unlikely, by as much as it was unlikely."""
-    found = behaviour(BASE, make(MATCHING * 0.5, OTHER * 0.5))
+    found = promotion(BASE, make(MATCHING * 0.5, OTHER * 0.5))
 
     for share in SHARES:
         k = round(share * N)
@@ -82,7 +82,7 @@ def test_shares_are_rounded_up_to_whole_items():
     groups = [Score(s.item, s.item, s.metrics) for s in scores]
     moved = [Score(s.item, s.item, s.metrics) for s in steered]
 
-    found = behaviour(groups, moved, shares=(0.3, 0.4))
+    found = promotion(groups, moved, shares=(0.3, 0.4))
 
     assert found.change("matching", "lowest", 0.3).value == 2.5
     assert found.change("matching", "lowest", 0.4).value == 2.5
@@ -93,8 +93,8 @@ def test_the_order_of_items_does_not_matter_even_where_values_tie():
     steered = make(MATCHING, OTHER)
     order = np.random.default_rng(3).permutation(N)
 
-    straight = behaviour(scores, steered)
-    mixed = behaviour([scores[k] for k in order], [steered[k] for k in order])
+    straight = promotion(scores, steered)
+    mixed = promotion([scores[k] for k in order], [steered[k] for k in order])
 
     assert mixed == straight
 
@@ -102,7 +102,7 @@ def test_the_order_of_items_does_not_matter_even_where_values_tie():
 def test_the_reference_level_lies_between_the_kinds_and_cancels_in_changes():
     steered = make(MATCHING + 0.3, OTHER - 0.1)
 
-    found = behaviour(BASE, steered)
+    found = promotion(BASE, steered)
 
     assert found.reference == pytest.approx((OTHER.max() + MATCHING.min()) / 2)
     assert found.unsteered["matching"].value == pytest.approx(
@@ -116,8 +116,8 @@ def test_the_reference_level_lies_between_the_kinds_and_cancels_in_changes():
 
 def test_a_model_that_finds_all_texts_less_likely_has_the_same_behaviour():
     """So behaviours of texts that are hard or easy to predict compare."""
-    hard = behaviour(make(MATCHING - 3, OTHER - 3), make(MATCHING - 2.5, OTHER - 3.5))
-    easy = behaviour(BASE, make(MATCHING + 0.5, OTHER - 0.5))
+    hard = promotion(make(MATCHING - 3, OTHER - 3), make(MATCHING - 2.5, OTHER - 3.5))
+    easy = promotion(BASE, make(MATCHING + 0.5, OTHER - 0.5))
 
     assert hard.reference == pytest.approx(easy.reference - 3)
     for side in ("matching", "other"):
@@ -136,7 +136,7 @@ def test_behaviours_stand_on_one_scale_the_most_steered_first():
     found = on_one_scale(cells)
 
     assert list(found) == ["moved", "shifted", "stuck", "turned"]
-    assert found["moved"] == behaviour(*cells["moved"])
+    assert found["moved"] == promotion(*cells["moved"])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_behaviours_stand_on_one_scale_the_most_steered_first():
 )  # fmt: skip
 def test_scores_that_cannot_be_compared_are_refused(base, steered, match):
     with pytest.raises(BadData, match=match):
-        behaviour(base, steered)
+        promotion(base, steered)
 
 
 def test_a_behaviour_that_cannot_be_compared_is_named():
@@ -162,9 +162,9 @@ def test_a_behaviour_that_cannot_be_compared_is_named():
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 25.0])
 def test_a_share_of_nothing_or_everything_is_refused(share):
     with pytest.raises(BadOption, match="must lie between 0 and 1"):
-        behaviour(BASE, BASE, shares=(share,))
+        promotion(BASE, BASE, shares=(share,))
 
 
 def test_a_cut_that_was_not_made_is_said():
     with pytest.raises(BadOption, match=r"no cut matching highest 0\.25; there are: match"):
-        behaviour(BASE, BASE).change("matching", "highest", 0.25)
+        promotion(BASE, BASE).change("matching", "highest", 0.25)

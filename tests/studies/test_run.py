@@ -20,6 +20,7 @@ from seatrial.errors import BadData, BadOption, SteeringFault, StoreFault
 from seatrial.methods import METHODS, Method, origin_of
 from seatrial.model import Model
 from seatrial.report import make_report
+from seatrial.steering import saving
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention
 from seatrial.store import Store
@@ -209,6 +210,31 @@ def test_a_finished_study_keeps_what_should_not_decide_its_answers(whole):
     assert {factors["yes"] for _, factors in kept["propensity"]} == {True, False}
     for text, factors in kept["propensity"]:
         assert factors == {"yes": text.endswith("(matching answer: yes)")}
+
+
+def test_what_was_fitted_can_be_loaded_again(whole):
+    _, store = whole
+
+    [vector] = (store.root / "vectors").glob("planted.caa.layer-*.safetensors")
+
+    [site] = saving.load(vector).edits
+    assert f"layer-{site.layer}" in vector.name
+
+
+def test_the_labels_of_a_store_are_those_of_its_tasks_and_methods(whole):
+    labels = whole[1].labels()
+
+    assert [target.metric.name for target in labels.targets] == ["open", "propensity"]
+    assert labels.targets[0].metric.unit == "nats per token"
+    assert labels.priced == labels.guards[0]
+    assert labels.priced.named("verdict", "drift") == ("loss", "kl")
+    kinds = {steering.name: steering.kind for steering in labels.steerings}
+    assert kinds == {
+        "unsteered": "unsteered", "caa": "method", "random": "control",
+        "shuffled": "control", "instruction": "baseline",
+    }  # fmt: skip
+    rows = whole[1].frame().select("method", "kind").unique().rows()
+    assert dict(rows) == kinds
 
 
 def test_a_killed_study_cannot_be_reported(killed):

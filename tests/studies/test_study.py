@@ -477,3 +477,112 @@ def test_the_name_of_a_cell_changes_with_every_field():
     others += [replace(cell, layer=2), replace(cell, seed=1), replace(cell, dose=2.0)]
 
     assert len({cell.id, *(other.id for other in others)}) == 13
+
+
+def test_a_kind_is_no_part_of_the_name_of_a_cell():
+    cell = Cell("m", "float32", "c", "t", "test", "0", "caa", "{}", "caa", 1, 0, 1.0)
+
+    assert replace(cell, kind="control").id == cell.id
+    assert replace(cell, kind="control").row()["kind"] == "control"
+
+
+def test_a_study_shows_itself_in_a_line_whatever_its_size(plan):
+    many = plan(
+        concepts=[f"{'x' * 300}{k}" for k in range(200)],
+        layers=list(range(99)),
+        model="<script>" * 99,
+    )
+
+    assert repr(plan()) == (
+        f"<Study 'small' ({plan().id}): caa for formality on planted; targets open, "
+        "propensity; guards prose; layers 0, 1; doses -1.5, -1, -0.5, 0, 0.5 and 2 more; "
+        "controls 5 random, 3 shuffled>"
+    )
+    assert "and 195 more" in repr(many)
+    assert "<script" not in many._repr_html_()
+    assert max(len(repr(many)), len(many._repr_html_())) < 2000
+
+
+THEIRS = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from seatrial.methods import Method
+from seatrial.tasks import Facts, Open
+
+
+@dataclass(frozen=True)
+class Nudge(Method):
+    name: ClassVar[str] = "nudge"
+    summary: ClassVar[str] = "for tests"
+    layer: int = 0
+
+    def fit(self, model, data, *, seed):
+        raise NotImplementedError
+
+
+class Ours(Nudge):
+    name: ClassVar[str] = "caa"
+
+
+class Asked(Open):
+    name: ClassVar[str] = "asked"
+
+
+class Quiz(Facts):
+    name: ClassVar[str] = "quiz"
+
+
+class Twin(Open):
+    pass
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    (tmp_path / "theirs_of_a_study.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda name: f"theirs_of_a_study:{name}"
+
+
+def test_methods_and_tasks_from_outside_are_planned_like_ours(plan, theirs):
+    target, guard = theirs("Asked"), theirs("Quiz")
+    study = plan(
+        methods=[{"name": theirs("Nudge")}],
+        targets=["open", target],
+        guards=["prose", guard],
+        fit_on=target,
+        limits={"test": {target: 20}, "guards": {guard: 10}},
+    )
+
+    behaviour = Behaviour(study, "formality")
+    method = study.candidate(0, 1)
+    labels = labels_of(
+        study, list(behaviour.targets.values()), list(behaviour.guards.values())
+    )
+
+    assert (study.layers_of(0), method.layer, method.name) == ((0, 1), 1, "nudge")
+    assert len(study.controls_of(method)) == 8
+    assert [task.name for task in labels.targets] == ["open", "asked"]
+    assert [guard.name for guard in labels.guards] == ["prose", "quiz"]
+    assert [s.name for s in labels.of_kind("method")] == ["nudge"]
+    assert len(behaviour.guards[guard].requests("test")) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda of: {"methods": [{"name": of("Asked")}]}, "'theirs.*Asked' is no method"),
+        (lambda of: {"methods": [{"name": of("None")}]}, "method 'theirs.*' cannot be imp"),
+        (lambda of: {"targets": [of("Quiz")]}, "'theirs_of_a_study:Quiz' is no task: it"),
+        (lambda of: {"guards": ["no.module:Quiz"]}, "task 'no.module:Quiz' cannot be imp"),
+        (
+            lambda of: {"methods": [{"name": "caa"}, {"name": of("Ours")}]},
+            "methods of study 'small' repeat a name: caa, caa",
+        ),
+        (lambda of: {"targets": ["open", of("Twin")]}, "targets and guards .* open, open"),
+    ],
+)
+def test_what_from_outside_cannot_be_used_is_said(change, message, plan, theirs):
+    with pytest.raises(BadOption, match=message):
+        plan(**change(theirs))

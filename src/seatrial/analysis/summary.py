@@ -135,9 +135,10 @@ def _points(rows: Curves) -> tuple[Point, ...]:
 
 def _instruction(rows: Curves) -> Estimate | None:
     """Half the difference between asking for and against, which both doses of it are."""
-    asked = rows.test.filter(pl.col("kind") == "baseline")
+    baseline = rows.test.filter(pl.col("kind") == "baseline")
     up, down = (
-        values_of(asked.filter(pl.col("dose") == dose), rows.metric) for dose in (1.0, -1.0)
+        values_of(baseline.filter(pl.col("dose") == dose), rows.metric)
+        for dose in (1.0, -1.0)
     )
     if not up:
         return None

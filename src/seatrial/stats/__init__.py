@@ -15,7 +15,7 @@ from seatrial.stats.bootstrap import (
     partition,
     resample,
 )
-from seatrial.stats.continuations import SHARES, Behaviour, Cut, behaviour, on_one_scale
+from seatrial.stats.continuations import SHARES, Cut, Promotion, on_one_scale, promotion
 from seatrial.stats.controls import beats, control_band, holm, paired_sign_flip_p
 from seatrial.stats.dose_response import (
     RANGES,
@@ -24,24 +24,22 @@ from seatrial.stats.dose_response import (
     curvature,
     describe,
 )
-from seatrial.stats.least_squares import DoseFit, fit_quality, slopes
+from seatrial.stats.least_squares import slopes
 from seatrial.stats.shares import cluster_share
 from seatrial.stats.spurious import Factor, explained, order_share, varies
 
 __all__ = [
     "RANGES",
     "SHARES",
-    "Behaviour",
     "Curvature",
     "Cut",
-    "DoseFit",
     "DoseResponse",
     "Factor",
     "Partition",
+    "Promotion",
     "Statistic",
     "Values",
     "beats",
-    "behaviour",
     "cluster_difference",
     "cluster_mean",
     "cluster_share",
@@ -49,12 +47,12 @@ __all__ = [
     "curvature",
     "describe",
     "explained",
-    "fit_quality",
     "holm",
     "on_one_scale",
     "order_share",
     "paired_sign_flip_p",
     "partition",
+    "promotion",
     "resample",
     "slopes",
     "varies",

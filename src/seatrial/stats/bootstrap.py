@@ -215,13 +215,13 @@ def _statistics(
     """The statistic of each draw, where a draw says how often each group occurs."""
     if callable(statistic):
         repeats = weights[:, part.codes]
-        found = np.array([statistic(np.repeat(part.values, row)) for row in repeats], float)
-        if found.ndim != 1 or not np.isfinite(found).all():
+        drawn = np.array([statistic(np.repeat(part.values, row)) for row in repeats], float)
+        if drawn.ndim != 1 or not np.isfinite(drawn).all():
             raise BadData(
                 "the statistic gave something else than one finite number on a resample of "
                 "the items. Use one that every resample has, such as a mean or a quantile."
             )
-        return found
+        return drawn
     if statistic == "mean":
         return (weights @ part.totals) / (weights @ part.sizes)
     if statistic not in _QUANTILES:

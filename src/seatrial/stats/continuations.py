@@ -47,7 +47,7 @@ class Cut:
 
 @final
 @dataclass(frozen=True)
-class Behaviour:
+class Promotion:
     """Where the continuations of one behaviour stand, and where steering takes them.
 
     Levels are nats per token above the reference level of the unsteered model.
@@ -82,11 +82,11 @@ class Behaviour:
         raise BadOption(f"there is no cut {side} {end} {share:g}; there are: {known}")
 
 
-def behaviour(
+def promotion(
     unsteered: Sequence[Score],
     steered: Sequence[Score],
     shares: Sequence[float] = SHARES,
-) -> Behaviour:
+) -> Promotion:
     """What steering does to the continuations of one behaviour.
 
     Args:
@@ -102,40 +102,40 @@ def behaviour(
     """
     _check(unsteered, steered, shares)
     reference = _reference(unsteered)
-    wanted: list[tuple[Side, End, float]] = [(side, "all", 1.0) for side in SIDES]
+    cuts: list[tuple[Side, End, float]] = [(side, "all", 1.0) for side in SIDES]
     for share in shares:
-        wanted.extend((side, "lowest", share) for side in SIDES)
-        wanted.append(("other", "highest", share))
-    return Behaviour(
+        cuts.extend((side, "lowest", share) for side in SIDES)
+        cuts.append(("other", "highest", share))
+    return Promotion(
         reference,
         {side: _level(unsteered, side, reference) for side in SIDES},
         {side: _level(steered, side, reference) for side in SIDES},
-        tuple(_cut(unsteered, steered, *cut) for cut in wanted),
+        tuple(_cut(unsteered, steered, *cut) for cut in cuts),
     )
 
 
 def on_one_scale(
     cells: Mapping[str, tuple[Sequence[Score], Sequence[Score]]],
     shares: Sequence[float] = SHARES,
-) -> dict[str, Behaviour]:
+) -> dict[str, Promotion]:
     """Several behaviours, each (unsteered, steered), the most steered one first.
 
     That is the one whose change is largest, of matching minus that of other ones.
 
     Raises:
-        BadData: as ``behaviour``, with the name of the behaviour.
+        BadData: as ``promotion``, with the name of the behaviour.
     """
-    found = {}
+    promotions = {}
     for name, (unsteered, steered) in cells.items():
         try:
-            found[name] = behaviour(unsteered, steered, shares)
+            promotions[name] = promotion(unsteered, steered, shares)
         except BadData as error:
             raise BadData(f"{name}: {error}") from error
-    return dict(sorted(found.items(), key=lambda entry: -_gain(entry[1])))
+    return dict(sorted(promotions.items(), key=lambda entry: -_gain(entry[1])))
 
 
-def _gain(found: Behaviour) -> float:
-    return found.change("matching").value - found.change("other").value
+def _gain(change: Promotion) -> float:
+    return change.change("matching").value - change.change("other").value
 
 
 def _check(

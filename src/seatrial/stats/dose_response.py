@@ -45,11 +45,11 @@ class Curvature:
     least 3 doses and more of them than the range before it."""
     range_change: Estimate | None
     """Slope over the narrowest range minus slope over all doses, paired by item. None where
-    the doses allow no narrower range: the question was then not asked."""
+    the doses allow no narrower range: then there is nothing to compare."""
     monotone: bool
     """False if the mean curve both rises and falls, each beyond its noise. The noise is
-    that of groups, at the asked level for all pairs of doses together; with few groups
-    little can be shown, and true means "not shown to turn back"."""
+    that of groups, at one level for all pairs of doses together; with few groups little can
+    be shown, and true means "not shown to turn back"."""
 
     @property
     def depends_on_range(self) -> bool:

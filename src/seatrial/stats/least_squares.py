@@ -1,7 +1,5 @@
 """Least-squares lines through the dose-response of items: slope, residual and R^2."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float, Real
 
@@ -10,19 +8,6 @@ from seatrial.stats.bootstrap import Values
 
 ROUNDING = 1e-12
 """Differences below this share of the values are float64 rounding, not effects."""
-
-
-@dataclass(frozen=True, eq=False)
-class DoseFit:
-    """How well a line fits the curve of each item."""
-
-    residual: Float[np.ndarray, " item"]
-    """Sum of the squared distances from the line, in squared units of the metric."""
-    explained: Float[np.ndarray, " item"]
-    """R^2: the share, from 0 to 1, of the squares about the item's mean that the line
-    explains. A curve that does not move has nothing to explain; by convention its share is
-    0, so that an item untouched by steering never counts as well explained (its
-    ``residual`` of 0 tells it apart)."""
 
 
 def slopes(
@@ -42,16 +27,6 @@ def slopes(
     # A slope of +1e-17 is a 0 that rounding has pushed out of the anti-steerable share.
     rounding = ROUNDING * np.abs(moved).max(axis=1) / np.abs(centred).max()
     return np.where(np.abs(slope) <= rounding, 0.0, slope)
-
-
-def fit_quality(doses: Values, curve: Real[np.ndarray, "item dose"]) -> DoseFit:
-    """How much of each item's curve its least-squares line leaves over, and explains."""
-    dose, moved = moved_curves(doses, curve)
-    about_mean = moved - moved.mean(axis=1, keepdims=True)
-    total = np.square(about_mean).sum(axis=1)
-    residual = np.square(off_line(dose, moved)).sum(axis=1)
-    scale = np.abs(curve).max(axis=1)
-    return DoseFit(residual, explained_share(residual, total, scale))
 
 
 def moved_curves(
@@ -103,7 +78,11 @@ def explained_share(
     total: Float[np.ndarray, " row"],
     scale: Float[np.ndarray, " row"],
 ) -> Float[np.ndarray, " row"]:
-    """R^2 by row, 0 where the total is rounding."""
+    """R^2 by row: the share of the squares about the row's mean that its line explains.
+
+    A curve that does not move has nothing to explain; by convention its share is 0, so that
+    what steering leaves untouched never counts as well explained.
+    """
     moves = total > np.square(ROUNDING * scale)
     share = 1 - residual / np.where(moves, total, 1.0)
     return np.where(moves, np.clip(share, 0.0, 1.0), 0.0)

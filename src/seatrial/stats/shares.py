@@ -38,10 +38,10 @@ def cluster_share(
     part = partition(flags, groups)
     odd = part.values[(part.values < 0) | (part.values > 1)]
     if part.values.ndim != 1 or odd.size:
-        found = odd[0] if odd.size else f"shape {part.values.shape}"
+        wrong = odd[0] if odd.size else f"shape {part.values.shape}"
         raise BadData(
             "a share is of flags (true or false, 1 or 0) or of numbers between 0 and 1, "
-            f"one for each item, got {found}. Compare with a threshold first, or use "
+            f"one for each item, got {wrong}. Compare with a threshold first, or use "
             "cluster_mean."
         )
     count, sizes, flagged = len(part.names), part.sizes, part.totals

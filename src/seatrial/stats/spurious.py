@@ -98,10 +98,10 @@ def explained(
     middle = np.arctanh(_correlations(moments.sum(0)[None])[0])
     count = len(part.names)
     half = critical(level, count) * drawn.std(axis=0)
-    found = np.tanh([middle, middle - half, middle + half]).T.tolist()
+    ends = np.tanh([middle, middle - half, middle + half]).T.tolist()
     return tuple(
         Factor(name, Estimate(value, low, high, count))
-        for name, (value, low, high) in zip(factors, found, strict=True)
+        for name, (value, low, high) in zip(factors, ends, strict=True)
     )
 
 
@@ -158,8 +158,8 @@ def _deviations(values: Values) -> Float[np.ndarray, " item"]:
     """Values less their mean; exactly 0 where rounding is all that they differ by."""
     numbers = np.asarray(values, dtype=float)
     with np.errstate(invalid="ignore"):  # `partition` says what is not finite
-        found = numbers - numbers.sum() / max(1, len(numbers))
-        return np.where(np.abs(found) <= _TINY * np.abs(numbers).max(initial=0), 0.0, found)
+        rest = numbers - numbers.sum() / max(1, len(numbers))
+        return np.where(np.abs(rest) <= _TINY * np.abs(numbers).max(initial=0), 0.0, rest)
 
 
 def _check_spread(deviations: np.ndarray) -> None:
@@ -179,12 +179,12 @@ def _correlations(moments: Float[np.ndarray, "draw c c"]) -> Float[np.ndarray, "
         Not quite 1 at most, where Fisher's scale has no end.
     """
     left = _without_first(moments)
-    total, found = left[:, -1, -1], []
+    total, columns = left[:, -1, -1], []
     while left.shape[1] > 1:
         size = left[:, 0, 0] * total
-        found.append(left[:, 0, -1] / np.sqrt(np.where(size > _TINY, size, np.inf)))
+        columns.append(left[:, 0, -1] / np.sqrt(np.where(size > _TINY, size, np.inf)))
         left = _without_first(left)
-    return np.clip(np.stack(found, axis=1), _TINY - 1, 1 - _TINY)
+    return np.clip(np.stack(columns, axis=1), _TINY - 1, 1 - _TINY)
 
 
 def _without_first(moments: Float[np.ndarray, "draw c c"]) -> Float[np.ndarray, "draw d d"]:

@@ -1,6 +1,7 @@
 """The methods and tasks that a plan names: ours, installed ones, or dotted names."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -82,7 +83,8 @@ def clause(error: ValidationError, tables: Mapping[str, type] | None = None) -> 
     if first["type"] == "missing":
         return f"the key {where!r} is missing; give it a value"
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = ", ".join((tables or {})[inside[0]].__dataclass_fields__)
+        table: Any = (tables or {})[inside[0]]
+        known = ", ".join(field.name for field in fields(table))
         return f"{inside[0]!r} has no key {key!r}; its keys: {known}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{where}: {message} (got {first['input']!r})"

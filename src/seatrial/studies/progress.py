@@ -1,4 +1,4 @@
-"""How far a study is: shares of its whole cost, told while it runs."""
+"""How far a study is: shares of its whole cost."""
 
 from collections.abc import Callable, Sequence
 from typing import final

@@ -29,7 +29,7 @@ class Open(Contrastive):
     """Mean log-probability per token of the matching continuation minus the other one.
 
     Both parts are kept, because promoting the behaviour and suppressing its opposite are
-    different successes; ``stats.behaviour`` takes them apart, by how likely a continuation
+    different successes; ``stats.promotion`` takes them apart, by how likely a continuation
     was before steering, and ``stats.on_one_scale`` puts several behaviours side by side.
 
     Somebody else's continuations may be unlike anything that a model would write;
