@@ -16,6 +16,7 @@ from seatrial import cli
 from seatrial.cli.changes import change
 from seatrial.errors import BadOption
 from seatrial.methods import METHODS
+from seatrial.steering import load, save
 from seatrial.steering.compare import added, compared
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention, PromptEdit
@@ -154,7 +155,7 @@ def test_fit_writes_a_file_that_can_be_loaded(name, root, tmp_path, call):
     code, said, _ = call("fit", name, "--model", root / model, *data, "--out", out)
 
     assert code == 0
-    fitted = Intervention.load(out)
+    fitted = load(out)
     assert f"{out}: 6 pairs; " in said
     assert ("no added vector" in said) == (not added({name: fitted}))
     assert (fitted.origin.method, fitted.origin.seed) == (name, 2)
@@ -167,7 +168,7 @@ def test_fit_says_how_long_a_vector_of_any_kind_is(method, root, tmp_path, call)
 
     _, said, _ = call("fit", *method, *data)
 
-    for row in compared({"fitted": Intervention.load(out)}).rows:
+    for row in compared({"fitted": load(out)}).rows:
         beside = f" (|v|/|h| {row.ratio:.2g})" if row.ratio else ""
         assert f"site {row.site}: norm {row.norm:.3g}{beside}" in said
 
@@ -179,7 +180,7 @@ def test_the_options_of_a_method_reach_it(root, tmp_path, call):
     options = ("--layer", "0", "--read", "completion", "--tokens", "first_2")
     _, said, _ = call("fit", "caa", *data, *options)
 
-    fitted = Intervention.load(out)
+    fitted = load(out)
     [row] = compared({"caa": fitted}).rows
     assert f"norm {row.norm:.3g} (|v|/|h| {row.ratio:.2g})" in said
     assert list(fitted.edits) == [Site(0)]
@@ -201,7 +202,7 @@ def test_the_options_of_a_control_reach_it_and_its_reference(root, tmp_path, cal
             out,
         )
         call("fit", "shuffled", *data, "--of=caa", "--layer", "0", flag)
-        norms[flag] = Intervention.load(out).norms()[Site(0)]
+        norms[flag] = load(out).norms()[Site(0)]
 
     assert norms["--no-rescale"] < 0.7 * norms["--rescale"]
 
@@ -216,7 +217,7 @@ def test_fit_on_a_map_reads_its_fit_split(method, root, tmp_path, call):
     map_data = Map.of(str(root / "map.jsonl"), seed=1).fit_data()
     assert code == 0
     assert f"{len(map_data.pairs)} pairs" in said
-    assert Intervention.load(out).origin.data == map_data.fingerprint
+    assert load(out).origin.data == map_data.fingerprint
 
 
 def test_fit_on_another_task_reads_other_pairs(root, tmp_path, call):
@@ -225,7 +226,7 @@ def test_fit_on_another_task_reads_other_pairs(root, tmp_path, call):
         out = tmp_path / f"{task}.safetensors"
         data = ("--concept", root / "planted.jsonl", "--model", root / "chat", "--out", out)
         assert call("fit", "caa", *data, "--task", task)[0] == 0
-        prints.add(Intervention.load(out).origin.data)
+        prints.add(load(out).origin.data)
 
     assert len(prints) == 2
 
@@ -234,7 +235,7 @@ def test_fit_on_another_task_reads_other_pairs(root, tmp_path, call):
 def push(root):
     """A vector made by hand for the chat model."""
     vector = torch.linspace(-1, 1, 32)
-    Intervention({Site(1): Add(vector)}, "all").save(root / "push.safetensors")
+    save(Intervention({Site(1): Add(vector)}, "all"), root / "push.safetensors")
     return root / "push.safetensors"
 
 
@@ -531,12 +532,14 @@ def test_a_broken_or_foreign_vector_is_one_sentence(root, vector, tmp_path, refu
     assert "no seatrial steering" in steer(tmp_path / "foreign.safetensors")
 
     wide = Intervention({Site(0): Add(torch.ones(32))})
-    wide.save(tmp_path / "wide.safetensors")
+    save(wide, tmp_path / "wide.safetensors")
     assert "is 32 wide, but 'model' is 64 wide there" in steer(
         tmp_path / "wide.safetensors"
     )
 
-    Intervention(prompt=PromptEdit("Do.", "Don't.")).save(tmp_path / "ask.safetensors")
+    save(
+        Intervention(prompt_edit=PromptEdit("Do.", "Don't.")), tmp_path / "ask.safetensors"
+    )
     said = steer(tmp_path / "ask.safetensors", "--dose", "2")
     assert "a prompt can only have the doses -1, 0 and 1, not 2" in said
 

@@ -7,6 +7,7 @@ import torch
 
 from seatrial import cli
 from seatrial.model import Model
+from seatrial.steering import load, save
 from seatrial.steering.compare import compared
 from seatrial.steering.compose import joined, weighted
 from seatrial.steering.edits import Add, Project
@@ -35,7 +36,7 @@ def files(tmp_path):
     def write(**interventions):
         paths = {name: tmp_path / f"{name}.safetensors" for name in interventions}
         for name, intervention in interventions.items():
-            intervention.save(paths[name])
+            save(intervention, paths[name])
         return paths
 
     return write
@@ -47,7 +48,7 @@ def out(tmp_path):
 
 
 def test_without_weights_all_of_them_act_at_once(files, out, root, call):
-    several = {"a": push(1), "b": push(2, 1, "last"), "c": Intervention(prompt=SEA)}
+    several = {"a": push(1), "b": push(2, 1, "last"), "c": Intervention(prompt_edit=SEA)}
     paths = files(**several)
 
     code, said, err = call("combine", *paths.values(), "--out", out)
@@ -55,7 +56,7 @@ def test_without_weights_all_of_them_act_at_once(files, out, root, call):
     made = joined(*several.values())
     model = Model.load(str(root / "chat"))
     together, at_once, *alone = model.log_probs(
-        REQUESTS, [Steering(v) for v in (Intervention.load(out), made, *several.values())]
+        REQUESTS, [Steering(v) for v in (load(out), made, *several.values())]
     )
     assert (code, err) == (0, "")
     assert said == (f"{out}: a, b, c joined; edits at 0.resid, 1.resid and a prompt edit\n")
@@ -68,7 +69,7 @@ def test_with_weights_their_vectors_are_added_up(files, out, call):
 
     code, said, _ = call("combine", *paths.values(), "--weights", "1", "-0.5", "--out", out)
 
-    made = Intervention.load(out)
+    made = load(out)
     assert code == 0
     assert said == f"{out}: a, b weighted and added up; edits at 0.resid\n"
     assert made.tokens == "last"
@@ -82,7 +83,7 @@ def test_one_file_can_be_scaled(files, out, call):
 
     assert call("combine", path, "--weights", "-2", "--out", out)[0] == 0
 
-    assert torch.equal(Intervention.load(out).edits[Site(0)].vector, -2 * normal(1))
+    assert torch.equal(load(out).edits[Site(0)].vector, -2 * normal(1))
 
 
 def test_what_is_fitted_can_be_combined_and_the_origin_names_the_parts(
@@ -94,7 +95,7 @@ def test_what_is_fitted_can_be_combined_and_the_origin_names_the_parts(
 
     code, _, _ = call("combine", vector, other, "--out", out)
 
-    origin = Intervention.load(out).origin
+    origin = load(out).origin
     assert code == 0
     assert origin.method == "joined"
     assert [part["method"] for part in origin.options["parts"]] == ["caa", "repe"]
@@ -133,7 +134,7 @@ def test_compare_shows_every_norm_and_cosine_by_site(files, call):
 
 def test_compare_says_what_it_leaves_out(files, call):
     paths = files(
-        a=push(1), words=Intervention(prompt=SEA), cut=Intervention({Site(0): CUT})
+        a=push(1), words=Intervention(prompt_edit=SEA), cut=Intervention({Site(0): CUT})
     )
 
     _, said, _ = call("compare", *paths.values())
@@ -144,7 +145,7 @@ def test_compare_says_what_it_leaves_out(files, call):
 def test_files_of_one_name_are_shown_with_their_folders(files, tmp_path, call):
     [first] = files(v=push(1)).values()
     second = tmp_path / "other" / "v.safetensors"
-    push(2).save(second)
+    save(push(2), second)
 
     _, said, _ = call("compare", first, second)
 
@@ -198,7 +199,7 @@ def test_a_mistake_of_combine_is_one_sentence(
 ):
     files(
         a=push(1), b=push(2), far=push(3, 1),
-        words=Intervention(prompt=SEA), again=Intervention(prompt=SEA),
+        words=Intervention(prompt_edit=SEA), again=Intervention(prompt_edit=SEA),
     )  # fmt: skip
     given = [tmp_path / f"{name}.safetensors" for name in names.split()]
     more = ("--weights", *weights.split()) if weights else ()
@@ -213,7 +214,7 @@ def test_a_file_that_is_combined_is_not_written_over(files, refused):
     said = refused("combine", *paths.values(), "--out", paths["b"])
 
     assert "is one of the files that are combined and would be lost" in said
-    assert torch.equal(Intervention.load(paths["b"]).edits[Site(0)].vector, normal(2))
+    assert torch.equal(load(paths["b"]).edits[Site(0)].vector, normal(2))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_a_file_that_is_combined_is_not_written_over(files, refused):
 def test_a_mistake_of_compare_is_one_sentence(names, words, files, tmp_path, refused):
     files(
         a=push(1),
-        words=Intervention(prompt=SEA),
+        words=Intervention(prompt_edit=SEA),
         zero=Intervention({Site(0): Add(torch.zeros(WIDTH))}),
     )
     given = [tmp_path / f"{name}.safetensors" for name in names.split()]

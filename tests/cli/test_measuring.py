@@ -10,6 +10,7 @@ from seatrial import cli
 from seatrial.data import load_concept
 from seatrial.model import Model
 from seatrial.stats import cluster_difference, cluster_mean
+from seatrial.steering import load, save
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import CONDITIONS, Open, Propensity, shifted
@@ -61,7 +62,7 @@ def test_steered_and_unsteered_stand_side_by_side_with_their_paired_difference(
     code, out, _ = call("measure", "open", *on("--under", vector))
 
     model = Model.load(str(root / "model"))
-    steering = Steering(Intervention.load(vector))
+    steering = Steering(load(vector))
     plain, steered = measure(
         model, Open.of(str(root / "planted.jsonl"), seed=0), "test", [UNSTEERED, steering]
     )
@@ -263,8 +264,9 @@ def test_tasks_of_every_kind_can_be_measured(task, options, words, root, call):
 
 def test_a_task_that_writes_is_measured_too(root, call, monkeypatch):
     """A steering that adds a large vector changes what is written."""
-    Intervention({Site(1): Add(20 * torch.linspace(-1, 1, 32))}, "all").save(
-        root / "strong.safetensors"
+    save(
+        Intervention({Site(1): Add(20 * torch.linspace(-1, 1, 32))}, "all"),
+        root / "strong.safetensors",
     )
     options = ("--limit", "4", "--set", "max_tokens=6", "--model", root / "chat")
 

@@ -11,7 +11,7 @@ import torch
 
 from seatrial.data.sources.mwe import tan_prompt
 from seatrial.model import Model
-from seatrial.steering.intervention import Intervention
+from seatrial.steering import load
 from seatrial.studies.audit import audit_behaviour
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.study import make_study
@@ -103,7 +103,7 @@ def test_pairs_of_a_table_are_fitted_on_and_the_planted_direction_is_found(
 
     assert code == 0, err
     assert "10 pairs" in said
-    vector = Intervention.load(out).edits[Site(0)].vector
+    vector = load(out).edits[Site(0)].vector
     planted = planted_model()[1]
     assert torch.cosine_similarity(vector, planted, dim=0) > 0.99
 
@@ -138,7 +138,7 @@ def test_caa_reads_the_letter_in_letter_form(options, root, tmp_path, call):
             states.append(found.hidden_states[1][0, letters[-1]])
         means.append(torch.stack(states).double().mean(0))
     expected = (means[0] - means[1]).float()
-    vector = Intervention.load(out).edits[Site(0)].vector
+    vector = load(out).edits[Site(0)].vector
     assert torch.allclose(vector, expected, atol=1e-5) == bool(options)
 
 
@@ -258,7 +258,7 @@ def test_a_map_of_a_table_is_measured_and_fitted_on_in_its_options(
         out = tmp_path / f"{k}.safetensors"
         code, said, err = call("fit", "caa", *given, "--set", option, "--out", out)
         assert code == 0, err
-        norms.append(Intervention.load(out).norms())
+        norms.append(load(out).norms())
     assert norms[0] != norms[1]
 
 

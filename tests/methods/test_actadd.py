@@ -8,7 +8,8 @@ import torch
 from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.methods import CAA, ActAdd, Orthogonal, Random
 from seatrial.methods.actadd import states_of
-from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.steering import load, save
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.testing import CHECKS, naive_greedy, naive_log_probs
 from seatrial.types import FitData, Request, Site
 
@@ -294,9 +295,9 @@ def test_at_the_last_layer_it_can_reach_no_score(tiny, example):
 def test_it_is_saved_and_loaded_row_by_row(tiny, example, tmp_path):
     fitted = ActAdd(**LOVE).fit(tiny("llama"), example, seed=0)
 
-    fitted.save(tmp_path / "love")
+    save(fitted, tmp_path / "love")
 
-    loaded = Intervention.load(tmp_path / "love")
+    loaded = load(tmp_path / "love")
     assert [part.tokens for part in loaded.parts] == [p.tokens for p in fitted.parts]
     for k, vector in rows_of(fitted).items():
         assert torch.equal(rows_of(loaded)[k], vector)

@@ -1,4 +1,4 @@
-"""CAST adds a vector to the prompts that its condition picks, and to no others."""
+"""CAST adds a vector to the prompts that its gate picks, and to no others."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -11,8 +11,9 @@ from seatrial.errors import BadOption, UnknownName
 from seatrial.methods import CAA, CAST, Random, RepE, Shuffled
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.model import model as model_module
-from seatrial.steering.gate import Condition, best_cut, similarity
-from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.steering import load, save
+from seatrial.steering.gate import Gate, best_cut, similarity
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.testing import CHECKS, planted_concept
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE
@@ -24,7 +25,7 @@ NEITHER = [" ".join(NUISANCE[k : k + 4]) for k in range(0, 40, 4)]
 
 
 def as_pairs(positive, negative):
-    """Pairs of whole texts, for a condition of its own."""
+    """Pairs of whole texts, for a gate of its own."""
     return tuple(
         Pair(f"c{k}", f"c{k}", Text(one, ""), Text(other, ""))
         for k, (one, other) in enumerate(zip(positive, negative, strict=False))
@@ -42,7 +43,7 @@ def test_on_a_planted_model_it_fires_on_prompts_with_the_concept_only(
     planted, planted_data, direction, read
 ):
     model, truth = planted
-    method = CAST(layer=0, direction=direction, condition_read=read)
+    method = CAST(layer=0, direction=direction, gate_read=read)
 
     fitted = method.fit(model, planted_data, seed=0)
 
@@ -51,7 +52,7 @@ def test_on_a_planted_model_it_fires_on_prompts_with_the_concept_only(
         wanted, others = ([prompt.rsplit(" lod ")[0] for prompt in p] for p in (HAVE, LACK))
     assert all(model.acts_on(wanted, fitted))
     assert not any(model.acts_on(others, fitted))
-    for vector in (vector_of(fitted), fitted.condition.vector):
+    for vector in (vector_of(fitted), fitted.gate.vector):
         assert float(torch.cosine_similarity(vector, truth, dim=0)) > 0.99
 
 
@@ -91,20 +92,20 @@ def test_only_the_published_similarity_fires_on_the_opposite(planted, form):
     assert model.acts_on(lack, fitted) == (form == "published",) * len(lack)
 
 
-def test_the_condition_can_be_another_concepts(planted, planted_data, tmp_path):
-    """Behaviour and condition come from their own texts, the latter from its fit split."""
+def test_the_gate_can_be_another_concepts(planted, planted_data, tmp_path):
+    """Behaviour and gate come from their own texts, the latter from its fit split."""
     model, truth = planted
     path = planted_concept(tmp_path / "other.jsonl", groups=12, seed=7)
-    method = CAST(layer=0, condition_on=str(path))
+    method = CAST(layer=0, gate_on=str(path))
 
     fitted = method.fit(model, planted_data, seed=3)
 
     concept = load_concept(str(path))
     texts = fit_data(concept, TARGETS["open"]({"fit": split(concept.items, seed=3)["fit"]}))
-    assert fitted.origin.options["condition_data"] == texts.fingerprint
+    assert fitted.origin.options["gate_data"] == texts.fingerprint
     assert fitted.origin.data == planted_data.fingerprint
     alone = CAST(layer=0).fit(model, texts, seed=3)
-    assert torch.equal(fitted.condition.vector, alone.condition.vector)
+    assert torch.equal(fitted.gate.vector, alone.gate.vector)
     assert torch.equal(
         vector_of(fitted), vector_of(CAST(layer=0).fit(model, planted_data, seed=3))
     )
@@ -115,44 +116,44 @@ def test_the_condition_can_be_another_concepts(planted, planted_data, tmp_path):
 @pytest.mark.parametrize("read", ["mean", "last"])
 def test_block_and_threshold_are_the_best_of_all(tiny, many, form, read):
     model = tiny("llama")
-    method = CAST(layer=1, similarity=form, condition_read=read)
+    method = CAST(layer=1, similarity=form, gate_read=read)
 
     fitted = method.fit(model, many, seed=0)
 
     cuts = []
     for layer in range(model.n_layers):
-        alone = replace(method, condition_layer=layer).fit(model, many, seed=0)
+        alone = replace(method, gate_layer=layer).fit(model, many, seed=0)
         positive, negative = contrast(model, many.pairs, Site(layer), read)
-        c = alone.condition.vector
+        c = alone.gate.vector
         cut = best_cut(similarity(positive, c, form), similarity(negative, c, form))
-        assert alone.condition.site == Site(layer)
-        assert (alone.condition.threshold, alone.condition.fires) == cut[2:]
+        assert alone.gate.site == Site(layer)
+        assert (alone.gate.threshold, alone.gate.fires) == cut[2:]
         cuts.append(cut)
     best = max(range(model.n_layers), key=lambda layer: (*cuts[layer][:2], -layer))
-    assert fitted.condition.site == Site(best)
-    assert fitted.condition.threshold == cuts[best].threshold
+    assert fitted.gate.site == Site(best)
+    assert fitted.gate.threshold == cuts[best].threshold
 
 
-def test_what_is_recorded_is_what_the_condition_does(tiny, many):
+def test_what_is_recorded_is_what_the_gate_does(tiny, many):
     model = tiny("llama")
 
     fitted = CAST(layer=1).fit(model, many, seed=0)
 
-    condition, found = fitted.condition, fitted.origin.options
+    gate, found = fitted.gate, fitted.origin.options
     picked = {}
     for side in ("positive", "negative"):
         texts = [getattr(pair, side) for pair in many.pairs]
-        h = model.activations(texts, [condition.site], "mean")[condition.site]
-        picked[side] = condition.holds(h).double().mean().item()
+        h = model.activations(texts, [gate.site], "mean")[gate.site]
+        picked[side] = gate.opens(h).double().mean().item()
     right, wrong = picked["positive"], picked["negative"]
     assert found["false_positives"] == wrong
     assert found["f1"] == pytest.approx(2 * right / (right + wrong + 1))
-    assert (found["condition"], found["fires"]) == (str(condition.site), condition.fires)
-    assert found["threshold"] == condition.threshold
+    assert (found["gate"], found["fires"]) == (str(gate.site), gate.fires)
+    assert found["threshold"] == gate.threshold
 
 
 @pytest.mark.parametrize("direction", ["pca", "mean"])
-def test_its_vector_is_that_of_the_method_without_condition(tiny, many, direction):
+def test_its_vector_is_that_of_the_method_without_gate(tiny, many, direction):
     model = tiny("llama")
     reference = {"pca": RepE(layer=1, blocks=2), "mean": CAA(layer=1)}[direction]
     blocks = 2 if direction == "pca" else 1
@@ -171,7 +172,7 @@ def test_it_keeps_every_promise(tiny, example, check):
 
 
 @pytest.mark.parametrize("control", [Random, Shuffled])
-def test_controls_keep_a_condition(tiny, many, control):
+def test_controls_keep_a_gate(tiny, many, control):
     model = tiny("llama")
 
     # Principal components depend on no label, so shuffling them is refused.
@@ -179,20 +180,20 @@ def test_controls_keep_a_condition(tiny, many, control):
     beside = control(method).fit(model, many, seed=0)
 
     fitted = method.fit(model, many, seed=0)
-    assert beside.condition is not None
+    assert beside.gate is not None
     if control is Random:
-        assert torch.equal(beside.condition.vector, fitted.condition.vector)
+        assert torch.equal(beside.gate.vector, fitted.gate.vector)
     lengths = float(vector_of(beside).norm()), float(vector_of(fitted).norm())
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-4)
 
 
-def test_it_is_saved_and_loaded_with_its_condition(tiny, many, tmp_path):
+def test_it_is_saved_and_loaded_with_its_gate(tiny, many, tmp_path):
     model = tiny("llama")
     fitted = CAST(layer=1).fit(model, many, seed=0)
 
-    fitted.save(tmp_path / "cast")
+    save(fitted, tmp_path / "cast")
 
-    loaded = Intervention.load(tmp_path / "cast")
+    loaded = load(tmp_path / "cast")
     prompts = [pair.positive.prompt for pair in many.pairs[:6]]
     prompts += [pair.positive.prompt + pair.positive.completion for pair in many.pairs]
     acts = model.acts_on(prompts, fitted)
@@ -205,10 +206,10 @@ def test_it_is_saved_and_loaded_with_its_condition(tiny, many, tmp_path):
     [
         ({"blocks": 0}, BadOption, "blocks must be at least 1, not 0"),
         ({"layer": 9}, BadOption, "layer 9 does not exist"),
-        ({"condition_layer": 9}, BadOption, "layer 9 does not exist"),
-        ({"condition_on": "no-such-concept"}, UnknownName, "no-such-concept"),
+        ({"gate_layer": 9}, BadOption, "layer 9 does not exist"),
+        ({"gate_on": "no-such-concept"}, UnknownName, "no-such-concept"),
         (
-            {"condition_on": "honesty", "condition_task": "sonnet"},
+            {"gate_on": "honesty", "gate_task": "sonnet"},
             UnknownName,
             "unknown target task 'sonnet'",
         ),
@@ -223,8 +224,8 @@ def test_what_it_cannot_use_is_refused(tiny, example, options, error, message):
 def test_the_same_concept_is_no_other_one(tiny, example):
     data = replace(example, concept="honesty")
 
-    with pytest.raises(BadOption, match="fitted on 'honesty' itself; leave condition_on"):
-        CAST(condition_on="honesty").fit(tiny("llama"), data, seed=0)
+    with pytest.raises(BadOption, match="fitted on 'honesty' itself; leave gate_on"):
+        CAST(gate_on="honesty").fit(tiny("llama"), data, seed=0)
 
 
 def test_a_gate_that_the_first_prompt_of_a_batch_sets_is_found_out(
@@ -243,8 +244,8 @@ def test_a_gate_that_the_first_prompt_of_a_batch_sets_is_found_out(
 
 def test_a_gate_with_its_sides_exchanged_is_found_out(tiny, example, monkeypatch):
     """Trap T24: the naive way decides by the words themselves."""
-    honest = Condition.distance
-    monkeypatch.setattr(Condition, "distance", lambda gate, h: -honest(gate, h))
+    honest = Gate.distance
+    monkeypatch.setattr(Gate, "distance", lambda gate, h: -honest(gate, h))
 
     with pytest.raises(AssertionError, match="cached generation gives"):
         CHECKS["cached generation equals recomputation"](

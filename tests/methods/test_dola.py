@@ -14,7 +14,8 @@ from seatrial.files import cache_folder
 from seatrial.methods import METHODS, DoLa
 from seatrial.methods.dola import bucket
 from seatrial.model import Model
-from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.steering import load, save
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.steering.readout import FLOOR, ContrastLayers, Depths
 from seatrial.studies.named import make_method
 from seatrial.testing import CHECKS
@@ -519,16 +520,16 @@ def test_it_needs_no_data_and_remembers_where_it_comes_from(tiny, example):
     assert (fitted.origin.data, fitted.origin.seed) == (example.fingerprint, 3)
     json.dumps(dataclasses.asdict(fitted.origin))
     assert fitted.readout == method.fit(model, NOTHING, seed=0).readout
-    assert not fitted.edits and fitted.prompt is None
+    assert not fitted.edits and fitted.prompt_edit is None
 
 
 def test_the_readout_is_loaded_as_saved(tiny, tmp_path):
     path = tmp_path / "dola.safetensors"
     fitted = DoLa(scores="published-softmax").fit(tiny("llama"), NOTHING, seed=0)
 
-    fitted.save(path)
+    save(fitted, path)
 
-    assert Intervention.load(path).readout == fitted.readout
+    assert load(path).readout == fitted.readout
     assert fitted.readout == ContrastLayers((1,), mask="after")
 
 

@@ -11,7 +11,7 @@ from seatrial.testing import FAMILIES
 from seatrial.types import Example, FitData, Pair, Request, Text
 
 CHEAP = {
-    "cast": {"similarity": "published", "condition_read": "last", "tokens": "all"},
+    "cast": {"similarity": "published", "gate_read": "last", "tokens": "all"},
     "few-shot": {"shots": 2},
     "function-vector": {"heads": 1, "shots": 2, "mean_prompts": 2, "effect_prompts": 1},
     "iti": {"folds": 2},
@@ -51,7 +51,7 @@ ASKED = [
     for prompt, sides in SIDES.items()
     for side in sides
 ]
-"""What was fitted on, so that conditions and thresholds let some through; longer than the
+"""What was fitted on, so that gates and thresholds let some through; longer than the
 instructions of ActAdd, and so short that narrow windows of attention see its edit."""
 
 

@@ -9,7 +9,8 @@ from seatrial.data import load_concept, split
 from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption
 from seatrial.methods import FewShot, Random, Shuffled
-from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.steering import load, save
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.tasks import Map, Open, Propensity, fit_data
 from seatrial.testing import CHECKS
 from seatrial.types import Example, FitData, Message, Pair, Request, Text
@@ -183,10 +184,10 @@ def test_its_answers_are_those_to_the_longer_prompt(tiny):
 def test_it_is_saved_and_loaded(tiny, ground, tmp_path):
     fitted = FewShot().fit(tiny("llama"), ground["propensity"][0], seed=3)
 
-    fitted.save(tmp_path / "shown.safetensors")
+    save(fitted, tmp_path / "shown.safetensors")
 
-    loaded = Intervention.load(tmp_path / "shown.safetensors")
-    assert loaded.prompt == fitted.prompt
+    loaded = load(tmp_path / "shown.safetensors")
+    assert loaded.prompt_edit == fitted.prompt_edit
     options = {"shots": 5, "template": "qa"}
     assert (loaded.origin.method, loaded.origin.options) == ("few-shot", options)
     assert loaded.origin.seed == 3

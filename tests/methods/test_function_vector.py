@@ -11,7 +11,8 @@ from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods import FunctionVector, LayerMean, Method, Random, Shuffled
 from seatrial.methods.fitting.heads import mean_added
 from seatrial.methods.fitting.patching import best, effects, survey
-from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+from seatrial.steering import load, save
+from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.studies.named import make_method
 from seatrial.testing import CHECKS, planted_map
 from seatrial.testing.planted import CARRIER
@@ -266,9 +267,9 @@ def test_the_check_of_what_is_read_bites(tiny, upper):
 def test_a_saved_one_does_the_same(letters, tmp_path):
     model, data = letters
     fitted = FunctionVector(layer=0, heads=2, shots=4).fit(model, data, seed=0)
-    fitted.save(tmp_path / "v.safetensors")
+    save(fitted, tmp_path / "v.safetensors")
 
-    loaded = Intervention.load(tmp_path / "v.safetensors")
+    loaded = load(tmp_path / "v.safetensors")
 
     assert torch.equal(vector_of(loaded), vector_of(fitted))
     assert loaded.origin.options["chosen"] == fitted.origin.options["chosen"]

@@ -15,7 +15,7 @@ SYSTEM_TALK = (Message("system", "Be brief."), USER)
 
 def rendered(model, prompt, dose):
     fitted = Instruction().fit(model, DATA, seed=0)
-    return model.encoder.render(fitted.prompt(prompt, dose)).text
+    return model.encoder.render(fitted.prompt_edit(prompt, dose)).text
 
 
 @pytest.mark.parametrize("chat", [True, False], ids=["chat", "base"])
@@ -26,7 +26,7 @@ def test_dose_zero_leaves_the_token_ids_identical(tiny, chat, prompt):
     model = tiny("llama", chat=chat)
     fitted = Instruction().fit(model, DATA, seed=0)
 
-    ids = model.encoder.prompt_ids(fitted.prompt(prompt, 0.0))
+    ids = model.encoder.prompt_ids(fitted.prompt_edit(prompt, 0.0))
 
     assert ids == model.encoder.prompt_ids(prompt)
 
@@ -107,9 +107,12 @@ def test_a_sentence_of_ones_own_takes_the_place_of_the_concepts(tiny):
         tiny("llama"), FitData("calm", ()), seed=0
     )
 
-    assert fitted.prompt(PLAIN, 1.0) == f"Stay very calm, please.\n\n{PLAIN}"
-    assert fitted.prompt(PLAIN, -1.0) == f"You are wild.\n\n{PLAIN}"
-    assert (bare.prompt.encourage, bare.prompt.discourage) == ("Be calm.", "Be wild.")
+    assert fitted.prompt_edit(PLAIN, 1.0) == f"Stay very calm, please.\n\n{PLAIN}"
+    assert fitted.prompt_edit(PLAIN, -1.0) == f"You are wild.\n\n{PLAIN}"
+    assert (bare.prompt_edit.encourage, bare.prompt_edit.discourage) == (
+        "Be calm.",
+        "Be wild.",
+    )
 
 
 @pytest.mark.parametrize("bos", [True, False])

@@ -162,7 +162,10 @@ def test_it_controls_methods_that_do_not_add(tiny, example, elsewhere):
 def test_it_controls_a_prompt_by_the_other_instruction(tiny, example, elsewhere):
     fitted = OtherTask(Instruction(), other=elsewhere).fit(tiny("llama"), example, seed=0)
 
-    assert (fitted.prompt.encourage, fitted.prompt.discourage) == ("Be warm.", "Be cold.")
+    assert (fitted.prompt_edit.encourage, fitted.prompt_edit.discourage) == (
+        "Be warm.",
+        "Be cold.",
+    )
 
 
 def test_it_does_not_move_the_planted_behaviour(planted, planted_data, tmp_path):

@@ -415,7 +415,7 @@ def test_edits_of_every_scope_are_turned_and_words_are_left_out(tiny, example):
     fitted = Random(Two()).fit(tiny("llama"), example, seed=0)
 
     [one, other] = fitted.parts
-    assert (one.tokens, other.tokens, fitted.prompt) == ("last", "prompt", None)
+    assert (one.tokens, other.tokens, fitted.prompt_edit) == ("last", "prompt", None)
     assert abs(cosine(one.edits[Site(0)].vector, torch.ones(32))) < 0.9
     assert float(other.edits[Site(1)].basis[:2].abs().max()) < 0.9
 

@@ -225,5 +225,5 @@ def test_a_method_of_maps_reads_moved_labels_and_keeps_its_length(tiny):
 def test_demonstrations_with_shuffled_labels_stay_a_prompt(tiny, example):
     fitted = Shuffled(FewShot(2)).fit(tiny("llama"), example, seed=0)
 
-    assert (len(fitted.prompt.positive), len(fitted.edits)) == (2, 0)
+    assert (len(fitted.prompt_edit.positive), len(fitted.edits)) == (2, 0)
     assert fitted.origin.method == "shuffled"

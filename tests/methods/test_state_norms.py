@@ -20,8 +20,8 @@ from seatrial.methods import (
 )
 from seatrial.methods.base import state_norms
 from seatrial.methods.fitting.contrast import contrast
+from seatrial.steering import load, save
 from seatrial.steering.compare import STATE_NORMS, compared
-from seatrial.steering.intervention import Intervention
 from seatrial.testing import tiny_model
 from seatrial.types import Example, FitData, Site, Text
 
@@ -149,8 +149,8 @@ def test_it_costs_no_pass_of_its_own_and_is_kept_on_disk(example, tmp_path):
         read = len(calls)
         fitted = CAA(layer=1).fit(model, example, seed=0)
 
-    fitted.save(tmp_path / "caa.safetensors")
-    loaded = Intervention.load(tmp_path / "caa.safetensors")
+    save(fitted, tmp_path / "caa.safetensors")
+    loaded = load(tmp_path / "caa.safetensors")
     assert len(calls) == read > 0
     assert norms_of(loaded) == norms_of(fitted)
     assert norms_of(loaded)["1.resid"] > 0

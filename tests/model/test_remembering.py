@@ -51,7 +51,7 @@ def test_remembered_passes_give_the_same_answers(tiny, push, family):
         [UNSTEERED, push(model, 0), push(model, 1, tokens="last")],
         [push(model, 1), push(model, 1, tokens="last", seed=2)],
         [push(model, 2, "mlp"), UNSTEERED, push(model, 1, tokens="generated", dose=0.0)],
-        [Steering(Intervention(prompt=SEA)), push(model, 0, tokens="first_2")],
+        [Steering(Intervention(prompt_edit=SEA)), push(model, 0, tokens="first_2")],
     ]
     expected = [model.log_probs(REQUESTS, under, kl=True) for under in batches]
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.errors import BadOption, ForeignIntervention
+from seatrial.steering import load, save
 from seatrial.steering.compare import STATE_NORMS, compared
 from seatrial.steering.compose import equalised, joined, weighted
 from seatrial.steering.edits import Add, AddBySide, AddKeepingNorm, Replace
@@ -105,8 +106,8 @@ def test_vectors_of_another_length_have_another_ratio(tmp_path):
     other = Intervention({Site(0): Add(along(9.0))}, origin=beside(10.0))
 
     (longer, shorter), both = equalised([one, other]), joined(one, other)
-    both.save(tmp_path / "both.safetensors")
-    loaded = Intervention.load(tmp_path / "both.safetensors")
+    save(both, tmp_path / "both.safetensors")
+    loaded = load(tmp_path / "both.safetensors")
 
     assert ratios(a=longer, b=shorter) == [1.0, pytest.approx(0.6)]
     assert ratios(a=weighted({one: -2.0})) == [1.0]

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seatrial.errors import BadOption, ForeignIntervention
+from seatrial.steering import load, save
 from seatrial.steering.compose import equalised, joined, weighted
 from seatrial.steering.edits import Add, Project, Replace
 from seatrial.steering.intervention import (
     UNSTEERED,
-    Condition,
+    Gate,
     Intervention,
     Part,
     PromptEdit,
@@ -44,7 +45,7 @@ def origin(method="caa", model="tiny", data="data", seed=3):
 
 
 def gate(threshold=0.1):
-    return Condition(Site(1), torch.ones(WIDTH), threshold)
+    return Gate(Site(1), torch.ones(WIDTH), threshold)
 
 
 def numbers(lines):
@@ -55,7 +56,7 @@ def numbers(lines):
 
 @given(seed=SEEDS, tokens=SCOPES)
 def test_joined_with_nothing_else_it_is_itself(seed, tokens):
-    one = push(seed, tokens=tokens, prompt=SEA, condition=gate())
+    one = push(seed, tokens=tokens, prompt_edit=SEA, gate=gate())
 
     assert joined(one) is one
 
@@ -103,20 +104,20 @@ def test_joining_is_associative():
 
 
 def test_prompt_edit_and_readout_join_the_edits(tmp_path):
-    readout, condition = ContrastLayers((0,)), gate()
+    readout, one = ContrastLayers((0,)), gate()
     parts = [
-        Intervention(prompt=SEA, condition=condition),
-        push(1, tokens="last", condition=condition),
-        Intervention(readout=readout, condition=gate()),
+        Intervention(prompt_edit=SEA, gate=one),
+        push(1, tokens="last", gate=one),
+        Intervention(readout=readout, gate=gate()),
     ]
 
     together = joined(*parts)
 
-    assert (together.prompt, together.readout) == (SEA, readout)
-    assert together.condition is condition
+    assert (together.prompt_edit, together.readout) == (SEA, readout)
+    assert together.gate is one
     assert [part.tokens for part in together.parts] == ["last"]
-    together.save(tmp_path / "together")
-    assert Intervention.load(tmp_path / "together").readout == readout
+    save(together, tmp_path / "together")
+    assert load(tmp_path / "together").readout == readout
 
 
 @pytest.mark.parametrize(
@@ -124,18 +125,18 @@ def test_prompt_edit_and_readout_join_the_edits(tmp_path):
     [
         ([], "there is nothing to join; give at least one intervention"),
         (
-            [Intervention(prompt=SEA), push(), Intervention(prompt=SEA)],
+            [Intervention(prompt_edit=SEA), push(), Intervention(prompt_edit=SEA)],
             "2 prompt edits cannot be joined",
         ),
         (
             [Intervention(readout=ContrastLayers((k,))) for k in range(3)],
             "3 readouts cannot be joined",
         ),
-        ([push(condition=gate()), push(1)], "with and without one, cannot be joined"),
-        ([push(), push(1, condition=gate())], "with and without one, cannot be joined"),
+        ([push(gate=gate()), push(1)], "with and without one, cannot be joined"),
+        ([push(), push(1, gate=gate())], "with and without one, cannot be joined"),
         (
-            [push(condition=gate()), push(1, condition=gate(0.2))],
-            "with different conditions",
+            [push(gate=gate()), push(1, gate=gate(0.2))],
+            "with different gates",
         ),
     ],
     ids=["none", "prompts", "readouts", "conditional first", "conditional last", "two"],
@@ -162,8 +163,8 @@ def test_where_the_parts_come_from_is_kept(tmp_path):
     assert (same.origin.model, same.origin.data, same.origin.seed) == ("tiny", "data", 3)
     methods = [part and part["method"] for part in same.origin.options["parts"]]
     assert methods == ["caa", None, "repe"]
-    same.save(tmp_path / "a")
-    assert Intervention.load(tmp_path / "a").origin == same.origin
+    save(same, tmp_path / "a")
+    assert load(tmp_path / "a").origin == same.origin
 
 
 def test_other_data_gives_another_fingerprint():
@@ -255,9 +256,9 @@ PROJECT = Intervention({Site(0): Project(torch.eye(WIDTH)[:, :1])})
         ([joined(push(2), push(3))], r"and 0.resid \(all\); 0.resid \(all\)"),
         ([PROJECT], "one of these makes Project edits; join them instead"),
         ([UNSTEERED.intervention], "one of these makes no edits"),
-        ([push(2, prompt=SEA)], "one of these has a prompt"),
+        ([push(2, prompt_edit=SEA)], "one of these has a prompt edit"),
         ([push(2, readout=ContrastLayers((0,)))], "one of these has a readout"),
-        ([push(2, condition=gate())], "one of these has a condition"),
+        ([push(2, gate=gate())], "one of these has a gate"),
         ([push(1)], "the weighted vectors cancel out at site 0.resid"),
     ],
     ids=str,
@@ -313,9 +314,9 @@ def test_the_factor_of_every_vector_is_recorded(tmp_path):
     [wanted], [norm] = lengths([other])[0], lengths([one])[0]
 
     made, by_hand = equalised([one, other], to=other)
-    made.save(tmp_path / "made.safetensors")
+    save(made, tmp_path / "made.safetensors")
 
-    options = Intervention.load(tmp_path / "made.safetensors").origin.options
+    options = load(tmp_path / "made.safetensors").origin.options
     assert options["layer"] == 1
     assert options["equalised"] == {"0.resid": pytest.approx(wanted / norm)}
     assert by_hand.origin is None

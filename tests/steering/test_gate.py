@@ -1,4 +1,4 @@
-"""A condition fires on the right side of its threshold, and the best cut is the best."""
+"""A gate fires on the right side of its threshold, and the best cut is the best."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from seatrial.errors import BadData, BadOption
-from seatrial.steering.gate import Condition, best_cut, check_words, similarity
+from seatrial.steering.gate import Gate, best_cut, check_words, similarity
 from seatrial.types import Site
 
 SEEDS = st.integers(0, 2**16)
@@ -19,9 +19,9 @@ def normal(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def condition(**options):
+def gate(**options):
     axis = torch.tensor([2.0, 0.0])
-    return Condition(Site(1), options.pop("vector", axis), 0.5, **options)
+    return Gate(Site(1), options.pop("vector", axis), 0.5, **options)
 
 
 @given(seed=SEEDS, scale=st.floats(0.01, 100))
@@ -65,7 +65,7 @@ def test_above_fires_where_the_similarity_is_larger_and_below_where_it_is_smalle
     """The published words mean the opposite (trap T24)."""
     states = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
 
-    above, below = (condition(fires=side).holds(states) for side in ("above", "below"))
+    above, below = (gate(fires=side).opens(states) for side in ("above", "below"))
 
     assert above.tolist() == [True, True, False, False]
     assert below.tolist() == [False, False, True, True]
@@ -74,12 +74,12 @@ def test_above_fires_where_the_similarity_is_larger_and_below_where_it_is_smalle
 @given(seed=SEEDS)
 def test_a_decision_depends_on_that_state_only(seed):
     states = normal(seed, 5, 2)
-    gate = condition()
+    one = gate()
 
-    alone = [bool(gate.holds(state)) for state in states]
+    alone = [bool(one.opens(state)) for state in states]
 
-    assert gate.holds(states).tolist() == alone
-    assert gate.holds(states.flip(0)).tolist() == alone[::-1]
+    assert one.opens(states).tolist() == alone
+    assert one.opens(states.flip(0)).tolist() == alone[::-1]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_can_decide_nothing_is_refused(options):
     with pytest.raises(
         BadOption, match="needs a finite threshold and a vector that is not"
     ):
-        Condition(Site(1), **given)
+        Gate(Site(1), **given)
 
 
 @pytest.mark.parametrize(

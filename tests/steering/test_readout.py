@@ -15,6 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
 from seatrial.errors import BadData, BadFile, BadOption
+from seatrial.steering import load, save
 from seatrial.steering.intervention import Intervention, Steering
 from seatrial.steering.readout import (
     FLOOR,
@@ -324,12 +325,12 @@ EVERY_FIELD = ContrastLayers((5, -1, 2), 0.3, "none", "published", False, "after
 def test_a_readout_is_loaded_as_saved(tmp_path, readout):
     path = tmp_path / "readout.safetensors"
 
-    Intervention(readout=readout).save(path)
+    save(Intervention(readout=readout), path)
 
-    loaded = Intervention.load(path)
+    loaded = load(path)
     assert loaded.readout == readout
     assert isinstance(loaded.readout.layers, tuple)
-    assert not loaded.edits and loaded.prompt is None
+    assert not loaded.edits and loaded.prompt_edit is None
     seen = depths(layers=readout.layers)
     assert torch.equal(loaded.readout(seen, 0.7), readout(seen, 0.7))
 
@@ -362,7 +363,7 @@ def test_a_readout_of_an_unknown_kind_cannot_be_saved(tmp_path):
     )
 
     with pytest.raises(BadOption, match=message):
-        Intervention(readout=Flat()).save(tmp_path / "flat.safetensors")
+        save(Intervention(readout=Flat()), tmp_path / "flat.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -376,14 +377,14 @@ def test_a_readout_of_an_unknown_kind_cannot_be_saved(tmp_path):
 )
 def test_a_file_with_another_readout_is_refused(tmp_path, change, message):
     path = tmp_path / "odd.safetensors"
-    Intervention(readout=EVERY_FIELD).save(path)
+    save(Intervention(readout=EVERY_FIELD), path)
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["seatrial"])
     header["readout"].update(change)
     save_file({"empty": torch.zeros(1)}, path, {"seatrial": json.dumps(header)})
 
     with pytest.raises(BadFile, match=message):
-        Intervention.load(path)
+        load(path)
 
 
 def test_the_table_names_every_kind():

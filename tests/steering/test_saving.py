@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from seatrial.errors import BadFile, BadOption, StoreFault
+from seatrial.steering import load, save
 from seatrial.steering.edits import (
     EDITS,
     Add,
@@ -25,7 +26,7 @@ from seatrial.steering.edits import (
 )
 from seatrial.steering.intervention import (
     UNSTEERED,
-    Condition,
+    Gate,
     Intervention,
     Part,
     PromptEdit,
@@ -73,7 +74,7 @@ def saved(tmp_path):
     """A saved intervention with everything in it."""
     path = tmp_path / "push.safetensors"
     edits = {Site(1): Add(normal(0, 6)), Site(0, "mlp"): Replace(normal(1, 6))}
-    Intervention(edits, "last", SEA, ORIGIN, also=ALSO, condition=CONDITION).save(path)
+    save(Intervention(edits, "last", SEA, ORIGIN, also=ALSO, gate=GATE), path)
     return path
 
 
@@ -82,7 +83,7 @@ ALSO = (
     Part({Site(1): Add(normal(5, 6)), Site(2): example("rotate")}, "at_4"),
     Part({Site(1): Add(normal(6, 6))}, "at_5"),
 )
-CONDITION = Condition(Site(2), normal(7, 6), 0.1 + 0.2, "below", "last", "published")
+GATE = Gate(Site(2), normal(7, 6), 0.1 + 0.2, "below", "last", "published")
 
 
 def rewrite(path, **changes):
@@ -100,9 +101,9 @@ def test_every_kind_of_edit_is_loaded_exactly_as_saved(kind, dtype, tmp_path):
     values = (getattr(edit, name) for name in vars(edit))
     edit = type(edit)(*(x.to(dtype) if x.is_floating_point() else x for x in values))
 
-    Intervention({Site(3, "attn"): edit}, "first_5").save(tmp_path / "a.safetensors")
+    save(Intervention({Site(3, "attn"): edit}, "first_5"), tmp_path / "a.safetensors")
 
-    loaded = Intervention.load(tmp_path / "a.safetensors")
+    loaded = load(tmp_path / "a.safetensors")
     (site,), (found,) = loaded.edits, loaded.edits.values()
     assert (site, type(found), loaded.tokens) == (Site(3, "attn"), type(edit), "first_5")
     for name, value in vars(edit).items():
@@ -113,24 +114,24 @@ def test_every_kind_of_edit_is_loaded_exactly_as_saved(kind, dtype, tmp_path):
 def test_views_are_saved_as_what_they_show(tmp_path):
     table = normal(0, 6, 4)
 
-    Intervention({Site(0): Add(table[:, 1]), Site(1): Add(table[:, 1])}).save(
-        tmp_path / "a"
+    save(
+        Intervention({Site(0): Add(table[:, 1]), Site(1): Add(table[:, 1])}), tmp_path / "a"
     )
 
-    edits = Intervention.load(tmp_path / "a").edits
+    edits = load(tmp_path / "a").edits
     assert torch.equal(edits[Site(0)].vector, table[:, 1])
     assert torch.equal(edits[Site(1)].vector, table[:, 1])
 
 
 def test_prompt_edit_and_origin_are_loaded_as_saved(saved):
-    loaded = Intervention.load(saved)
+    loaded = load(saved)
 
-    assert (loaded.prompt, loaded.origin, loaded.tokens) == (SEA, ORIGIN, "last")
+    assert (loaded.prompt_edit, loaded.origin, loaded.tokens) == (SEA, ORIGIN, "last")
     assert list(loaded.edits) == [Site(0, "mlp"), Site(1)]
 
 
-def test_parts_and_condition_are_loaded_exactly_as_saved(saved):
-    loaded = Intervention.load(saved)
+def test_parts_and_gate_are_loaded_exactly_as_saved(saved):
+    loaded = load(saved)
 
     assert [part.tokens for part in loaded.also] == ["generated", "at_4", "at_5"]
     for part, wanted in zip(loaded.also, ALSO, strict=True):
@@ -138,22 +139,22 @@ def test_parts_and_condition_are_loaded_exactly_as_saved(saved):
         for edit, other in zip(part.edits.values(), wanted.edits.values(), strict=True):
             assert type(edit) is type(other)
             assert all(map(torch.equal, vars(edit).values(), vars(other).values()))
-    plain = vars(loaded.condition) | {"vector": None}
-    assert plain == vars(CONDITION) | {"vector": None}
-    assert torch.equal(loaded.condition.vector, CONDITION.vector)
+    plain = vars(loaded.gate) | {"vector": None}
+    assert plain == vars(GATE) | {"vector": None}
+    assert torch.equal(loaded.gate.vector, GATE.vector)
 
 
 def test_a_readout_is_loaded_as_saved(tmp_path):
     readout = ContrastLayers((0, 2), 0.25, "none", "published", False, "after")
-    Intervention(readout=readout).save(tmp_path / "dola")
+    save(Intervention(readout=readout), tmp_path / "dola")
 
-    assert Intervention.load(tmp_path / "dola").readout == readout
+    assert load(tmp_path / "dola").readout == readout
 
 
 def test_demonstrations_are_loaded_as_saved(tmp_path):
-    Intervention(prompt=SHOWN).save(tmp_path / "shown")
+    save(Intervention(prompt_edit=SHOWN), tmp_path / "shown")
 
-    found = Intervention.load(tmp_path / "shown").prompt
+    found = load(tmp_path / "shown").prompt_edit
 
     assert found == SHOWN
     assert hash(found) == hash(SHOWN)  # tuples all the way down, as the engine needs
@@ -161,34 +162,34 @@ def test_demonstrations_are_loaded_as_saved(tmp_path):
 
 
 def test_prompt_edit_alone_and_no_edit_at_all_can_be_saved(tmp_path):
-    Intervention(prompt=SEA).save(tmp_path / "prompt")
-    UNSTEERED.intervention.save(tmp_path / "nothing")
+    save(Intervention(prompt_edit=SEA), tmp_path / "prompt")
+    save(UNSTEERED.intervention, tmp_path / "nothing")
 
-    assert Intervention.load(tmp_path / "prompt").prompt == SEA
-    assert Intervention.load(tmp_path / "nothing").prompt is None
-    assert dict(Intervention.load(tmp_path / "nothing").edits) == {}
+    assert load(tmp_path / "prompt").prompt_edit == SEA
+    assert load(tmp_path / "nothing").prompt_edit is None
+    assert dict(load(tmp_path / "nothing").edits) == {}
 
 
 def test_saving_twice_writes_the_same_bytes(saved, tmp_path):
-    Intervention.load(saved).save(tmp_path / "again")
+    save(load(saved), tmp_path / "again")
 
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
 
 
 def test_saving_makes_folders_and_leaves_nothing_else(tmp_path):
-    Intervention(prompt=SEA).save(tmp_path / "some" / "where" / "a.safetensors")
+    save(Intervention(prompt_edit=SEA), tmp_path / "some" / "where" / "a.safetensors")
 
     assert [f.name for f in (tmp_path / "some" / "where").iterdir()] == ["a.safetensors"]
 
 
 def test_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(BadFile, match=r"nowhere does not exist; .* `seatrial fit`"):
-        Intervention.load(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
 
 
 def test_a_folder_is_no_steering(tmp_path):
     with pytest.raises(BadFile, match="does not exist"):
-        Intervention.load(tmp_path)
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64])
@@ -196,14 +197,14 @@ def test_corrupt_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
 
     with pytest.raises(BadFile, match="a is no readable safetensors file"):
-        Intervention.load(tmp_path / "a")
+        load(tmp_path / "a")
 
 
 def test_truncated_file_is_refused(saved):
     saved.write_bytes(saved.read_bytes()[:-3])
 
     with pytest.raises(BadFile, match="is no readable safetensors file"):
-        Intervention.load(saved)
+        load(saved)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
@@ -211,7 +212,7 @@ def test_foreign_safetensors_are_refused(tmp_path, metadata):
     save_file({"weight": torch.ones(2)}, tmp_path / "a", metadata)
 
     with pytest.raises(BadFile, match=r"no seatrial steering .its header lacks 'seatrial'"):
-        Intervention.load(tmp_path / "a")
+        load(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_broken_header_is_refused(tmp_path, header, message):
     save_file({"empty": torch.zeros(1)}, tmp_path / "a", {"seatrial": header})
 
     with pytest.raises(BadFile, match=message):
-        Intervention.load(tmp_path / "a")
+        load(tmp_path / "a")
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, "removed"])
@@ -236,10 +237,10 @@ def test_other_format_version_names_its_writer(saved, version):
     with pytest.raises(
         BadFile, match=rf"reads {FORMAT}; .* that wrote it \(seatrial 9\.9\)"
     ):
-        Intervention.load(saved)
+        load(saved)
 
 
-GATE = {
+GATE_HEADER = {
     "layer": 2,
     "point": "resid",
     "threshold": 0.3,
@@ -247,7 +248,7 @@ GATE = {
     "read": "mean",
     "similarity": "cosine",
 }
-FIELDS = ["library", "tokens", "edits", "also", "condition", "prompt", "readout", "origin"]
+FIELDS = ["library", "tokens", "edits", "also", "gate", "prompt_edit", "readout", "origin"]
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -255,14 +256,14 @@ def test_missing_header_field_is_named(saved, field):
     rewrite(saved, **{field: "removed"})
 
     with pytest.raises(BadFile, match=f"unknown or missing header fields: {field};"):
-        Intervention.load(saved)
+        load(saved)
 
 
 def test_unknown_header_field_is_named(saved):
     rewrite(saved, colour="blue")
 
     with pytest.raises(BadFile, match="unknown or missing header fields: colour;"):
-        Intervention.load(saved)
+        load(saved)
 
 
 def test_an_unknown_tensor_is_named(saved):
@@ -271,7 +272,7 @@ def test_an_unknown_tensor_is_named(saved):
     save_file({**load_file(saved), "7.0.vector": torch.ones(6)}, saved, metadata)
 
     with pytest.raises(BadFile, match=r"unknown tensors: 7\.0\.vector"):
-        Intervention.load(saved)
+        load(saved)
 
 
 def test_missing_tensor_is_named(saved):
@@ -282,7 +283,7 @@ def test_missing_tensor_is_named(saved):
     save_file(tensors, saved, metadata)
 
     with pytest.raises(BadFile, match=r"lacks or misnames a part .*0\.1\.vector"):
-        Intervention.load(saved)
+        load(saved)
 
 
 @pytest.mark.parametrize(
@@ -300,16 +301,16 @@ def test_missing_tensor_is_named(saved):
         ),
         ({"edits": [{"layer": 0, "point": "skin", "kind": "replace"}]}, "is no site"),
         ({"edits": 3}, "lacks or misnames a part"),
-        ({"prompt": {"encourage": "only"}}, "lacks or misnames a part"),
+        ({"prompt_edit": {"encourage": "only"}}, "lacks or misnames a part"),
         (
-            {"prompt": {"encourage": "", "discourage": ""}},
+            {"prompt_edit": {"encourage": "", "discourage": ""}},
             "lacks or misnames a part .*negative, positive",
         ),
         (
-            {"prompt": {**vars(SEA), "positive": [["So", " it", "is"]]}},
+            {"prompt_edit": {**vars(SEA), "positive": [["So", " it", "is"]]}},
             "lacks or misnames a part",
         ),
-        ({"prompt": {**vars(SEA), "tone": "calm"}}, "lacks or misnames a part .*tone"),
+        ({"prompt_edit": {**vars(SEA), "tone": "calm"}}, "lacks or misnames a part .*tone"),
         ({"origin": {"planet": "Mars"}}, "lacks or misnames a part"),
         ({"origin": {"model": "tiny"}}, "lacks or misnames a part"),
         ({"also": 3}, "lacks or misnames a part"),
@@ -320,16 +321,16 @@ def test_missing_tensor_is_named(saved):
             {"edits": [{"layer": 0, "point": "mlp", "kind": "add", "dose": 2}]},
             "misnames a part .*dose",
         ),
-        ({"condition": {"layer": 2}}, "lacks or misnames a part .*fires"),
-        ({"condition": {**GATE, "words": 1}}, "lacks or misnames a part .*words"),
-        ({"condition": {**GATE, "threshold": "0.1"}}, "'0.1' is no threshold"),
-        ({"condition": {**GATE, "threshold": float("inf")}}, "needs a finite threshold"),
+        ({"gate": {"layer": 2}}, "lacks or misnames a part .*fires"),
+        ({"gate": {**GATE_HEADER, "words": 1}}, "lacks or misnames a part .*words"),
+        ({"gate": {**GATE_HEADER, "threshold": "0.1"}}, "'0.1' is no threshold"),
+        ({"gate": {**GATE_HEADER, "threshold": float("inf")}}, "needs a finite threshold"),
         (
-            {"condition": {**GATE, "fires": "larger"}},
-            "'larger' is no 'fires' of a condition; choose above or below",
+            {"gate": {**GATE_HEADER, "fires": "larger"}},
+            "'larger' is no 'fires' of a gate; choose above or below",
         ),
-        ({"condition": {**GATE, "point": "skin"}}, "is no site"),
-        ({"condition": None}, "unknown tensors: condition"),
+        ({"gate": {**GATE_HEADER, "point": "skin"}}, "is no site"),
+        ({"gate": None}, "unknown tensors: gate"),
         ({"readout": {"kind": "contrast-layers", "layers": [1]}}, "plausibility"),
         ({"readout": {"kind": "sorcery"}}, "lacks or misnames a part .*sorcery"),
         ({"tokens": "every"}, "holds a value out of range .*'every' is no token scope"),
@@ -339,17 +340,17 @@ def test_header_with_wrong_values_is_refused(saved, changes, message):
     rewrite(saved, **changes)
 
     with pytest.raises(BadFile, match=message):
-        Intervention.load(saved)
+        load(saved)
 
 
 def test_file_with_a_bad_basis_is_a_bad_file(tmp_path):
-    Intervention({Site(0): example("project")}).save(tmp_path / "a")
+    save(Intervention({Site(0): example("project")}), tmp_path / "a")
     with safe_open(tmp_path / "a", framework="pt") as file:
         metadata = file.metadata()
     save_file({"0.0.basis": torch.ones(6, 2)}, tmp_path / "a", metadata)
 
     with pytest.raises(BadFile, match=r"out of range .*must be orthonormal"):
-        Intervention.load(tmp_path / "a")
+        load(tmp_path / "a")
 
 
 def test_edit_of_an_unregistered_kind_is_refused(tmp_path):
@@ -362,7 +363,7 @@ def test_edit_of_an_unregistered_kind_is_refused(tmp_path):
     with pytest.raises(
         BadOption, match="kind 'Mine' cannot be saved; the kinds on disk are add,"
     ):
-        Intervention({Site(0): Mine()}).save(tmp_path / "a")
+        save(Intervention({Site(0): Mine()}), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -370,14 +371,14 @@ def test_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(StoreFault, match=r"cannot write .*; free space or choose another"):
-        Intervention(prompt=SEA).save(tmp_path / "file" / "a.safetensors")
+        save(Intervention(prompt_edit=SEA), tmp_path / "file" / "a.safetensors")
 
 
 def test_folder_in_the_place_of_the_file_leaves_no_partial_file(tmp_path):
     (tmp_path / "a").mkdir()
 
     with pytest.raises(StoreFault, match="cannot write"):
-        Intervention(prompt=SEA).save(tmp_path / "a")
+        save(Intervention(prompt_edit=SEA), tmp_path / "a")
     assert [f.name for f in tmp_path.iterdir()] == ["a"]
 
 

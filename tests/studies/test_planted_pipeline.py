@@ -9,7 +9,7 @@ import torch
 
 from seatrial.analysis.summary import summarise
 from seatrial.model import Model, ModelCard
-from seatrial.steering.intervention import Intervention
+from seatrial.steering import load
 from seatrial.store import Store
 from seatrial.studies.run import run
 from seatrial.studies.study import make_study
@@ -88,7 +88,7 @@ def test_the_slope_is_what_the_construction_says(planted, tried):
     trial, store = tried
     model, direction = planted
     [path] = (store.root / "vectors").glob("*.safetensors")
-    [edit] = Intervention.load(path).edits.values()
+    [edit] = load(path).edits.values()
 
     # The final norm divides by the root mean square; the constant part makes it 8/sqrt(d).
     push = float(edit.vector @ direction) / (8 / model.d_model**0.5)
@@ -109,7 +109,7 @@ def test_the_saved_vector_is_the_planted_direction(planted, tried):
     trial, store = tried
     [path] = (store.root / "vectors").glob("*.safetensors")
 
-    fitted = Intervention.load(path)
+    fitted = load(path)
 
     [(site, edit)] = fitted.edits.items()
     assert site == Site(trial.layer)
@@ -137,7 +137,7 @@ def test_where_nothing_is_planted_nothing_works(planted, tmp_path):
 
     # The direction is still there to be read; it does not do anything.
     [path] = (store.root / "vectors").glob("*.safetensors")
-    [edit] = Intervention.load(path).edits.values()
+    [edit] = load(path).edits.values()
     assert float(torch.cosine_similarity(edit.vector, planted[1], dim=0)) > 0.99
     assert trial.verdict.label in ("no effect", "no better than a control"), trial.verdict
     assert abs(trial.response.steerability.value) < 0.02

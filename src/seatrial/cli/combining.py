@@ -31,7 +31,7 @@ def combine(
             such as 1 -1 for a difference. Only where each file adds vectors and does
             nothing else, at the same sites and tokens.
     """
-    from seatrial.steering.compose import joined, weighted
+    from seatrial.steering import joined, save, weighted
 
     _check_files(files)
     if weights and len(weights) != len(files):
@@ -54,7 +54,7 @@ def combine(
         made = weighted(dict(zip(several, weights, strict=True)))
     else:
         made = joined(*several)
-    made.save(out)
+    save(made, out)
     how = "weighted and added up" if weights else "joined"
     say(OUT, f"{out}: {', '.join(_names(files))} {how}; {_contents(made)}")
 
@@ -67,7 +67,7 @@ def compare(files: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     Args:
         files: Made by `seatrial fit` on one model; what adds no vector has no length.
     """
-    from seatrial.steering.compare import compared
+    from seatrial.steering import compared
 
     _check_files(files)
     names = _names(files)
@@ -91,9 +91,9 @@ def _check_files(files: tuple[Path, ...]) -> None:
 
 
 def _load(files: tuple[Path, ...]) -> list["Intervention"]:
-    from seatrial.steering.intervention import Intervention
+    from seatrial.steering import load
 
-    return [Intervention.load(file) for file in files]
+    return [load(file) for file in files]
 
 
 def _names(files: tuple[Path, ...]) -> list[str]:
@@ -106,8 +106,8 @@ def _contents(made: "Intervention") -> str:
     """What a steering does, in words."""
     sites = sorted({site for part in made.parts for site in part.edits})
     found = [f"edits at {', '.join(map(str, sites))}"] if sites else []
-    surfaces = ("prompt edit", made.prompt), ("readout", made.readout)
-    surfaces += (("condition", made.condition),)
+    surfaces = ("prompt edit", made.prompt_edit), ("readout", made.readout)
+    surfaces += (("gate", made.gate),)
     found += [f"a {name}" for name, surface in surfaces if surface is not None]
     return " and ".join(found)
 

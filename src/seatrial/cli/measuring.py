@@ -185,7 +185,7 @@ def _named(tasks: Sequence["Task"], plain: "Task") -> str:
 
 
 def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]:
-    from seatrial.steering.intervention import Intervention, Steering
+    from seatrial.steering import Steering, load
 
     if under is None:
         if doses != (1.0,):
@@ -193,7 +193,7 @@ def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]
         return []
     if not doses or len(set(doses)) < len(doses):
         raise BadOption(f"--doses must be some different numbers, not {list(doses)}")
-    fitted = Intervention.load(under)
+    fitted = load(under)
     return [Steering(fitted, dose) for dose in doses]
 
 

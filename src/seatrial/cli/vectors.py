@@ -40,10 +40,10 @@ def steer(
         seed: Of the sampling.
     """
     from seatrial.model import Model
-    from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+    from seatrial.steering import UNSTEERED, Steering, load
     from seatrial.types import Message
 
-    fitted = Intervention.load(vector)
+    fitted = load(vector)
     loaded = Model.load(model)
     asked = (Message("user", prompt),) if loaded.is_chat else prompt
     plain, steered = loaded.generate(
@@ -104,6 +104,7 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     from seatrial.data.catalogue import note_on
     from seatrial.methods import METHODS
     from seatrial.model import Model
+    from seatrial.steering import save
     from seatrial.steering.compare import added
 
     if name not in METHODS:
@@ -111,7 +112,7 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     asked, method = _parse_fit(name, METHODS, options)
     data = _fit_data(asked)
     fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
-    fitted.save(asked.out)
+    save(fitted, asked.out)
     norms = []
     for site, vectors in added({name: fitted}).items():
         # Those at tokens of their own count together.

@@ -1,4 +1,4 @@
-"""Conditional steering: a vector that is added only to prompts that a condition picks.
+"""Conditional steering: a vector that is added only to prompts that a gate picks.
 
 Numbered traps are those of docs/hazards.md.
 """
@@ -18,7 +18,7 @@ from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Add
-from seatrial.steering.gate import Condition, Cut, Reading, Similarity, best_cut, similarity
+from seatrial.steering.gate import Cut, Gate, Reading, Similarity, best_cut, similarity
 from seatrial.steering.intervention import Intervention
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.types import FitData, Pair, Site
@@ -29,17 +29,17 @@ Direction = Literal["pca", "mean"]
 @final
 @dataclass(frozen=True)
 class CAST(Method):
-    """Add a vector where the prompt is like what the condition's positive texts have.
+    """Add a vector where the prompt is like what the gate's positive texts have.
 
         v = direction of h+ - h- at the behaviour's blocks
-        c = direction of h+ - h- at the condition's block, h the mean over a text's tokens
+        c = direction of h+ - h- at the gate's block, h the mean over a text's tokens
         s = cos(h, c) of the prompt             h <- h + dose * v where s > threshold
 
     Decided once for each prompt, by the unsteered model and whatever the dose; elsewhere
-    the model is the unsteered one, bit for bit. Block and threshold of the condition are
+    the model is the unsteered one, bit for bit. Block and threshold of the gate are
     those with the largest F1 on its texts (of equally good ones, the widest gap, then the
     earliest block); the origin records both and the share of negative texts that are
-    picked. The condition sees whole texts when it is fitted and prompts when it is used.
+    picked. The gate sees whole texts when it is fitted and prompts when it is used.
     Departures from the paper: its similarity, cos(h, tanh(P h)) with P the projection on c,
     depends on the scale of the states and hardly tells a text from its opposite, so it is
     an option (`similarity`); block outputs are read and edited and not inputs; every gap
@@ -49,7 +49,7 @@ class CAST(Method):
     """
 
     name: ClassVar[str] = "cast"
-    summary: ClassVar[str] = "add a vector, but only to prompts that a condition picks"
+    summary: ClassVar[str] = "add a vector, but only to prompts that a gate picks"
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.05907"
 
     layer: Layer = "middle"
@@ -65,17 +65,17 @@ class CAST(Method):
     tokens: str = "from_last_prompt"
     """Which tokens are edited: from_last_prompt, generated, last, prompt, all, or
     first_K."""
-    condition_layer: Layer | Literal["best"] = "best"
-    """Decoder block whose output the condition reads; best: of all blocks."""
-    condition_read: Reading = "mean"
+    gate_layer: Layer | Literal["best"] = "best"
+    """Decoder block whose output the gate reads; best: of all blocks."""
+    gate_read: Reading = "mean"
     """What of a prompt is read: mean, over its tokens but the beginning-of-sequence token,
     or last, its last token."""
     similarity: Similarity = "cosine"
     """cosine: cos(h, c); published: cos(h, tanh(P h))."""
-    condition_on: str = ""
-    """Another concept whose texts the condition is fitted on: built-in, published, or
+    gate_on: str = ""
+    """Another concept whose texts the gate is fitted on: built-in, published, or
     your own file; its fit split is used. Empty: the pairs of the behaviour."""
-    condition_task: str = "open"
+    gate_task: str = "open"
     """Which target task's pairs of the other concept are read."""
 
     @property
@@ -93,64 +93,64 @@ class CAST(Method):
             u = along(*states, site, self.direction)
             edits[site] = Add(((difference(*states) @ u) * u).float())
         texts = self._texts(data, seed=seed)
-        condition, cut = self._condition(model, texts.pairs)
+        gate, cut = self._gate(model, texts.pairs)
         found = {
-            "condition": str(condition.site),
+            "gate": str(gate.site),
             "threshold": cut.threshold,
             "fires": cut.fires,
             "f1": cut.f1,
-            "false_positives": self._picked(model, condition, texts.pairs),
-            "condition_data": texts.fingerprint,
+            "false_positives": self._picked(model, gate, texts.pairs),
+            "gate_data": texts.fingerprint,
             **state_norms(read),
         }
         origin = origin_of(self, model, data, seed, found)
-        return Intervention(edits, self.tokens, origin=origin, condition=condition)
+        return Intervention(edits, self.tokens, origin=origin, gate=gate)
 
     def _texts(self, data: FitData, *, seed: int) -> FitData:
-        """What the condition is fitted on."""
-        if not self.condition_on:
+        """What the gate is fitted on."""
+        if not self.gate_on:
             return data
-        if self.condition_task not in TARGETS:
-            raise unknown("target task", self.condition_task, TARGETS)
-        concept = load_concept(self.condition_on)
+        if self.gate_task not in TARGETS:
+            raise unknown("target task", self.gate_task, TARGETS)
+        concept = load_concept(self.gate_on)
         if concept.name == data.concept:
             raise BadOption(
-                f"the behaviour is fitted on {concept.name!r} itself; leave condition_on "
-                "empty to fit the condition on the same pairs, or name another concept"
+                f"the behaviour is fitted on {concept.name!r} itself; leave gate_on "
+                "empty to fit the gate on the same pairs, or name another concept"
             )
         items = split(concept.items, seed=seed)["fit"]
-        return fit_data(concept, TARGETS[self.condition_task]({"fit": items}))  # pyright: ignore[reportCallIssue]
+        return fit_data(concept, TARGETS[self.gate_task]({"fit": items}))  # pyright: ignore[reportCallIssue]
 
-    def _condition(self, model: Model, pairs: Sequence[Pair]) -> tuple[Condition, Cut]:
+    def _gate(self, model: Model, pairs: Sequence[Pair]) -> tuple[Gate, Cut]:
         """The best cut of the best block."""
         everywhere: list[Layer] = list(range(model.n_layers))
-        asked = self.condition_layer
+        asked = self.gate_layer
         wanted: list[Layer] = everywhere if asked == "best" else [asked]
-        best: tuple[Condition, Cut] | None = None
+        best: tuple[Gate, Cut] | None = None
         for site in [model.site(layer) for layer in wanted]:
-            positive, negative = contrast(model, pairs, site, self.condition_read)
+            positive, negative = contrast(model, pairs, site, self.gate_read)
             vector = along(positive, negative, site, self.direction).float()
             cut = best_cut(
                 similarity(positive, vector, self.similarity),
                 similarity(negative, vector, self.similarity),
             )
             if best is None or cut[:2] > best[1][:2]:
-                condition = Condition(
+                gate = Gate(
                     site,
                     vector,
                     cut.threshold,
                     cut.fires,
-                    self.condition_read,
+                    self.gate_read,
                     self.similarity,
                 )
-                best = condition, cut
+                best = gate, cut
         assert best is not None
         return best
 
-    def _picked(self, model: Model, condition: Condition, pairs: Sequence[Pair]) -> float:
-        """The share of negative texts for which a condition holds."""
-        _, negative = contrast(model, pairs, condition.site, condition.read)
-        return float(condition.holds(negative).double().mean())
+    def _picked(self, model: Model, gate: Gate, pairs: Sequence[Pair]) -> float:
+        """The share of negative texts for which a gate opens."""
+        _, negative = contrast(model, pairs, gate.site, gate.read)
+        return float(gate.opens(negative).double().mean())
 
 
 def along(

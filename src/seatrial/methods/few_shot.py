@@ -48,7 +48,7 @@ class FewShot(Method):
             raise BadOption(f"shots must be at least 1, not {self.shots}")
         sides = self._examples(data, seed) if data.examples else self._texts(data, seed)
         edit = PromptEdit("", "", *sides)
-        return Intervention(prompt=edit, origin=origin_of(self, model, data, seed))
+        return Intervention(prompt_edit=edit, origin=origin_of(self, model, data, seed))
 
     def _texts(self, data: FitData, seed: int) -> tuple[tuple[Text, ...], tuple[Text, ...]]:
         def answers(pair: Pair) -> Hashable:

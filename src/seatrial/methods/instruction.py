@@ -57,4 +57,4 @@ class Instruction(Method):
         }
         origin = origin_of(self, model, data, seed)
         origin = replace(origin, options={**origin.options, **counts})
-        return Intervention(prompt=PromptEdit(encourage, discourage), origin=origin)
+        return Intervention(prompt_edit=PromptEdit(encourage, discourage), origin=origin)

@@ -67,7 +67,7 @@ class Orthogonal(Method):
 
         control = with_edits(fitted, beside)
         origin = origin_of(self, model, data, seed, norms_beside(fitted))
-        return replace(control, prompt=None, readout=None, origin=origin)
+        return replace(control, prompt_edit=None, readout=None, origin=origin)
 
     def _counterpart(self, edit: Edit, generator: torch.Generator, parts: int) -> Edit:
         match edit:

@@ -65,7 +65,7 @@ class Random(Method):
     it.
 
     Heads are turned each in its own space, an edit used at many sites stays one, and a
-    condition on the prompt stays as it is. Several seeds make the band that a claim has to
+    gate on the prompt stays as it is. Several seeds make the band that a claim has to
     leave. Evenly drawn vectors mostly point where states hardly vary, which a model may not
     heed; ``spread`` can have them drawn as states vary, at the same lengths.
     """
@@ -110,7 +110,7 @@ class Random(Method):
 
         control = with_edits(fitted, turned)
         origin = origin_of(self, model, data, seed, norms_beside(fitted))
-        return replace(control, prompt=None, readout=None, origin=origin)
+        return replace(control, prompt_edit=None, readout=None, origin=origin)
 
 
 def counterpart(edit: Edit, generator: torch.Generator, parts: int, states: States) -> Edit:

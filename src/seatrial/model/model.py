@@ -305,11 +305,11 @@ class Model:
         if not requests:
             return [[] for _ in under]
         prompts = [request.prompt for request in requests]
-        gates = decide(self.activations, prompts, under, self.dtype)
+        acting = decide(self.activations, prompts, under, self.dtype)
         answer = partial(self.engine.answer, kl=kl, top=top, progress=progress)
-        if all(map(all, gates)):
+        if all(map(all, acting)):
             return answer(requests, under)
-        return picked(answer(requests, with_unsteered(under, gates)), gates)
+        return picked(answer(requests, with_unsteered(under, acting)), acting)
 
     @_one_at_a_time
     def generate(
@@ -334,8 +334,8 @@ class Model:
         sampling = Sampling(max_tokens, temperature, top_p, seed, tuple(stop))
         if not prompts:
             return [[] for _ in under]
-        gates = decide(self.activations, prompts, under, self.dtype)
-        return generate(self.engine, prompts, under, sampling, gates)
+        acting = decide(self.activations, prompts, under, self.dtype)
+        return generate(self.engine, prompts, under, sampling, acting)
 
     @_one_at_a_time
     def activations(
@@ -439,9 +439,9 @@ class Model:
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:
         """The position audit: which real tokens of a request an intervention edits.
 
-        None, where it has a condition that does not hold for the prompt.
+        None, where it has a gate that stays shut for the prompt.
         """
-        if intervention.condition and not self.acts_on([request.prompt], intervention)[0]:
+        if intervention.gate and not self.acts_on([request.prompt], intervention)[0]:
             return []
         return self.encoder.where(request, intervention)
 
@@ -449,7 +449,7 @@ class Model:
     def acts_on(
         self, prompts: Sequence[Prompt], intervention: Intervention
     ) -> tuple[bool, ...]:
-        """Whether an intervention acts on each prompt: its condition holds, or it has none.
+        """Whether an intervention acts on each prompt: its gate opens, or it has none.
 
         Raises:
             ForeignIntervention, BadOption, UnsupportedModel: as ``check``.

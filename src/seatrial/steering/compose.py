@@ -12,7 +12,7 @@ from torch import Tensor
 from seatrial.errors import BadOption, ForeignIntervention
 from seatrial.files import digest
 from seatrial.steering.edits import Add, Edit
-from seatrial.steering.gate import Condition
+from seatrial.steering.gate import Gate
 from seatrial.steering.intervention import Intervention, Part
 from seatrial.types import Origin, Site
 
@@ -21,12 +21,12 @@ def joined(*interventions: Intervention) -> Intervention:
     """One intervention that does what all of them do, in this order, at one dose.
 
     All edits of activations are made, those of the first one first. Together they may have
-    one prompt edit, one readout, and one condition, which all of them must have.
+    one prompt edit, one readout, and one gate, which all of them must have.
     A single intervention is returned as it is. Give vectors other weights with ``weighted``
     first.
 
     Raises:
-        BadOption: for none, or for several prompt edits, readouts or conditions.
+        BadOption: for none, or for several prompt edits, readouts or gates.
         ForeignIntervention: if they were fitted on different models.
     """
     if not interventions:
@@ -37,11 +37,11 @@ def joined(*interventions: Intervention) -> Intervention:
     return Intervention(
         first.edits,
         first.tokens,
-        _only("prompt edits", [each.prompt for each in interventions]),
+        _only("prompt edits", [each.prompt_edit for each in interventions]),
         origin_of_parts("joined", interventions, {}),
         _only("readouts", [each.readout for each in interventions]),
         tuple(others),
-        _shared_condition(interventions),
+        _shared_gate(interventions),
     )
 
 
@@ -56,18 +56,18 @@ def _only(what: str, found: Sequence[Any]) -> Any:
     return next(iter(several), None)
 
 
-def _shared_condition(interventions: Sequence[Intervention]) -> Condition | None:
-    one, *others = [each.condition for each in interventions]
+def _shared_gate(interventions: Sequence[Intervention]) -> Gate | None:
+    one, *others = [each.gate for each in interventions]
     if not all(_same(one, other) for other in others):
         raise BadOption(
-            "interventions with different conditions, or with and without one, cannot be "
-            "joined, because one condition decides about all that an intervention does; "
-            "ask under them side by side, or give all of them the same Condition"
+            "interventions with different gates, or with and without one, cannot be "
+            "joined, because one gate decides about all that an intervention does; "
+            "ask under them side by side, or give all of them the same Gate"
         )
     return one
 
 
-def _same(one: Condition | None, other: Condition | None) -> bool:
+def _same(one: Gate | None, other: Gate | None) -> bool:
     if one is None or other is None:
         return one is other
     plain, beside = (vars(each) | {"vector": None} for each in (one, other))
@@ -177,12 +177,12 @@ def _check_adds_only(intervention: Intervention) -> None:
     }
     more = [
         what
-        for what in ("prompt", "readout", "condition")
+        for what in ("prompt_edit", "readout", "gate")
         if getattr(intervention, what) is not None
     ]
     if kinds != {"Add"} or more:
         has = f"makes {', '.join(sorted(kinds)) or 'no'} edits"
-        has = f"has a {more[0]}" if more else has
+        has = f"has a {more[0].replace('_', ' ')}" if more else has
         raise BadOption(
             "only interventions that add vectors and do nothing else can be added up or "
             f"given one length; one of these {has}; join them instead"

@@ -1,4 +1,4 @@
-"""A condition on the prompt: whether an intervention acts on it at all (CAST).
+"""A gate on the prompt: whether an intervention acts on it at all (CAST).
 
 Numbered traps are those of docs/hazards.md.
 """
@@ -38,7 +38,7 @@ def similarity(
 
 
 def check_words(fires: str, read: str, similarity: str) -> None:
-    """Refuse words that a condition does not know: a wrong one must not mean its opposite.
+    """Refuse words that a gate does not know: a wrong one must not mean its opposite.
 
     Raises:
         BadOption: with the choices.
@@ -47,19 +47,18 @@ def check_words(fires: str, read: str, similarity: str) -> None:
     for (name, word), choices in zip(said.items(), _WORDS, strict=True):
         if word not in get_args(choices):
             raise BadOption(
-                f"{word!r} is no {name!r} of a condition; choose "
+                f"{word!r} is no {name!r} of a gate; choose "
                 f"{' or '.join(get_args(choices))}"
             )
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Condition:
+class Gate:
     """Says of each prompt, from what the unsteered model makes of it, whether to act.
 
     Decided once, prompt by prompt, whatever the dose and whatever else is in the batch; the
-    answer does not count. Where it does not hold the model is the unsteered one, bit for
-    bit.
+    answer does not count. Where it stays shut the model is the unsteered one, bit for bit.
     """
 
     site: Site
@@ -69,7 +68,7 @@ class Condition:
     threshold: float
     """Of the similarity."""
     fires: Fires = "above"
-    """Whether it holds where the similarity is larger than the threshold, or smaller (the
+    """Whether it opens where the similarity is larger than the threshold, or smaller (the
     published code has the words the other way round, trap T24)."""
     read: Reading = "mean"
     """mean: over the prompt's tokens but the beginning-of-sequence token; last: its last
@@ -81,7 +80,7 @@ class Condition:
         check_words(self.fires, self.read, self.similarity)
         if not (isfinite(self.threshold) and float(self.vector.double().norm()) > 0):
             raise BadOption(
-                "a condition needs a finite threshold and a vector that is not 0, not "
+                "a gate needs a finite threshold and a vector that is not 0, not "
                 f"{self.threshold} and a vector of length {float(self.vector.norm()):g}"
             )
 
@@ -95,8 +94,8 @@ class Condition:
         beyond = similarity(h, self.vector, self.similarity) - self.threshold
         return beyond if self.fires == "above" else -beyond
 
-    def holds(self, h: Float[Tensor, "*batch width"]) -> Bool[Tensor, "*batch"]:
-        """Whether it holds for states, each the reading of one prompt."""
+    def opens(self, h: Float[Tensor, "*batch width"]) -> Bool[Tensor, "*batch"]:
+        """Whether it opens for states, each the reading of one prompt."""
         return self.distance(h) > 0
 
 
@@ -126,7 +125,7 @@ def best_cut(
     values = torch.cat([positive, negative]).double().unique()
     if len(values) < 2:
         raise BadData(
-            "the condition's texts are all alike at the place that is read, so nothing "
+            "the gate's texts are all alike at the place that is read, so nothing "
             "tells them apart; read at another layer or give other texts"
         )
     middles, gaps = (values[1:] + values[:-1]) / 2, values.diff()

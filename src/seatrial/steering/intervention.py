@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import hypot
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, final
 
 from seatrial.errors import BadData, BadOption
 from seatrial.steering.edits import Add, Edit
-from seatrial.steering.gate import Condition
+from seatrial.steering.gate import Gate
 from seatrial.steering.prompt import PromptEdit
 from seatrial.steering.readout import Readout
 from seatrial.types import Origin, Site
@@ -18,7 +17,7 @@ from seatrial.types import Origin, Site
 __all__ = [
     "SCOPES",
     "UNSTEERED",
-    "Condition",
+    "Gate",
     "Intervention",
     "Part",
     "PromptEdit",
@@ -109,7 +108,7 @@ class Intervention:
     """What is done to activations, by site."""
     tokens: str = "all"
     """Which positions are edited: one of ``SCOPES``, ``first_K`` or ``at_K``."""
-    prompt: PromptEdit | None = None
+    prompt_edit: PromptEdit | None = None
     """What is done to the input."""
     origin: Origin | None = None
     """Where it was fitted; ``None`` for one made by hand."""
@@ -117,7 +116,7 @@ class Intervention:
     """What is done to the next-token distribution."""
     also: tuple[Part, ...] = ()
     """Further edits with token scopes of their own, made after the others, in order."""
-    condition: Condition | None = None
+    gate: Gate | None = None
     """Which prompts all of this is done to, as the unsteered model reads them; ``None``:
     to all."""
 
@@ -137,7 +136,7 @@ class Intervention:
     @property
     def is_empty(self) -> bool:
         """Whether it changes nothing at any dose."""
-        return not (self.parts or self.prompt or self.readout)
+        return not (self.parts or self.prompt_edit or self.readout)
 
     def norms(self) -> dict[Site, float]:
         """Length of every added vector, by site (other kinds of edits have none).
@@ -151,31 +150,6 @@ class Intervention:
                 if isinstance(edit, Add):
                     found[site] = hypot(found.get(site, 0.0), float(edit.vector.norm()))
         return dict(sorted(found.items()))
-
-    def save(self, path: Path | str) -> None:
-        """Write the intervention as safetensors with a JSON header.
-
-        Raises:
-            BadOption: for an edit or readout of a kind that is in no table.
-            StoreFault: if the file cannot be written (disk full, no permission).
-        """
-        from seatrial.steering.saving import (
-            save,  # it builds interventions, so it knows this one
-        )
-
-        save(self, path)
-
-    @staticmethod
-    def load(path: Path | str) -> "Intervention":
-        """Read what ``save`` wrote, exactly.
-
-        Raises:
-            BadFile: if the file is missing, corrupt, not ours, of another format
-                version, or has unknown or missing fields.
-        """
-        from seatrial.steering.saving import load
-
-        return load(path)
 
 
 class Steering(NamedTuple):

@@ -15,13 +15,13 @@ from torch import Tensor
 from seatrial.errors import BadFile, BadOption, StoreFault
 from seatrial.files import write_whole
 from seatrial.steering.edits import EDITS, Edit
-from seatrial.steering.gate import Condition, check_words
+from seatrial.steering.gate import Gate, check_words
 from seatrial.steering.intervention import Intervention, Part
 from seatrial.steering.prompt import PromptEdit
 from seatrial.steering.readout import READOUTS, Readout
 from seatrial.types import Message, Origin, Point, Site, Text
 
-FORMAT = 3
+FORMAT = 4
 """Version of the file format; a file of another version is refused."""
 
 _HEADER = (
@@ -30,8 +30,8 @@ _HEADER = (
     "tokens",
     "edits",
     "also",
-    "condition",
-    "prompt",
+    "gate",
+    "prompt_edit",
     "readout",
     "origin",
 )
@@ -56,8 +56,10 @@ def save(intervention: Intervention, path: Path | str) -> None:
             {"tokens": part.tokens, "edits": _edits_header(part.edits, number, tensors)}
             for number, part in enumerate(intervention.also, 1)
         ],
-        "condition": _condition_header(intervention.condition, tensors),
-        "prompt": asdict(intervention.prompt) if intervention.prompt else None,
+        "gate": _gate_header(intervention.gate, tensors),
+        "prompt_edit": asdict(intervention.prompt_edit)
+        if intervention.prompt_edit
+        else None,
         "readout": _readout_header(intervention.readout),
         "origin": asdict(intervention.origin) if intervention.origin else None,
     }
@@ -117,7 +119,8 @@ def _edits_header(
         if type(edit) not in kinds:
             raise BadOption(
                 f"an edit of kind {type(edit).__name__!r} cannot be saved; the kinds "
-                f"on disk are {', '.join(EDITS)}. Add yours to seatrial.steering.edits.EDITS"
+                f"on disk are {', '.join(EDITS)}. Add yours to "
+                "seatrial.steering.edits.EDITS"
             )
         listed.append({"layer": site.layer, "point": site.point, "kind": kinds[type(edit)]})
         for field in fields(edit):  # pyright: ignore[reportArgumentType]
@@ -125,19 +128,17 @@ def _edits_header(
     return listed
 
 
-def _condition_header(
-    condition: Condition | None, tensors: dict[str, Tensor]
-) -> dict[str, object] | None:
-    if condition is None:
+def _gate_header(gate: Gate | None, tensors: dict[str, Tensor]) -> dict[str, object] | None:
+    if gate is None:
         return None
-    tensors["condition"] = _whole(condition.vector)
+    tensors["gate"] = _whole(gate.vector)
     return {
-        "layer": condition.site.layer,
-        "point": condition.site.point,
-        "threshold": float(condition.threshold),
-        "fires": condition.fires,
-        "read": condition.read,
-        "similarity": condition.similarity,
+        "layer": gate.site.layer,
+        "point": gate.site.point,
+        "threshold": float(gate.threshold),
+        "fires": gate.fires,
+        "read": gate.read,
+        "similarity": gate.similarity,
     }
 
 
@@ -189,17 +190,17 @@ def _intervention(header: dict[str, Any], tensors: dict[str, Tensor]) -> Interve
             (_exactly(entry, "tokens", "edits") for entry in header["also"]), 1
         )
     )
-    condition = _condition(header["condition"], left)
+    gate = _gate(header["gate"], left)
     if left:
         raise KeyError(f"unknown tensors: {', '.join(sorted(left))}")
     return Intervention(
         edits,
         header["tokens"],
-        _prompt(header["prompt"]) if header["prompt"] else None,
+        _prompt(header["prompt_edit"]) if header["prompt_edit"] else None,
         Origin(**header["origin"]) if header["origin"] else None,
         _readout(header["readout"]),
         also,
-        condition,
+        gate,
     )
 
 
@@ -229,9 +230,7 @@ def _site(layer: Any, point: Any) -> Site:
     return Site(layer, point)
 
 
-def _condition(
-    entry: dict[str, Any] | None, tensors: dict[str, Tensor]
-) -> Condition | None:
+def _gate(entry: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Gate | None:
     if entry is None:
         return None
     layer, point, threshold, *others = _exactly(
@@ -240,8 +239,8 @@ def _condition(
     if type(threshold) is not float:
         raise BadOption(f"{threshold!r} is no threshold")
     check_words(*others)
-    vector = tensors.pop("condition")
-    return Condition(_site(layer, point), vector, threshold, *others)
+    vector = tensors.pop("gate")
+    return Gate(_site(layer, point), vector, threshold, *others)
 
 
 def _readout(entry: dict[str, Any] | None) -> Readout | None:

@@ -78,7 +78,7 @@ def audit_model(
 ) -> list[Check]:
     """What the model does with one fitted intervention, on the select split."""
     requests = task.requests("select")
-    # A steering with a condition leaves the other prompts alone, as it should.
+    # A steering with a gate leaves the other prompts alone, as it should.
     acts = model.acts_on([request.prompt for request in requests], fitted)
     acted = [request for request, does in zip(requests, acts, strict=True) if does]
     requests = (acted or requests)[:4]
@@ -155,10 +155,12 @@ def _positions(
     question = (
         f"{label}: do the edits, scope {fitted.tokens!r}, reach the score of every answer?"
     )
-    if fitted.prompt and not fitted.parts:  # words stand before everything that is scored
+    if (
+        fitted.prompt_edit and not fitted.parts
+    ):  # words stand before everything that is scored
         return _check("H4", question, True, "no activation is edited")
     if not requests:
-        return _check("H4", question, True, "its condition holds for none of these prompts")
+        return _check("H4", question, True, "its gate opens for none of these prompts")
     missed, answers, words = [], 0, ""
     for request in requests:
         edited = model.where(request, fitted)

@@ -63,7 +63,7 @@ def _logits(
 ) -> Tensor:
     """Logits of one forward call with the edits hooked in, beside what the stack holds."""
     intervention, dose = steering
-    assert intervention.condition is None or dose == 0, "naive_acting decides conditions"
+    assert intervention.gate is None or dose == 0, "naive_acting decides gates"
     with stack:
         for part in intervention.parts:
             start, stop = scope_span(part.tokens, n_prompt, len(ids))
@@ -130,30 +130,30 @@ def _put_in_front_of_norm_or_unembedding(
 
 @torch.inference_mode()
 def naive_acting(model: Model, prompt: Prompt, steering: Steering) -> Steering:
-    """What acts on a prompt: the steering, or ``UNSTEERED`` where its condition fails."""
+    """What acts on a prompt: the steering, or ``UNSTEERED`` where its gate stays shut."""
     intervention, dose = steering
-    condition = intervention.condition
-    if condition is None or dose == 0:
+    gate = intervention.gate
+    if gate is None or dose == 0:
         return steering
     ids = model.encoder.prompt_ids(prompt)
     found: list[Tensor] = []
     with ExitStack() as stack:
-        hook_site(model.structure, condition.site, found.append, stack)
+        hook_site(model.structure, gate.site, found.append, stack)
         tokens = torch.tensor([ids], device=model.engine.device)
         model.engine.network(input_ids=tokens, use_cache=False)
     states = found[0][0].double().cpu()
-    if condition.read == "mean":
+    if gate.read == "mean":
         has_bos = ids[0] == model.encoder.tokenizer.bos_token_id
         h = states[int(has_bos) :].mean(0)
     else:
         h = states[-1]
-    other = condition.vector.double()
-    if condition.similarity == "published":
+    other = gate.vector.double()
+    if gate.similarity == "published":
         other = (torch.outer(other, other) / (other @ other) @ h).tanh()
     cosine = h @ other / (h.norm() * other.norm())
-    fires = {"above": cosine > condition.threshold, "below": cosine < condition.threshold}
-    if fires[condition.fires]:
-        return Steering(replace(intervention, condition=None), dose)
+    fires = {"above": cosine > gate.threshold, "below": cosine < gate.threshold}
+    if fires[gate.fires]:
+        return Steering(replace(intervention, gate=None), dose)
     return UNSTEERED
 
 
@@ -167,8 +167,8 @@ def naive_log_probs(
         for request in requests:
             prompt = request.prompt
             acting = naive_acting(model, prompt, steering)
-            if acting.intervention.prompt is not None:
-                prompt = acting.intervention.prompt(prompt, acting.dose)
+            if acting.intervention.prompt_edit is not None:
+                prompt = acting.intervention.prompt_edit(prompt, acting.dose)
             scores = []
             for text in model.encoder.encode(prompt, request.answers):
                 log_dist = naive_log_dist(model, text.ids, text.n_prompt, acting)
@@ -184,7 +184,7 @@ def naive_greedy(
 ) -> list[int]:
     """Greedy continuation by running the whole sequence again for every token.
 
-    A steering with a condition goes through ``naive_acting`` first, which knows the prompt.
+    A steering with a gate goes through ``naive_acting`` first, which knows the prompt.
     """
     whole = list(ids)
     for _ in range(max_tokens):

@@ -63,7 +63,7 @@ def steerings(push, model):
         *(push(model, layer) for layer in (0, 1)),
         *late,
         push(model, 1, "mlp", tokens="from_last_prompt"),
-        Steering(Intervention(prompt=SEA)),
+        Steering(Intervention(prompt_edit=SEA)),
         Steering(Intervention(push(model, 1).intervention.edits, "last", SEA), 1.0),
     ]
 

@@ -217,8 +217,8 @@ def test_kl_under_a_readout_is_the_sum_written_out(tiny, push, family):
         expected = []
         for request in requests:
             prompt = request.prompt
-            if steering.intervention.prompt is not None:
-                prompt = steering.intervention.prompt(prompt, steering.dose)
+            if steering.intervention.prompt_edit is not None:
+                prompt = steering.intervention.prompt_edit(prompt, steering.dose)
             for one, other in zip(
                 model.encoder.encode(prompt, request.answers),
                 model.encoder.encode(request.prompt, request.answers),
@@ -359,8 +359,8 @@ def test_text_under_a_readout_equals_recomputation(tiny, push, family):
     assert len(texts) > 3
     for steering, line in zip(under, lines, strict=True):
         for prompt, completion in zip(PROMPTS, line, strict=True):
-            if steering.intervention.prompt is not None:
-                prompt = steering.intervention.prompt(prompt, steering.dose)
+            if steering.intervention.prompt_edit is not None:
+                prompt = steering.intervention.prompt_edit(prompt, steering.dose)
             ids = model.encoder.prompt_ids(prompt)
             n = len(completion.token_ids)
             assert list(completion.token_ids) == naive_greedy(model, ids, steering, n)

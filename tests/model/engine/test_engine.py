@@ -333,7 +333,7 @@ def test_a_steering_alone_answers_as_among_others(tiny, push, family):
         push(model, 1, tokens="last"),
         UNSTEERED,
         push(model, 0),
-        Steering(Intervention(prompt=SEA)),
+        Steering(Intervention(prompt_edit=SEA)),
         push(model, 1, tokens="from_last_prompt", seed=2),
         push(model, 1, seed=3),
     ]
@@ -371,7 +371,10 @@ def test_a_tight_budget_changes_no_number(tiny, push, family, limits):
 def test_dose_zero_is_the_model_bit_for_bit_before_and_after_steering(tiny, push, family):
     model = tiny(family)
     strong = push(model, 1, dose=3.0)
-    under = [Steering(strong.intervention, 0.0), Steering(Intervention(prompt=SEA), 0.0)]
+    under = [
+        Steering(strong.intervention, 0.0),
+        Steering(Intervention(prompt_edit=SEA), 0.0),
+    ]
 
     before = model.log_probs(REQUESTS)[0]
     amid = model.log_probs(REQUESTS, [strong, *under, UNSTEERED, strong])
@@ -449,8 +452,8 @@ def test_the_vector_is_added_exactly_once(tiny, push):
 def kl_from_logits(model, request, steering):
     """KL(steered || unsteered) at each scored token, written out."""
     prompt = request.prompt
-    if steering.intervention.prompt is not None:
-        prompt = steering.intervention.prompt(prompt, steering.dose)
+    if steering.intervention.prompt_edit is not None:
+        prompt = steering.intervention.prompt_edit(prompt, steering.dose)
     found = []
     texts = zip(
         model.encoder.encode(prompt, request.answers),
@@ -471,7 +474,7 @@ def test_kl_equals_the_sum_written_out(tiny, push, family):
     under = [
         push(model, 1),
         push(model, 2, tokens="last"),
-        Steering(Intervention(prompt=SEA), -1.0),
+        Steering(Intervention(prompt_edit=SEA), -1.0),
         Steering(Intervention(push(model, 1).intervention.edits, "last", SEA), 1.0),
     ]
 
@@ -505,7 +508,7 @@ def test_kl_is_from_the_steered_to_the_unsteered_model(tiny, push):
 @KINDS
 def test_kl_of_the_unsteered_model_is_zero(tiny, push, family):
     model = tiny(family)
-    under = [push(model, 1), UNSTEERED, Steering(Intervention(prompt=SEA), 0.0)]
+    under = [push(model, 1), UNSTEERED, Steering(Intervention(prompt_edit=SEA), 0.0)]
 
     lines = model.log_probs(REQUESTS, under, kl=True)
 
@@ -535,7 +538,7 @@ def test_prompt_edit_is_scored_like_the_edited_prompt(tiny, family, dose):
     requests = [*REQUESTS, conversation]
     edited = [dataclasses.replace(r, prompt=SEA(r.prompt, dose)) for r in requests]
 
-    steered = model.log_probs(requests, [Steering(Intervention(prompt=SEA), dose)])[0]
+    steered = model.log_probs(requests, [Steering(Intervention(prompt_edit=SEA), dose)])[0]
 
     expected = model.log_probs(edited)[0]
     torch.testing.assert_close(numbers(steered), numbers(expected), atol=1e-5, rtol=0)
@@ -567,7 +570,7 @@ def test_kl_between_different_tokens_is_refused():
     swap = PromptEdit("Be nice\n", "")
 
     with pytest.raises(BadData, match=r"'yes' of request 'breaks' has other tokens after"):
-        model.log_probs([request], [Steering(Intervention(prompt=swap))], kl=True)
+        model.log_probs([request], [Steering(Intervention(prompt_edit=swap))], kl=True)
 
 
 @KINDS
@@ -712,7 +715,7 @@ def test_text_longer_than_the_model_reads_is_refused(tiny, push):
     ):
         model.log_probs([fits, too_long])
     with pytest.raises(BadData, match="but this model reads 256 at most"):
-        model.log_probs([fits], [Steering(Intervention(prompt=SEA))])
+        model.log_probs([fits], [Steering(Intervention(prompt_edit=SEA))])
     with pytest.raises(BadData, match="fewer tokens to generate"):
         model.generate([fits.prompt], max_tokens=2)
 
@@ -735,7 +738,12 @@ def test_half_precision_answers_are_finite_and_close(tiny, push, family):
 
 def test_progress_rises_to_one(tiny, push):
     model = tiny("llama", budget=MemoryBudget(tokens=60))
-    under = [push(model, 1), UNSTEERED, Steering(Intervention(prompt=SEA)), push(model, 0)]
+    under = [
+        push(model, 1),
+        UNSTEERED,
+        Steering(Intervention(prompt_edit=SEA)),
+        push(model, 0),
+    ]
     told = []
 
     model.log_probs(REQUESTS, under, progress=told.append)

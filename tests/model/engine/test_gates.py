@@ -1,4 +1,4 @@
-"""A condition decides prompt by prompt; where it fails the model is the unsteered one."""
+"""A gate decides prompt by prompt; where it stays shut the model is the unsteered one."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from seatrial.errors import BadData, BadOption, ForeignIntervention
 from seatrial.model import MemoryBudget
 from seatrial.model.engine.gates import decide
 from seatrial.steering.edits import Add
-from seatrial.steering.gate import Condition
+from seatrial.steering.gate import Gate
 from seatrial.steering.intervention import UNSTEERED, Intervention, PromptEdit, Steering
 from seatrial.testing import naive_acting, naive_greedy, naive_log_probs
 from seatrial.types import Message, Request, Site, Text
@@ -39,20 +39,20 @@ def normal(seed, width=32):
 
 
 def splitting(model, read="mean", similarity="cosine", fires="above", *, seed=3, layer=0):
-    """A condition whose threshold halves the widest gap between two of the prompts."""
+    """A gate whose threshold halves the widest gap between two of the prompts."""
     site = Site(layer)
     states = model.activations([Text(prompt, "") for prompt in PROMPTS], [site], read)[site]
-    loose = Condition(site, normal(seed), 0.0, "above", read, similarity)
+    loose = Gate(site, normal(seed), 0.0, "above", read, similarity)
     numbers = loose.distance(states).sort().values
     widest = int(numbers.diff().argmax())
     middle = float(numbers[widest : widest + 2].mean())
-    return Condition(site, normal(seed), middle, fires, read, similarity)
+    return Gate(site, normal(seed), middle, fires, read, similarity)
 
 
-def gated(push, condition, **options):
-    """A push that acts where the condition holds, and the push that always acts."""
+def gated(push, gate, **options):
+    """A push that acts where the gate opens, and the push that always acts."""
     always, dose = push
-    only = Intervention(always.edits, always.tokens, condition=condition, **options)
+    only = Intervention(always.edits, always.tokens, gate=gate, **options)
     return Steering(only, dose), push
 
 
@@ -76,11 +76,11 @@ def test_answers_are_the_steered_ones_or_the_unsteered_ones_bit_for_bit(
 
 
 @pytest.mark.parametrize("form", FORMS, ids=" ".join)
-def test_conditional_answers_equal_the_slow_obvious_way(tiny, push, form):
+def test_gated_answers_equal_the_slow_obvious_way(tiny, push, form):
     model = tiny("llama")
     gate = splitting(model, *form)
     only, always = gated(push(model, 1, tokens="from_last_prompt"), gate)
-    edited = Steering(Intervention(prompt=SEA, condition=gate))
+    edited = Steering(Intervention(prompt_edit=SEA, gate=gate))
     under = [only, UNSTEERED, edited, always, gated(push(model, 0), gate)[0]]
 
     lines = model.log_probs(REQUESTS, under)
@@ -92,11 +92,11 @@ def test_conditional_answers_equal_the_slow_obvious_way(tiny, push, form):
 
 
 @pytest.mark.parametrize("family", ["llama", "lfm2"])
-def test_conditional_texts_equal_the_slow_obvious_way(tiny, push, family):
+def test_gated_texts_equal_the_slow_obvious_way(tiny, push, family):
     model = tiny(family)
     gate = splitting(model)
     only, always = gated(push(model, 1, dose=3.0), gate)
-    edited = Steering(Intervention(prompt=SEA, condition=gate))
+    edited = Steering(Intervention(prompt_edit=SEA, gate=gate))
 
     lines = model.generate(PROMPTS, [UNSTEERED, only, always, edited], max_tokens=4)
 
@@ -113,7 +113,9 @@ def test_conditional_texts_equal_the_slow_obvious_way(tiny, push, family):
         # The unedited prompt decides whether it is edited.
         edit = naive_acting(model, prompt, edited)
         ids = model.encoder.prompt_ids(
-            edit.intervention.prompt(prompt, 1.0) if edit.intervention.prompt else prompt
+            edit.intervention.prompt_edit(prompt, 1.0)
+            if edit.intervention.prompt_edit
+            else prompt
         )
         found = list(asked[number].token_ids)
         assert found == naive_greedy(model, ids, edit, len(found))
@@ -124,7 +126,7 @@ def test_conditional_texts_equal_the_slow_obvious_way(tiny, push, family):
 def test_a_decision_does_not_depend_on_the_batch(tiny, order, n):
     """Trap T5, T25: neither which prompts stand beside it, nor what was asked before."""
     model, narrow = tiny("llama"), tiny("llama", budget=MemoryBudget(tokens=1))
-    gate = Intervention({Site(1): Add(normal(1))}, condition=splitting(model))
+    gate = Intervention({Site(1): Add(normal(1))}, gate=splitting(model))
     alone = [model.acts_on([prompt], gate)[0] for prompt in PROMPTS]
     picked = [*order[:n], order[0]]
 
@@ -139,7 +141,7 @@ def test_a_prompt_near_the_threshold_is_read_once_more_alone(tiny, dtype):
     """What stands beside it moves its last digits, which must not decide."""
     model = tiny("llama", dtype=dtype)
     alone = model.activations([Text(PROMPTS[2], "")], [Site(2)], "mean")[Site(2)]
-    loose = Condition(Site(2), normal(1), 0.0)
+    loose = Gate(Site(2), normal(1), 0.0)
     number = float(loose.distance(alone)[0])
     calls = []
 
@@ -149,8 +151,8 @@ def test_a_prompt_near_the_threshold_is_read_once_more_alone(tiny, dtype):
         return {site: h + 1e-6 * len(texts) for site, h in found.items()}
 
     def decided(threshold):
-        gate = Condition(Site(2), normal(1), threshold)
-        under = [Steering(Intervention(condition=gate), 1.0)]
+        gate = Gate(Site(2), normal(1), threshold)
+        under = [Steering(Intervention(gate=gate), 1.0)]
         return decide(read, PROMPTS, under, model.dtype)[0][2]
 
     assert decided(number + 1.0) is False
@@ -192,14 +194,14 @@ def test_at_dose_zero_nothing_is_read(tiny, push):
 @pytest.mark.parametrize(("fires", "acts"), [("above", False), ("below", True)])
 def test_a_steering_that_acts_nowhere_or_everywhere(tiny, push, fires, acts):
     model = tiny("llama")
-    only, always = gated(push(model, 1), Condition(Site(1), normal(0), 1.5, fires))
+    only, always = gated(push(model, 1), Gate(Site(1), normal(0), 1.5, fires))
 
     plain, mixed, steered = model.log_probs(REQUESTS, [UNSTEERED, only, always])
 
     assert mixed == (steered if acts else plain)
 
 
-def test_the_audit_lists_no_token_where_the_condition_fails(tiny, push):
+def test_the_audit_lists_no_token_where_the_gate_stays_shut(tiny, push):
     model = tiny("llama")
     only, always = gated(push(model, 1, tokens="last"), splitting(model))
 
@@ -213,14 +215,14 @@ def test_the_audit_lists_no_token_where_the_condition_fails(tiny, push):
 @pytest.mark.parametrize(
     ("site", "width", "error", "message"),
     [
-        (Site(0), 8, ForeignIntervention, r"the condition at site 0.resid is 8 wide, but"),
-        (Site(0, "heads"), 32, ForeignIntervention, r"condition .* is 48 wide there; fit"),
+        (Site(0), 8, ForeignIntervention, r"the gate at site 0.resid is 8 wide, but"),
+        (Site(0, "heads"), 32, ForeignIntervention, r"gate .* is 48 wide there; fit"),
         (Site(7), 32, BadOption, r"layer 7 does not exist"),
     ],
 )
-def test_a_condition_of_another_model_is_refused(tiny, site, width, error, message):
+def test_a_gate_of_another_model_is_refused(tiny, site, width, error, message):
     model = tiny("gemma3")
-    steering = Steering(Intervention(condition=Condition(site, normal(0, width), 0.0)))
+    steering = Steering(Intervention(gate=Gate(site, normal(0, width), 0.0)))
 
     for ask in (
         lambda: model.log_probs(REQUESTS, [steering]),
@@ -233,7 +235,7 @@ def test_a_condition_of_another_model_is_refused(tiny, site, width, error, messa
 
 def test_a_prompt_without_a_token_to_read_is_refused(tiny, push):
     """The mean is over all tokens but the beginning-of-sequence token."""
-    only, _ = gated(push(tiny("llama"), 1), Condition(Site(0), normal(0), 0.0))
+    only, _ = gated(push(tiny("llama"), 1), Gate(Site(0), normal(0), 0.0))
 
     with pytest.raises(BadData, match="has no token at 'mean'; read at another position"):
         tiny("llama").generate([""], [only], max_tokens=1)

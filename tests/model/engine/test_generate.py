@@ -29,8 +29,8 @@ def assert_equals_naive(model, prompts, under, max_tokens):
     lines = model.generate(prompts, under, max_tokens=max_tokens)
     for steering, line in zip(under, lines, strict=True):
         for prompt, completion in zip(prompts, line, strict=True):
-            if steering.intervention.prompt is not None:
-                prompt = steering.intervention.prompt(prompt, steering.dose)
+            if steering.intervention.prompt_edit is not None:
+                prompt = steering.intervention.prompt_edit(prompt, steering.dose)
             ids = model.encoder.prompt_ids(prompt)
             expected = naive_greedy(model, ids, steering, max_tokens)
             assert list(completion.token_ids) == expected[: len(completion.token_ids)]
@@ -61,7 +61,7 @@ def test_prompt_edit_is_continued_like_the_edited_prompt(tiny, push, family):
     model = tiny(family)
     both = Steering(Intervention(push(model, 1).intervention.edits, "all", SEA), -1.0)
 
-    assert_equals_naive(model, PROMPTS, [Steering(Intervention(prompt=SEA)), both], 4)
+    assert_equals_naive(model, PROMPTS, [Steering(Intervention(prompt_edit=SEA)), both], 4)
 
 
 def test_scopes_give_different_texts(tiny, push):
@@ -100,7 +100,7 @@ def test_dose_zero_equals_the_unsteered_text(tiny, push, family, temperature):
     under = [
         strong,
         Steering(strong.intervention, 0.0),
-        Steering(Intervention(prompt=SEA), 0.0),
+        Steering(Intervention(prompt_edit=SEA), 0.0),
     ]
 
     _, zero, silent = model.generate(PROMPTS, under, max_tokens=6, temperature=temperature)

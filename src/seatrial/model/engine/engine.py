@@ -139,9 +139,9 @@ class Engine:
         groups: dict[Variant, list[int]] = defaultdict(list)
         for s, (intervention, dose) in enumerate(under):
             if dose != 0 and not intervention.is_empty:
-                groups[(intervention.prompt, dose) if intervention.prompt else None].append(
-                    s
-                )
+                groups[
+                    (intervention.prompt_edit, dose) if intervention.prompt_edit else None
+                ].append(s)
         active = {s for members in groups.values() for s in members}
         rest = [s for s in range(len(under)) if s not in active]
         report = Progress(progress, len(requests))

@@ -1,4 +1,4 @@
-"""Which prompts a conditional steering acts on: decided once, prompt by prompt.
+"""Which prompts a gated steering acts on: decided once, prompt by prompt.
 
 Numbered traps are those of docs/hazards.md.
 """
@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from seatrial.steering.gate import Condition
+from seatrial.steering.gate import Gate
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.types import Answer, Prompt, Site, Text
 
@@ -17,7 +17,7 @@ Read = Callable[
 ]
 """Activations of the unsteered model, as ``Model.activations`` gives them."""
 
-Gates = list[tuple[bool, ...]]
+Acting = list[tuple[bool, ...]]
 """``[steering][prompt]``: whether the steering acts on the prompt."""
 
 NEAR = {"float32": 1e-4, "float64": 1e-4}
@@ -28,10 +28,10 @@ digits, and must not decide (trap T5)."""
 
 def decide(
     read: Read, prompts: Sequence[Prompt], under: Sequence[Steering], dtype: str
-) -> Gates:
+) -> Acting:
     """Whether each steering acts on each prompt.
 
-    One without a condition acts on all of them. At dose 0 nothing is read, because acting
+    One without a gate acts on all of them. At dose 0 nothing is read, because acting
     and not acting are the same.
 
     Args:
@@ -40,56 +40,56 @@ def decide(
         under: the steerings.
         dtype: of the model.
     """
-    conditions = {
-        id(condition): condition
+    gates = {
+        id(gate): gate
         for intervention, dose in under
-        if dose != 0 and (condition := intervention.condition) is not None
+        if dose != 0 and (gate := intervention.gate) is not None
     }
     distinct = tuple(dict.fromkeys(prompts))
-    held = _held(read, distinct, list(conditions.values()), dtype)
+    opened = _opened(read, distinct, list(gates.values()), dtype)
     open_to_all = (True,) * len(prompts)
     return [
         open_to_all
-        if dose == 0 or intervention.condition is None
-        else tuple(held[id(intervention.condition)][prompt] for prompt in prompts)
+        if dose == 0 or intervention.gate is None
+        else tuple(opened[id(intervention.gate)][prompt] for prompt in prompts)
         for intervention, dose in under
     ]
 
 
-def _held(
-    read: Read, prompts: Sequence[Prompt], conditions: Sequence[Condition], dtype: str
+def _opened(
+    read: Read, prompts: Sequence[Prompt], gates: Sequence[Gate], dtype: str
 ) -> dict[int, dict[Prompt, bool]]:
-    held: dict[int, dict[Prompt, bool]] = {}
+    opened: dict[int, dict[Prompt, bool]] = {}
     texts = [Text(prompt, "") for prompt in prompts]
     for at in ("mean", "last"):
-        alike = [condition for condition in conditions if condition.read == at]
-        sites = sorted({condition.site for condition in alike})
+        alike = [gate for gate in gates if gate.read == at]
+        sites = sorted({gate.site for gate in alike})
         found = read(texts, sites, at) if sites else {}
-        for condition in alike:
-            site = condition.site
-            distances = condition.distance(found[site])
+        for gate in alike:
+            site = gate.site
+            distances = gate.distance(found[site])
             near = distances.abs() < NEAR.get(dtype, 0.03)
             for k in near.nonzero()[:, 0].tolist():
-                distances[k] = condition.distance(read([texts[k]], [site], at)[site])[0]
-            held[id(condition)] = dict(zip(prompts, (distances > 0).tolist(), strict=True))
-    return held
+                distances[k] = gate.distance(read([texts[k]], [site], at)[site])[0]
+            opened[id(gate)] = dict(zip(prompts, (distances > 0).tolist(), strict=True))
+    return opened
 
 
-def with_unsteered(under: Sequence[Steering], gates: Gates) -> list[Steering]:
+def with_unsteered(under: Sequence[Steering], acting: Acting) -> list[Steering]:
     """What to ask for: the steerings, those that act nowhere left out, and none at all."""
     asked = [
         steering if any(line) else UNSTEERED
-        for steering, line in zip(under, gates, strict=True)
+        for steering, line in zip(under, acting, strict=True)
     ]
     return [*asked, UNSTEERED]
 
 
-def picked(lines: Sequence[Sequence[Answer]], gates: Gates) -> list[list[Answer]]:
+def picked(lines: Sequence[Sequence[Answer]], acting: Acting) -> list[list[Answer]]:
     """Each steering's answers where it acts, and the unsteered ones where it does not.
 
     Args:
         lines: answers to what ``with_unsteered`` asks for: ``[steering][request]``.
-        gates: where each steering acts.
+        acting: where each steering acts.
     """
     *steered, plain = lines
     return [
@@ -97,5 +97,5 @@ def picked(lines: Sequence[Sequence[Answer]], gates: Gates) -> list[list[Answer]
             answer if acts else other
             for answer, acts, other in zip(line, gate, plain, strict=True)
         ]
-        for line, gate in zip(steered, gates, strict=True)
+        for line, gate in zip(steered, acting, strict=True)
     ]

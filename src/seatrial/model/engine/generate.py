@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from seatrial.model.engine.cache import roomy_cache
 from seatrial.model.engine.engine import Engine
 from seatrial.model.engine.frontiers import LATE
-from seatrial.model.engine.gates import Gates
+from seatrial.model.engine.gates import Acting
 from seatrial.model.engine.onednn import quick_linears
 from seatrial.model.engine.sampling import Sampling, generator_for, sample_token
 from seatrial.model.engine.scores import overflow
@@ -47,14 +47,14 @@ def generate(
     prompts: Sequence[Prompt],
     under: Sequence[Steering],
     sampling: Sampling,
-    gates: Gates,
+    acting: Acting,
 ) -> list[list[Completion]]:
     """Continue every prompt under every steering; the result is steering x prompt.
 
-    A steering that does not act on a prompt, as ``gates`` say, leaves it to the unsteered
+    A steering that does not act on a prompt, as ``acting`` says, leaves it to the unsteered
     model.
     """
-    grid = _sequences(engine, prompts, under, sampling, gates)
+    grid = _sequences(engine, prompts, under, sampling, acting)
     sequences = list(dict.fromkeys(sequence for line in grid for sequence in line))
     with quick_linears(engine.network):
         for batch in _batches(engine, sequences, sampling.max_tokens):
@@ -80,19 +80,19 @@ def _sequences(
     prompts: Sequence[Prompt],
     under: Sequence[Steering],
     sampling: Sampling,
-    gates: Gates,
+    acting: Acting,
 ) -> list[list[_Sequence]]:
     """What is to be generated, steering x prompt; what is asked twice is one sequence."""
     distinct: dict[tuple, _Sequence] = {}
     groups: dict[tuple[int, float] | None, int] = {}
     grid: list[list[_Sequence]] = []
-    for wanted, gate in zip(under, gates, strict=True):
+    for wanted, gate in zip(under, acting, strict=True):
         line = []
         for prompt, acts in zip(prompts, gate, strict=True):
             asked = wanted if acts else UNSTEERED
             intervention, dose = asked
-            if intervention.prompt is not None:
-                prompt = intervention.prompt(prompt, dose)
+            if intervention.prompt_edit is not None:
+                prompt = intervention.prompt_edit(prompt, dose)
             ids = engine.encoder.prompt_ids(prompt)
             engine.check_context(len(ids) + sampling.max_tokens)
             steered = dose != 0 and bool(intervention.parts or intervention.readout)

@@ -78,9 +78,9 @@ def check_belongs(intervention: Intervention, anatomy: Anatomy, card: ModelCard)
         for part in intervention.parts
         for site, edit in part.edits.items()
     ]
-    condition = intervention.condition
-    if condition is not None:
-        wide.append(("condition", condition.site, condition.width))
+    gate = intervention.gate
+    if gate is not None:
+        wide.append(("gate", gate.site, gate.width))
     for what, site, found in wide:
         width = width_at(anatomy, site_in(anatomy, card.name, site.layer, site.point))
         if found != width:

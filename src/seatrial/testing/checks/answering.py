@@ -124,7 +124,7 @@ def cached_generation_equals_recomputation(
     for steering, line in zip(under, texts, strict=True):
         for prompt, text in zip(prompts, line, strict=True):
             acting = naive_acting(model, prompt, steering)
-            edit = acting.intervention.prompt
+            edit = acting.intervention.prompt_edit
             asked = edit(prompt, acting.dose) if edit else prompt
             slow = naive_greedy(
                 model, model.encoder.prompt_ids(asked), acting, len(text.token_ids)

@@ -19,7 +19,7 @@ def questions(data: FitData, fitted: Intervention | None = None) -> list[Request
     """Questions like the data and others; answers are long enough for every token scope.
 
     Prompts are long enough for what is fitted, and some show the behaviour, so that a
-    condition on it holds for them.
+    gate on it opens for them.
     """
     asked = []
     for pair in data.pairs[:2]:
@@ -43,7 +43,7 @@ def questions(data: FitData, fitted: Intervention | None = None) -> list[Request
     ]
     if fitted is None:
         return asked
-    for pair in data.pairs if fitted.condition else ():
+    for pair in data.pairs if fitted.gate else ():
         prompt, completion = pair.positive
         if isinstance(prompt, str):
             shown = f"{prompt}{completion}"

@@ -69,7 +69,7 @@ def contents(fitted: Intervention) -> tuple:
         for part in fitted.parts
         for site, edit in part.edits.items()
     ]
-    return fitted.tokens, fitted.prompt, fitted.readout, _values(fitted.condition), edits
+    return fitted.tokens, fitted.prompt_edit, fitted.readout, _values(fitted.gate), edits
 
 
 def _values(record: object) -> list[object]:

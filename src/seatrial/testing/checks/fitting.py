@@ -13,7 +13,8 @@ from seatrial.data.templates import TEMPLATES
 from seatrial.errors import SeatrialError
 from seatrial.methods import Method
 from seatrial.model import Model
-from seatrial.steering.intervention import Intervention, Steering
+from seatrial.steering.intervention import Steering
+from seatrial.steering.saving import load, save
 from seatrial.testing.checks.asking import (
     NOISE,
     are_finite,
@@ -75,8 +76,8 @@ def saving_and_loading_is_exact(method: Method, model: Model, data: FitData) -> 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "fitted.safetensors"
         try:
-            fitted.save(path)
-            loaded = Intervention.load(path)
+            save(fitted, path)
+            loaded = load(path)
         except SeatrialError as error:
             raise AssertionError(
                 f"what {method.name!r} fits cannot be saved and loaded: {error}"
