@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from seatrial.data import load_concept, load_map, split
 from seatrial.data.lint import CHECKS, Finding, lint
 from seatrial.data.lint.sheet import MOST, merged
-from seatrial.data.lint.texts import ALIKE, near_copies, normal, words_of
 from seatrial.data.sources import load_dataset
+from seatrial.data.texts import ALIKE, near_copies, plain, words_of
 from seatrial.errors import BadData, BadFile, SeatrialError
 
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
@@ -820,4 +820,4 @@ def test_a_template_that_all_texts_share_makes_no_copies():
     ],
 )
 def test_copies_ignore_case_and_punctuation_but_not_signs_alone(one, other, is_same):
-    assert (normal(one) == normal(other)) == is_same
+    assert (plain(one) == plain(other)) == is_same

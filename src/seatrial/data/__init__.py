@@ -2,7 +2,7 @@
 
 from seatrial.data.catalogue import load_concept, load_map
 from seatrial.data.concepts import CONCEPTS, load_prose
-from seatrial.data.dialogues import Contexts, Dialogue, load_contexts, load_dialogues
+from seatrial.data.dialogues import Contexts, Conversation, load_contexts, load_dialogues
 from seatrial.data.facts import Fact, load_facts
 from seatrial.data.maps import MAPS
 from seatrial.data.records import Concept, Item, MapData, MapPair
@@ -21,7 +21,7 @@ __all__ = [
     "MAPS",
     "Concept",
     "Contexts",
-    "Dialogue",
+    "Conversation",
     "Fact",
     "Item",
     "MapData",

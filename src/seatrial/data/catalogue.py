@@ -183,9 +183,7 @@ def _contrastive(source: str, records: Sequence[Record]) -> tuple[ContrastiveIte
             "pairs (positive, negative), or ask them with another task, such as map"
         )
     for item in kept:
-        one, other = (
-            item.sides if isinstance(item, ChoiceItem) else (item.positive, item.negative)
-        )
+        one, other = item.sides
         if one == other and source not in DATASETS:
             raise BadData(
                 f"{source}: {item.id} has the same text {one!r} on both sides, so it shows "

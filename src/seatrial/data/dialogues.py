@@ -22,7 +22,7 @@ class Turn:
 
 @final
 @dataclass(frozen=True)
-class Dialogue:
+class Conversation:
     """An everyday conversation in which nothing is shown that a concept is about.
 
     Since a turn is both a question and its reply, roles always alternate and the last
@@ -138,24 +138,24 @@ class Contexts:
     transcripts: tuple[Transcript, ...]
 
 
-def load_dialogues() -> tuple[Dialogue, ...]:
+def load_dialogues() -> tuple[Conversation, ...]:
     """The 40 dialogues that ship: 10 each of 3, 4, 5 and 6 turns."""
     lines = (FOLDER / "dialogues.jsonl").read_text("utf-8").split("\n")
     return parse_dialogues(lines, "dialogues.jsonl")
 
 
-def parse_dialogues(lines: Sequence[str], name: str) -> tuple[Dialogue, ...]:
+def parse_dialogues(lines: Sequence[str], name: str) -> tuple[Conversation, ...]:
     """Read dialogues strictly, one JSON object a line.
 
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    wanted = [part.name for part in fields(Dialogue)]
+    wanted = [part.name for part in fields(Conversation)]
     dialogues = []
     for place, entry in read_entries(lines, name, wanted):
         check_texts(place, entry, ("id", "group"))
         turns = tuple(Turn(**part) for part in _parts(place, entry, "turns", Turn))
-        dialogues.append(Dialogue(entry["id"], entry["group"], turns))
+        dialogues.append(Conversation(entry["id"], entry["group"], turns))
     return tuple(dialogues)
 
 

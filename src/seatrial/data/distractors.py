@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 
 from seatrial.data import MapPair, load_contexts, load_facts, load_prose
+from seatrial.data.texts import plain
 from seatrial.errors import BadOption
 
 
@@ -165,5 +166,4 @@ def _without(sentences: Sequence[Sentence], avoid: Sequence[str]) -> list[Senten
 
 def _plain(text: str) -> str:
     """Its words in small letters with a space around each, so that whole words match."""
-    words = re.findall(r"\w+", text.casefold())
-    return f" {' '.join(words or [text])} "
+    return f" {plain(text)} "

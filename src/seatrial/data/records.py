@@ -4,10 +4,10 @@ A group is what must not straddle two splits. It is made from the text itself, s
 question has the same group in every file that holds it.
 """
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Generic, Literal, TypeVar, final
 
+from seatrial.data.texts import plain
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
 
@@ -32,6 +32,11 @@ class Item:
     """A continuation that shows the behaviour."""
     other_text: str
     """A continuation that shows its absence or opposite."""
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The text that shows the behaviour, and the one that does not."""
+        return self.matching_text, self.other_text
 
 
 @final
@@ -251,6 +256,11 @@ class TextPair:
     prompt: str = ""
     """What both continue; empty where they stand alone."""
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The text that shows the property, and the one that does not."""
+        return self.positive, self.negative
+
 
 @final
 @dataclass(frozen=True)
@@ -297,19 +307,10 @@ ContrastiveItem = Item | ChoiceItem | TextPair
 """What shows a behaviour and its absence side by side, so that it can be fitted on."""
 
 
-Told = Item | TextPair
-"""What holds a text that shows a behaviour and one that does not."""
-
-
-def texts_of(item: Told) -> tuple[str, str]:
-    """The text that shows the behaviour, and the one that does not."""
-    if isinstance(item, TextPair):
-        return item.positive, item.negative
-    return item.matching_text, item.other_text
+TextItem = Item | TextPair
+"""What holds, as its ``sides``, a text that shows a behaviour and one that does not."""
 
 
 def group_of(*texts: str) -> str:
     """The group of a text: 12 hex digits that ignore case, spaces and punctuation."""
-    plain = [re.sub(r"\W+", " ", text.lower()).strip() for text in texts]
-    # A text of signs alone would be like every other one.
-    return fingerprint([new or old for new, old in zip(plain, texts, strict=True)])
+    return fingerprint([plain(text) for text in texts])

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from seatrial.data.records import ChoiceItem, ContrastiveItem, Item, TextPair
+from seatrial.data.texts import plain
 from seatrial.errors import BadData, BadOption
 from seatrial.types import SPLITS, Split
 
@@ -114,15 +115,14 @@ def check_disjoint(parts: Mapping[Split, Sequence[Grouped]]) -> None:
             raise BadData(
                 f"splits {one!r} and {other!r} share {shared[0]!r} (items "
                 f"{contents[one][shared[0]].id} and {contents[other][shared[0]].id}); "
-                "remove the "
-                "copy, or give both items the same `group`"
+                "remove the copy, or give both items the same `group`"
             )
 
 
 def _keys(item: Grouped) -> list[str]:
     return [
         f"group {item.group}",
-        *(re.sub(r"\W+", " ", text.lower()).strip() for text in contents_of(item)),
+        *map(plain, contents_of(item)),
     ]
 
 
@@ -135,8 +135,8 @@ def contents_of(item: Grouped) -> tuple[str, ...]:
         case ChoiceItem():
             # In any order, and whichever of them matches; a few published items have
             # options alone.
-            asked = item.question if re.search(r"\w", item.question) else item.published
-            return (" ".join((asked, *sorted(item.options))),)
+            question = item.question if re.search(r"\w", item.question) else item.published
+            return (" ".join((question, *sorted(item.options))),)
         case TextPair():
             sides = (item.positive, item.negative)
             return tuple(f"{item.prompt} {side}".strip() for side in sides)
@@ -157,8 +157,7 @@ def join_groups(items: tuple[ContrastiveItem, ...]) -> tuple[ContrastiveItem, ..
     seen: dict[str, str] = {}
     for item in items:
         for text in contents_of(item):
-            plain = " ".join(re.findall(r"\w+", text.lower()))
-            leader[first(item.group)] = first(seen.setdefault(plain, item.group))
+            leader[first(item.group)] = first(seen.setdefault(plain(text), item.group))
     return tuple(replace(item, group=first(item.group)) for item in items)
 
 

@@ -1,11 +1,11 @@
 """A behaviour: what is to move; one concept of a study, split and turned into tasks."""
 
-import re
 from typing import final
 
 from seatrial.data import Concept, load_concept, load_prose, sample_balanced, split
 from seatrial.data.records import ContrastiveItem
 from seatrial.data.split import contents_of
+from seatrial.data.texts import plain
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
 from seatrial.studies.named import guard_kind, target_kind
@@ -91,7 +91,7 @@ def _check_copies(concept: Concept) -> None:
     first: dict[str, ContrastiveItem] = {}
     for item in concept.items:
         for text in contents_of(item):
-            before = first.setdefault(" ".join(re.findall(r"\w+", text.lower())), item)
+            before = first.setdefault(plain(text), item)
             if before.group != item.group:
                 raise BadData(
                     f"{concept.name}: items {before.id} and {item.id} hold the same text "

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, final
 
 from seatrial.data import Concept, Item, sample, split
 from seatrial.data.catalogue import asks, load_concept, load_records
-from seatrial.data.records import ChoiceItem, ContrastiveItem, Question, TextPair, Told
+from seatrial.data.records import ChoiceItem, ContrastiveItem, Question, TextItem, TextPair
 from seatrial.data.split import deal
 from seatrial.errors import BadData, BadOption
 from seatrial.tasks.base import Written, shares
@@ -180,9 +180,9 @@ def concept_of(source: str) -> Concept[Any]:
     return load_concept(_named(source))
 
 
-def told(items: Sequence[ContrastiveItem]) -> list[Told]:
+def told(items: Sequence[ContrastiveItem]) -> list[TextItem]:
     """Those with texts that a judge can learn from or be asked about; no questions."""
-    return [item for item in items if isinstance(item, Told)]
+    return [item for item in items if isinstance(item, TextItem)]
 
 
 def _openings(items: Sequence[ContrastiveItem]) -> list[Opening]:

@@ -12,7 +12,7 @@ from typing import final
 from seatrial.data.concepts import read_concept_file
 from seatrial.data.lint import balance, bias, characters, copies, style
 from seatrial.data.lint.read import from_error, read
-from seatrial.data.lint.sheet import Finding, Form, Row, Severity, Sheet, merged
+from seatrial.data.lint.sheet import Finding, Form, Severity, Sheet, SheetRow, merged
 from seatrial.data.maps import read_map_file
 from seatrial.data.split import split
 from seatrial.errors import BadData
@@ -102,4 +102,4 @@ def _refusal(path: Path, sheet: Sheet) -> list[Finding]:
     return []
 
 
-__all__ = ["CHECKS", "Finding", "Form", "Linted", "Row", "Severity", "Sheet", "lint"]
+__all__ = ["CHECKS", "Finding", "Form", "Linted", "Severity", "Sheet", "SheetRow", "lint"]

@@ -6,7 +6,7 @@ Numbered traps are those of docs/hazards.md.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from seatrial.data.lint.sheet import SPLIT_FORMS, Finding, Row, Sheet, lines_of
+from seatrial.data.lint.sheet import SPLIT_FORMS, Finding, Sheet, SheetRow, lines_of
 from seatrial.data.split import split
 
 TILT = 0.05
@@ -148,5 +148,5 @@ def splits(sheet: Sheet) -> Iterator[Finding]:
     )
 
 
-def _yes(rows: Sequence[Row]) -> float:
+def _yes(rows: Sequence[SheetRow]) -> float:
     return sum(row.label == "yes" for row in rows) / len(rows)

@@ -10,8 +10,8 @@ Numbered traps are those of docs/hazards.md.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from seatrial.data.lint.sheet import Finding, Row, Sheet, lines_of
-from seatrial.data.lint.texts import words_of
+from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, lines_of
+from seatrial.data.texts import words_of
 from seatrial.stats import cluster_mean
 from seatrial.types import Estimate
 
@@ -34,7 +34,7 @@ GIVEAWAY = 0.3
 """The same for a single word, of which there are many."""
 
 
-def estimate(rows: Sequence[Row], values: Sequence[float]) -> Estimate | None:
+def estimate(rows: Sequence[SheetRow], values: Sequence[float]) -> Estimate | None:
     """The mean with its interval; None where there are too few groups for one."""
     groups = [row.group for row in rows]
     if len(set(groups)) < 5:
@@ -42,7 +42,7 @@ def estimate(rows: Sequence[Row], values: Sequence[float]) -> Estimate | None:
     return cluster_mean(values, groups, level=LEVEL, draws=DRAWS)
 
 
-def contrast(rows: Sequence[Row], feature: Callable[[str], float]) -> Estimate | None:
+def contrast(rows: Sequence[SheetRow], feature: Callable[[str], float]) -> Estimate | None:
     """Mean over rows of a feature of the right side minus its mean over the others."""
     return estimate(
         rows,
@@ -53,7 +53,9 @@ def contrast(rows: Sequence[Row], feature: Callable[[str], float]) -> Estimate |
     )
 
 
-def credit(rows: Sequence[Row], score: Callable[[Row, str], float]) -> Estimate | None:
+def credit(
+    rows: Sequence[SheetRow], score: Callable[[SheetRow, str], float]
+) -> Estimate | None:
     """How often picking the side of highest score is right, less chance; ties share."""
     credits = []
     for row in rows:
@@ -132,7 +134,7 @@ def first_words(sheet: Sheet) -> Iterator[Finding]:
             own[is_right, _first(text)] += 1
             tally[""][is_right, _first(text)] += 1
 
-    def score(row: Row, text: str) -> float:
+    def score(row: SheetRow, text: str) -> float:
         """Share of right sides among those of other groups that begin so."""
         word, own = _first(text), tally[f"group {row.group}"]
         right, wrong = (tally[""][side, word] - own[side, word] for side in (True, False))
@@ -194,7 +196,7 @@ def giveaways(sheet: Sheet) -> Iterator[Finding]:
         yield from _statement_words(sheet)
 
 
-def _giveaway(rows: Sequence[Row], word: str) -> Iterator[Finding]:
+def _giveaway(rows: Sequence[SheetRow], word: str) -> Iterator[Finding]:
     found = contrast(rows, lambda text: float(word in words_of(text)))
     if found is None or not found.excludes(0.0) or abs(found.value) < GIVEAWAY:
         return

@@ -6,13 +6,13 @@ Numbered traps are those of docs/hazards.md.
 from collections.abc import Collection, Iterator, Sequence
 from itertools import takewhile
 
-from seatrial.data.lint.sheet import Finding, Row, Sheet, lines_of
-from seatrial.data.lint.texts import near_copies, normal
+from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, lines_of
+from seatrial.data.texts import near_copies, plain
 
 
 def ids(sheet: Sheet) -> Iterator[Finding]:
     """Every row needs an id of its own."""
-    seen: dict[str, list[Row]] = {}
+    seen: dict[str, list[SheetRow]] = {}
     for row in sheet.rows:
         seen.setdefault(row.id, []).append(row)
     for identity, rows in seen.items():
@@ -30,7 +30,7 @@ def sides(sheet: Sheet) -> Iterator[Finding]:
     """Both sides of a row must differ, and none may be how the other begins (trap T34)."""
     for row in sheet.sided:
         for wrong in row.wrong:
-            if normal(row.right) == normal(wrong):
+            if plain(row.right) == plain(wrong):
                 yield Finding(
                     "error",
                     "sides",
@@ -50,7 +50,7 @@ def sides(sheet: Sheet) -> Iterator[Finding]:
 
 
 def _begins(short: str, long: str) -> bool:
-    return f"{normal(long)} ".startswith(f"{normal(short)} ")
+    return f"{plain(long)} ".startswith(f"{plain(short)} ")
 
 
 def copies(sheet: Sheet) -> Iterator[Finding]:
@@ -63,13 +63,13 @@ def copies(sheet: Sheet) -> Iterator[Finding]:
     yield from found
 
 
-def _repeats(rows: Sequence[Row]) -> Iterator[Finding]:
+def _repeats(rows: Sequence[SheetRow]) -> Iterator[Finding]:
     told: set[tuple[int, ...]] = set()
     for field in ("contents", "shared"):
-        seen: dict[str, dict[int, Row]] = {}
+        seen: dict[str, dict[int, SheetRow]] = {}
         for k, row in enumerate(rows):
             for text in getattr(row, field):
-                seen.setdefault(normal(text), {})[k] = row
+                seen.setdefault(plain(text), {})[k] = row
         for text, found in seen.items():
             across = len({row.group for row in found.values()}) > 1
             if (
@@ -83,7 +83,9 @@ def _repeats(rows: Sequence[Row]) -> Iterator[Finding]:
             yield _repeat(shown, found.values(), across, field == "contents")
 
 
-def _repeat(shown: str, rows: Collection[Row], across: bool, is_content: bool) -> Finding:
+def _repeat(
+    shown: str, rows: Collection[SheetRow], across: bool, is_content: bool
+) -> Finding:
     if across:
         return Finding(
             "error" if is_content else "warning",
@@ -121,10 +123,10 @@ def near(sheet: Sheet) -> Iterator[Finding]:
     """No text in two groups with a few words changed."""
     if sheet.form in ("map", "contexts"):
         return  # single words are either the same or not
-    first: dict[str, tuple[Row, str]] = {}
+    first: dict[str, tuple[SheetRow, str]] = {}
     for row in sheet.rows:
         for text in (*row.contents, *row.shared):
-            first.setdefault(normal(text), (row, text))
+            first.setdefault(plain(text), (row, text))
     owners = list(first.values())
     told: set[tuple[int, int]] = set()
     for a, b in near_copies([text for _, text in owners]):
@@ -143,8 +145,8 @@ def near(sheet: Sheet) -> Iterator[Finding]:
         )
 
 
-def _keys(row: Row) -> set[str]:
-    return {normal(text) for text in (*row.contents, *row.shared)}
+def _keys(row: SheetRow) -> set[str]:
+    return {plain(text) for text in (*row.contents, *row.shared)}
 
 
 def _shown(text: str, another: str) -> str:

@@ -10,7 +10,7 @@ from seatrial.data.dialogues import Dialogue
 from seatrial.data.facts import Fact
 from seatrial.data.jsonl import check_fields, check_texts
 from seatrial.data.lint.rows import concept_row, map_row, prose_row
-from seatrial.data.lint.sheet import Form, Row
+from seatrial.data.lint.sheet import Form, SheetRow
 from seatrial.data.maps import read_pair
 from seatrial.data.records import Item
 from seatrial.data.values import ValuePair
@@ -59,7 +59,7 @@ def form_of(entries: Sequence[Mapping[str, Any]], name: str) -> Form:
     )
 
 
-def read_row(form: Form, line: int, entry: dict[str, Any], stem: str) -> Row:
+def read_row(form: Form, line: int, entry: dict[str, Any], stem: str) -> SheetRow:
     """One line of a concept, a map or neutral prose.
 
     Args:

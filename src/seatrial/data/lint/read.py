@@ -20,7 +20,7 @@ from seatrial.data.lint.rows import (
     pair_row,
     value_row,
 )
-from seatrial.data.lint.sheet import Finding, Form, Row, Sheet
+from seatrial.data.lint.sheet import Finding, Form, Sheet, SheetRow
 from seatrial.data.sources import OWN, caa_format
 from seatrial.data.sources.read import json_entries, text_of
 from seatrial.data.sources.user_files import Kind, OwnData, bare, read_own
@@ -35,7 +35,7 @@ _FORMS: dict[Kind, Form] = {kind: form for form, kind in _KINDS.items()}
 _PADDED = frozenset({"matching", "not_matching", "positive", "negative"})
 """Texts that may begin with one space, as answers of published files do."""
 
-_WHOLE: dict[Form, tuple[Callable[..., Sequence[Any]], Callable[..., Row]]] = {
+_WHOLE: dict[Form, tuple[Callable[..., Sequence[Any]], Callable[..., SheetRow]]] = {
     "facts": (parse_facts, fact_row),
     "values": (parse_values, value_row),
     "dialogues": (parse_dialogues, dialogue_row),
@@ -141,7 +141,7 @@ def _own(
     ), findings
 
 
-def _rows_of(kind: Kind, lines: Sequence[int], records: Sequence[Any]) -> list[Row]:
+def _rows_of(kind: Kind, lines: Sequence[int], records: Sequence[Any]) -> list[SheetRow]:
     if kind == "items":
         return item_rows(lines, records)
     make = map_row if kind == "maps" else pair_row
@@ -163,7 +163,7 @@ def _jsonl(path: Path) -> Found:
         placed = [(f"{path.name}, line {line}", entry) for line, entry in entries]
         sheet, more = _own(bare(path, _KINDS[form], columns), path.name, placed)
         return sheet, [*findings, *more]
-    rows: list[Row] = []
+    rows: list[SheetRow] = []
     if form in _WHOLE:
         parse, make = _WHOLE[form]
         try:

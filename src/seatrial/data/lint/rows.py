@@ -7,9 +7,9 @@ from typing import Any
 
 from seatrial.data.dialogues import Contexts, Dialogue
 from seatrial.data.facts import Fact
-from seatrial.data.lint.sheet import Row
-from seatrial.data.lint.texts import normal
+from seatrial.data.lint.sheet import SheetRow
 from seatrial.data.records import ChoiceItem, Item, MapPair, TextPair
+from seatrial.data.texts import plain
 from seatrial.data.values import ValuePair
 
 FEW_ANSWERS = 5
@@ -19,10 +19,10 @@ _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:]+[ \t]*(\S.*?)[ \t]*$", re.MULTILIN
 _LETTER = re.compile(r"\s*\(?([A-Z])\)?[.:]?\s*")
 
 
-def concept_row(line: int, item: Item) -> Row:
+def concept_row(line: int, item: Item) -> SheetRow:
     """A contrastive item; its statement and both passages must stand in one group."""
     texts = asdict(item)
-    return Row(
+    return SheetRow(
         line,
         item.id,
         item.group,
@@ -40,11 +40,11 @@ def concept_row(line: int, item: Item) -> Row:
     )
 
 
-def map_row(line: int, pair: MapPair) -> Row:
+def map_row(line: int, pair: MapPair) -> SheetRow:
     """A pair of a map; its right side is the output, and nothing is set against it."""
     also = {f"also {k}": text for k, text in enumerate(pair.also, 1)}
     texts = {"input": pair.input, "output": pair.output, **also}
-    return Row(
+    return SheetRow(
         line,
         pair.id,
         pair.group,
@@ -56,12 +56,12 @@ def map_row(line: int, pair: MapPair) -> Row:
     )
 
 
-def pair_row(line: int, pair: TextPair) -> Row:
+def pair_row(line: int, pair: TextPair) -> SheetRow:
     """Two texts, with what both continue if there is anything."""
     texts = {"positive": pair.positive, "negative": pair.negative}
     if pair.prompt:
         texts["prompt"] = pair.prompt
-    return Row(
+    return SheetRow(
         line,
         pair.id,
         pair.group,
@@ -74,18 +74,18 @@ def pair_row(line: int, pair: TextPair) -> Row:
     )
 
 
-def item_rows(lines: Sequence[int], items: Sequence[ChoiceItem]) -> list[Row]:
+def item_rows(lines: Sequence[int], items: Sequence[ChoiceItem]) -> list[SheetRow]:
     """Questions with two answers: free texts, a few words, or letters of options."""
     rows = [_item_row(line, item) for line, item in zip(lines, items, strict=True)]
     if len({row.cell[1] for row in rows if row.cell}) > FEW_ANSWERS:
         rows = [replace(row, cell=()) for row in rows]
-    answers = {normal(item.options[0]) for item in items}
+    answers = {plain(item.options[0]) for item in items}
     if len(answers) > FEW_ANSWERS or 2 * len(answers) > len(items):
         return rows
     labelled = []
     for row, item in zip(rows, items, strict=True):
         row = replace(row, label=item.options[0].strip())
-        is_choice = len({normal(text) for text in item.options}) > 1
+        is_choice = len({plain(text) for text in item.options}) > 1
         if is_choice and (row.cell or not _LETTER.fullmatch(item.options[0])):
             # The answers are the same few words everywhere: only their shares matter.
             row = replace(row, right="", wrong=())
@@ -93,9 +93,9 @@ def item_rows(lines: Sequence[int], items: Sequence[ChoiceItem]) -> list[Row]:
     return labelled
 
 
-def _item_row(line: int, item: ChoiceItem) -> Row:
+def _item_row(line: int, item: ChoiceItem) -> SheetRow:
     matching, other = item.options
-    row = Row(
+    row = SheetRow(
         line,
         item.id,
         item.group,
@@ -115,14 +115,14 @@ def _item_row(line: int, item: ChoiceItem) -> Row:
     # The options stand in the question, so what they share with it says nothing.
     stem = _OPTION.sub("", item.question)
     return replace(
-        row, prompt=stem, right=right, wrong=(wrong,), cell=(letters[0], normal(right))
+        row, prompt=stem, right=right, wrong=(wrong,), cell=(letters[0], plain(right))
     )
 
 
-def fact_row(line: int, fact: Fact) -> Row:
+def fact_row(line: int, fact: Fact) -> SheetRow:
     """A question with four options."""
     options = {f"option {k}": text for k, text in enumerate(fact.options)}
-    return Row(
+    return SheetRow(
         line,
         fact.id,
         fact.group,
@@ -140,13 +140,13 @@ def fact_row(line: int, fact: Fact) -> Row:
     )
 
 
-def value_row(line: int, pair: ValuePair) -> Row:
+def value_row(line: int, pair: ValuePair) -> SheetRow:
     """Two sentences about two groups of people; the ending is the same on both sides."""
     texts = {"a": pair.a, "b": pair.b, "ending": pair.ending}
-    return Row(line, pair.id, pair.group, texts, contents=pair.sentences)
+    return SheetRow(line, pair.id, pair.group, texts, contents=pair.sentences)
 
 
-def dialogue_row(line: int, dialogue: Dialogue) -> Row:
+def dialogue_row(line: int, dialogue: Dialogue) -> SheetRow:
     """A dialogue, message by message."""
     messages = [
         (f"turn {k} {side}", text)
@@ -154,7 +154,7 @@ def dialogue_row(line: int, dialogue: Dialogue) -> Row:
         for side, text in (("user", turn.user), ("assistant", turn.assistant))
     ]
     said = tuple(text for _, text in messages)
-    return Row(
+    return SheetRow(
         line,
         dialogue.id,
         dialogue.group,
@@ -164,14 +164,14 @@ def dialogue_row(line: int, dialogue: Dialogue) -> Row:
     )
 
 
-def prose_row(line: int, entry: Mapping[str, Any]) -> Row:
+def prose_row(line: int, entry: Mapping[str, Any]) -> SheetRow:
     """A neutral passage; it is its own group unless it says another."""
     identity, text = entry["id"], entry["text"]
     group = entry.get("group", identity)
-    return Row(line, identity, group, {"text": text}, contents=(text,))
+    return SheetRow(line, identity, group, {"text": text}, contents=(text,))
 
 
-def context_rows(contexts: Contexts) -> list[Row]:
+def context_rows(contexts: Contexts) -> list[SheetRow]:
     """System prompts, paragraphs and transcripts, each its own group."""
     texts: dict[str, dict[str, str]] = {}
     for prompt in contexts.system:
@@ -182,6 +182,6 @@ def context_rows(contexts: Contexts) -> list[Row]:
         said = enumerate(transcript.messages)
         texts[transcript.id] = {f"message {k}": part.content for k, part in said}
     return [
-        Row(k, identity, identity, own, contents=tuple(own.values()))
+        SheetRow(k, identity, identity, own, contents=tuple(own.values()))
         for k, (identity, own) in enumerate(texts.items(), 1)
     ]

@@ -52,7 +52,7 @@ class Finding:
 
 @final
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """One item of a file, taken apart for the checks."""
 
     line: int
@@ -84,7 +84,7 @@ class Sheet:
 
     name: str
     form: Form
-    rows: tuple[Row, ...]
+    rows: tuple[SheetRow, ...]
     unit: Literal["line", "row", "entry"] = "line"
     has_ids: bool = True
     """Whether the ids are the writer's own."""
@@ -92,20 +92,20 @@ class Sheet:
     """Fields whose texts may begin with one space, as answers of published files do."""
 
     @property
-    def groups(self) -> dict[str, list[Row]]:
+    def groups(self) -> dict[str, list[SheetRow]]:
         """The rows of each group."""
-        found: dict[str, list[Row]] = {}
+        found: dict[str, list[SheetRow]] = {}
         for row in self.rows:
             found.setdefault(row.group, []).append(row)
         return found
 
     @property
-    def sided(self) -> list[Row]:
+    def sided(self) -> list[SheetRow]:
         """The rows that have something set against the right side."""
         return [row for row in self.rows if row.right and row.wrong]
 
 
-def lines_of(rows: Iterable[Row]) -> tuple[int, ...]:
+def lines_of(rows: Iterable[SheetRow]) -> tuple[int, ...]:
     """Where rows stand, in order and each once."""
     return tuple(sorted({row.line for row in rows}))
 

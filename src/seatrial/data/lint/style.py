@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from seatrial.data.lint.bias import ADVANTAGE, DIFFERENCE, contrast, credit, towards
-from seatrial.data.lint.sheet import Finding, Row, Sheet, lines_of
-from seatrial.data.lint.texts import normal, words_of
+from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, lines_of
+from seatrial.data.texts import plain, words_of
 
 
 def prompt_words(sheet: Sheet) -> Iterator[Finding]:
@@ -12,7 +12,7 @@ def prompt_words(sheet: Sheet) -> Iterator[Finding]:
     rows = [row for row in sheet.sided if row.prompt.strip()]
     asked = {row.line: frozenset(words_of(row.prompt)) for row in rows}
 
-    def repeated(row: Row, text: str) -> float:
+    def repeated(row: SheetRow, text: str) -> float:
         words = words_of(text)
         return sum(word in asked[row.line] for word in words) / max(1, len(words))
 
@@ -43,10 +43,10 @@ def given_answers(sheet: Sheet) -> Iterator[Finding]:
         )
 
 
-def _is_given(row: Row) -> bool:
-    prompt = f" {normal(row.prompt)} "
-    return f" {normal(row.right)} " in prompt and not any(
-        f" {normal(text)} " in prompt for text in row.wrong
+def _is_given(row: SheetRow) -> bool:
+    prompt = f" {plain(row.prompt)} "
+    return f" {plain(row.right)} " in prompt and not any(
+        f" {plain(text)} " in prompt for text in row.wrong
     )
 
 

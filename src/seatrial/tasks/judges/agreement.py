@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from scipy.special import stdtrit
 
-from seatrial.data.records import Told, texts_of
+from seatrial.data.records import TextItem
 from seatrial.errors import BadData
 from seatrial.stats import cluster_share
 from seatrial.tasks.judges.base import Judge, Judged, Scale
@@ -129,7 +129,7 @@ def _spearman(a: np.ndarray, b: np.ndarray, groups: int) -> Estimate:
     return Estimate(rho, low, high, groups)
 
 
-def labelled_items(items: Sequence[Told], about: str, scale: Scale) -> list[Labelled]:
+def labelled_items(items: Sequence[TextItem], about: str, scale: Scale) -> list[Labelled]:
     """Contrastive items as a labelled set: texts that do and do not show it.
 
     Args:
@@ -140,5 +140,5 @@ def labelled_items(items: Sequence[Told], about: str, scale: Scale) -> list[Labe
     return [
         Labelled(Judged(item.prompt, f" {text.strip()}", about), label, item.group)
         for item in items
-        for text, label in zip(texts_of(item), (scale.high, scale.low), strict=True)
+        for text, label in zip(item.sides, (scale.high, scale.low), strict=True)
     ]

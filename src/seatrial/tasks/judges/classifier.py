@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from seatrial.data.records import Told, texts_of
+from seatrial.data.records import TextItem
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
 from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale
@@ -45,9 +45,11 @@ class Classifier(Judge):
                 )
 
     @classmethod
-    def of(cls, items: Sequence[Told]) -> "Classifier":
+    def of(cls, items: Sequence[TextItem]) -> "Classifier":
         """Trained on both texts of contrastive items."""
-        matching, other = zip(*map(texts_of, items), strict=True) if items else ((), ())
+        matching, other = (
+            zip(*(item.sides for item in items), strict=True) if items else ((), ())
+        )
         return cls(matching, other)
 
     @property

@@ -1,4 +1,4 @@
-"""Texts as sets of words: which are the same, and which are nearly."""
+"""One reading of text: its words, which texts are the same, and which are nearly."""
 
 import re
 from collections import Counter
@@ -14,9 +14,13 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def normal(text: str) -> str:
-    """A text without case, punctuation and spacing; signs alone stay as they are."""
-    return re.sub(r"\W+", " ", text.casefold()).strip() or text.strip()
+def plain(text: str) -> str:
+    """A text without case, punctuation and spacing; signs alone stay as they are.
+
+    Texts that are the same so read are copies: no two groups or splits may share one. What
+    groups are called rests on this reading, so it never changes.
+    """
+    return re.sub(r"\W+", " ", text.lower()).strip() or text.strip()
 
 
 def near_copies(texts: Sequence[str]) -> list[tuple[int, int]]:
@@ -33,7 +37,7 @@ def near_copies(texts: Sequence[str]) -> list[tuple[int, int]]:
     weights = {word: log((len(texts) + 1) / n) for word, n in counts.items()}
     totals = [sum(weights[word] for word in own) for own in sets]
     seen: dict[str, list[int]] = {}
-    found = []
+    pairs = []
     for k, own in enumerate(sets):
         candidates: set[int] = set()
         left = totals[k]
@@ -46,5 +50,5 @@ def near_copies(texts: Sequence[str]) -> list[tuple[int, int]]:
         for other in sorted(candidates):
             common = sum(weights[word] for word in own & sets[other])
             if common >= ALIKE * (totals[k] + totals[other] - common):
-                found.append((other, k))
-    return found
+                pairs.append((other, k))
+    return pairs
