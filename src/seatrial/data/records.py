@@ -7,6 +7,7 @@ question has the same group in every file that holds it.
 from dataclasses import asdict, dataclass
 from typing import Generic, Literal, TypeVar, final
 
+from seatrial.data.display import line, table
 from seatrial.data.texts import plain
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
@@ -40,7 +41,7 @@ class Item:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Concept(Generic[T]):
     """A behaviour with its items; those that ship and your own of that form are ``Item``.
 
@@ -59,6 +60,12 @@ class Concept(Generic[T]):
         """Content hash, 12 hex digits."""
         items = [asdict(item) for item in self.items]  # pyright: ignore[reportArgumentType]
         return fingerprint([self.encourage, self.discourage, *items])
+
+    def __repr__(self) -> str:
+        return line("Concept", self.name, self.about, self.items, "items")
+
+    def _repr_html_(self) -> str:
+        return table(self.name, self.about, self.items, "items")
 
 
 @final
@@ -83,7 +90,7 @@ class MapPair:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MapData:
     """A map as pairs whose inputs are all different."""
 
@@ -96,6 +103,12 @@ class MapData:
     def fingerprint(self) -> str:
         """Content hash, 12 hex digits; the same whatever the map is called."""
         return fingerprint([[p.group, p.input, *p.answers] for p in self.pairs])
+
+    def __repr__(self) -> str:
+        return line("MapData", self.name, self.about, self.pairs, "pairs")
+
+    def _repr_html_(self) -> str:
+        return table(self.name, self.about, self.pairs, "pairs")
 
 
 @final

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from seatrial.data.concepts import read_item
-from seatrial.data.dialogues import Dialogue
+from seatrial.data.dialogues import Conversation
 from seatrial.data.facts import Fact
 from seatrial.data.jsonl import check_fields, check_texts
 from seatrial.data.lint.rows import concept_row, map_row, prose_row
@@ -28,7 +28,7 @@ FIELDS: dict[Form, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "items": (("question", "matching", "not_matching"), ("id", "group")),
     "facts": (_names(Fact), ()),
     "values": (_names(ValuePair), ()),
-    "dialogues": (_names(Dialogue), ()),
+    "dialogues": (_names(Conversation), ()),
     "prose": (("id", "text"), ("group",)),
 }
 """Fields that each form needs, and fields that it may have."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from seatrial.data.dialogues import Contexts, Dialogue
+from seatrial.data.dialogues import Contexts, Conversation
 from seatrial.data.facts import Fact
 from seatrial.data.lint.sheet import SheetRow
 from seatrial.data.records import ChoiceItem, Item, MapPair, TextPair
@@ -146,7 +146,7 @@ def value_row(line: int, pair: ValuePair) -> SheetRow:
     return SheetRow(line, pair.id, pair.group, texts, contents=pair.sentences)
 
 
-def dialogue_row(line: int, dialogue: Dialogue) -> SheetRow:
+def dialogue_row(line: int, dialogue: Conversation) -> SheetRow:
     """A dialogue, message by message."""
     messages = [
         (f"turn {k} {side}", text)
