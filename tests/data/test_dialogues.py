@@ -8,7 +8,7 @@ import pytest
 
 from seatrial.data import CONCEPTS, load_concept, load_prose
 from seatrial.data.dialogues import (
-    Dialogue,
+    Conversation,
     Turn,
     load_contexts,
     load_dialogues,
@@ -97,7 +97,7 @@ def test_roles_alternate_and_the_reply_follows_what_was_asked(dialogues):
 
 
 def test_a_history_holds_so_many_turns():
-    dialogue = Dialogue("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
+    dialogue = Conversation("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
 
     assert dialogue.history(0) == ()
     assert dialogue.history(1) == (Message("user", "one?"), Message("assistant", "1."))
@@ -106,7 +106,7 @@ def test_a_history_holds_so_many_turns():
 
 @pytest.mark.parametrize("turns", [-1, 3])
 def test_a_history_longer_than_the_dialogue_is_refused(turns):
-    dialogue = Dialogue("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
+    dialogue = Conversation("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
 
     with pytest.raises(BadOption, match=rf"own has 2 turns.*0 to 2 of them, not {turns}"):
         dialogue.history(turns)
@@ -114,7 +114,7 @@ def test_a_history_longer_than_the_dialogue_is_refused(turns):
 
 @pytest.mark.parametrize("turn", [-1, 2])
 def test_a_turn_that_is_not_there_is_refused(turn):
-    dialogue = Dialogue("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
+    dialogue = Conversation("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
 
     with pytest.raises(BadOption, match=rf"own has no turn {turn}; its turns are 0 to 1"):
         dialogue.asked(turn)
@@ -195,7 +195,7 @@ def read(*entries):
 def test_your_own_dialogue_is_read_turn_by_turn():
     (dialogue,) = read(make_dialogue())
 
-    assert dialogue == Dialogue("own-0", "talk", (Turn("One?", "Two."),))
+    assert dialogue == Conversation("own-0", "talk", (Turn("One?", "Two."),))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How data shows itself: a line at a prompt, a small table in a notebook, never all of it."""
+"""How data shows itself: a line at a prompt, in a notebook a small table, never all."""
 
 from collections import Counter
 from collections.abc import Sequence
