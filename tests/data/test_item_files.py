@@ -7,7 +7,7 @@ import pytest
 
 from seatrial.data import MAPS
 from seatrial.data.lint.read import read
-from seatrial.data.lint.texts import near_copies, normal
+from seatrial.data.texts import near_copies, plain
 
 CORE = files("seatrial.data") / "items"
 NAMES = sorted(
@@ -70,4 +70,4 @@ def test_a_map_is_read_by_the_checks_as_by_the_loader(name):
     assert [(row.id, row.group, row.prompt, row.right) for row in rows] == [
         (pair.id, pair.group, pair.input, pair.output) for pair in load_map(name).pairs
     ]
-    assert all(normal(row.label) for row in rows)
+    assert all(plain(row.label) for row in rows)
