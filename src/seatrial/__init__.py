@@ -1,74 +1,82 @@
 """Sea trials for steering: fit any method to any model and learn whether it works."""
 
 # Names are loaded when they are first used (PEP 562): `import seatrial` and `seatrial
-# --help` need not wait for torch.
+# --help` need not wait for torch. No function has the name of a package, so that
+# `seatrial.report` is the room and `seatrial.make_report` what is made there.
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seatrial.data import load_concept
     from seatrial.errors import SeatrialError
-    from seatrial.methods import CAA, METHODS, Instruction, Method, Random, Shuffled
+    from seatrial.methods import METHODS, Method
     from seatrial.model import Model
     from seatrial.report import make_report
-    from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
+    from seatrial.steering import (
+        UNSTEERED,
+        Add,
+        Edit,
+        Intervention,
+        Steering,
+        load,
+        save,
+    )
     from seatrial.store import Store
-    from seatrial.studies.run import run as run_study
-    from seatrial.studies.study import Study, make_study, read_study
-    from seatrial.tasks import TASKS
-    from seatrial.types import Estimate, FitData, Message, Pair, Request, Site, Text
+    from seatrial.studies import Study, read_study
+    from seatrial.studies.run import run
+    from seatrial.tasks import TASKS, Task
+    from seatrial.tasks.measure import measure
+    from seatrial.types import Estimate, Message, Pair, Request, Site, Text
 
 __all__ = [
-    "CAA",
     "METHODS",
     "TASKS",
     "UNSTEERED",
+    "Add",
+    "Edit",
     "Estimate",
-    "FitData",
-    "Instruction",
     "Intervention",
     "Message",
     "Method",
     "Model",
     "Pair",
-    "Random",
     "Request",
     "SeatrialError",
-    "Shuffled",
     "Site",
     "Steering",
     "Store",
     "Study",
+    "Task",
     "Text",
-    "load_concept",
+    "load",
     "make_report",
-    "make_study",
+    "measure",
     "read_study",
-    "run_study",
+    "run",
+    "save",
 ]
 
 _HOMES = {
-    "data": ("load_concept",),
     "errors": ("SeatrialError",),
-    "steering.intervention": ("Intervention", "Steering", "UNSTEERED"),
-    "methods": ("CAA", "METHODS", "Method", "Instruction", "Random", "Shuffled"),
+    "methods": ("METHODS", "Method"),
     "model": ("Model",),
+    "report": ("make_report",),
+    "steering": ("UNSTEERED", "Add", "Edit", "Intervention", "Steering", "load", "save"),
     "store": ("Store",),
-    "studies.study": ("Study", "make_study", "read_study"),
-    "tasks": ("TASKS",),
-    "types": ("Estimate", "FitData", "Message", "Pair", "Request", "Site", "Text"),
+    "studies": ("Study", "read_study"),
+    "studies.run": ("run",),
+    "tasks": ("TASKS", "Task"),
+    "tasks.measure": ("measure",),
+    "types": ("Estimate", "Message", "Pair", "Request", "Site", "Text"),
 }
-_HOME = {name: (home, name) for home, names in _HOMES.items() for name in names}
-_HOME |= {"make_report": ("report", "make_report"), "run_study": ("studies.run", "run")}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module 'seatrial' has no attribute {name!r}")
-    home, original = _HOME[name]
-    return getattr(import_module(f"seatrial.{home}"), original)
+    return getattr(import_module(f"seatrial.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
