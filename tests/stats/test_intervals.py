@@ -427,3 +427,10 @@ def test_an_unknown_statistic_says_which_exist():
 def test_a_statistic_without_a_value_is_refused():
     with pytest.raises(BadData, match="something else than one finite number"):
         cluster_mean([1.0, 2.0], ["a", "b"], statistic=lambda values: float("nan"))
+
+
+def test_an_estimate_is_shown_in_a_notebook_with_its_interval_and_what_it_rests_on():
+    shown = Estimate(0.5, 0.4, 0.6, 12)._repr_html_()
+
+    assert shown == "0.50 <small>[0.40, 0.60], 12 groups</small>"
+    assert len(repr(Estimate(1 / 3, -1 / 3, 2 / 3, 12))) < 200

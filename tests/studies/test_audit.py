@@ -257,7 +257,7 @@ def rows(*changes):
         {
             **dict.fromkeys(("concept", "task", "method", "reference"), "x"),
             "split": "test",
-            "is_control": False,
+            "kind": "method",
             "layer": 0,
             "seed": 0,
             "dose": 1.0,

@@ -20,8 +20,7 @@ from seatrial.store import Labels, Store
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.cells import Cell
 from seatrial.studies.choose import choose
-from seatrial.studies.labels import UNSTEERED as NO_STEERING
-from seatrial.studies.labels import kind_of, labels_of
+from seatrial.studies.labels import NO_METHOD, kind_of, labels_of
 from seatrial.studies.study import Study
 from seatrial.tasks import Task, fit_data
 from seatrial.types import FitData, Split
@@ -87,9 +86,9 @@ class Plan:
             task=task.name,
             split=split,
             content=f"{content} v{task.version}",
-            method=method.name if method else NO_STEERING,
+            method=method.name if method else NO_METHOD,
             options=json.dumps(options, sort_keys=True),
-            reference=str(inner.get("name", NO_STEERING)),
+            reference=str(inner.get("name", NO_METHOD)),
             layer=layer if isinstance(layer, int) else -1,
             seed=seed,
             dose=dose,

@@ -7,8 +7,8 @@ from seatrial.studies.study import Study
 from seatrial.tasks import Contrastive, Prose, Scored, Task
 from seatrial.types import Role
 
-UNSTEERED = "unsteered"
-"""What stands for the model as it is."""
+NO_METHOD = "unsteered"
+"""What stands in the place of a method for the model as it is."""
 
 
 def labels_of(study: Study, targets: list[Task], guards: list[Task]) -> Labels:
@@ -18,7 +18,7 @@ def labels_of(study: Study, targets: list[Task], guards: list[Task]) -> Labels:
         tuple(_task(task, "target") for task in targets),
         tuple(_task(task, "guard") for task in guards),
         (
-            SteeringLabel(UNSTEERED, "unsteered", "the model as it is"),
+            SteeringLabel(NO_METHOD, "unsteered", "the model as it is"),
             *(
                 SteeringLabel(method.name, kind_of(method), method.summary)
                 for method in (*methods, Random, Shuffled, Instruction)
