@@ -1,5 +1,7 @@
 """What the names in a study's store mean, out of its tasks and methods."""
 
+from collections.abc import Sequence
+
 from seatrial.methods import Instruction, Method, Random, Shuffled
 from seatrial.store import Kind, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.studies.named import method_kind
@@ -11,7 +13,7 @@ NO_METHOD = "unsteered"
 """What stands in the place of a method for the model as it is."""
 
 
-def labels_of(study: Study, targets: list[Task], guards: list[Task]) -> Labels:
+def labels_of(study: Study, targets: Sequence[Task], guards: Sequence[Task]) -> Labels:
     """The labels of everything that a study measures, its tasks made already."""
     methods = [method_kind(options["name"]) for options in study.methods]
     return Labels(
