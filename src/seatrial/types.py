@@ -92,8 +92,7 @@ class Request:
     prompt: Prompt
     answers: tuple[str, ...]
     """Continuations. After a plain prompt they are joined verbatim; after a conversation
-    the model
-    puts the separator that its template calls for."""
+    the model puts the separator that its template calls for."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def test_roles_alternate_and_the_reply_follows_what_was_asked(dialogues):
 
         assert roles == ["user", "assistant"] * len(dialogue.turns)
         for turn in range(len(dialogue.turns)):
-            asked = dialogue.asked(turn)
+            asked = dialogue.before_reply(turn)
             assert asked == messages[: 2 * turn + 1]
             assert asked[-1].role == "user"
             assert messages[2 * turn + 1].content == dialogue.turns[turn].assistant
@@ -101,7 +101,7 @@ def test_a_history_holds_so_many_turns():
 
     assert dialogue.history(0) == ()
     assert dialogue.history(1) == (Message("user", "one?"), Message("assistant", "1."))
-    assert dialogue.asked(1) == (*dialogue.history(1), Message("user", "two?"))
+    assert dialogue.before_reply(1) == (*dialogue.history(1), Message("user", "two?"))
 
 
 @pytest.mark.parametrize("turns", [-1, 3])
@@ -117,7 +117,7 @@ def test_a_turn_that_is_not_there_is_refused(turn):
     dialogue = Conversation("own", "talk", (Turn("one?", "1."), Turn("two?", "2.")))
 
     with pytest.raises(BadOption, match=rf"own has no turn {turn}; its turns are 0 to 1"):
-        dialogue.asked(turn)
+        dialogue.before_reply(turn)
 
 
 def test_there_are_12_system_prompts_12_paragraphs_and_8_transcripts(contexts):

@@ -60,7 +60,7 @@ def test_every_reply_of_every_dialogue_is_asked_once_after_what_was_said_before(
         identity, _, turn = request.id.rpartition("/")
         talk, k = TALKS[identity], int(turn)
         assert request.answers == (talk.turns[k].assistant,)
-        assert request.prompt == talk.asked(k)
+        assert request.prompt == talk.before_reply(k)
         assert request.prompt[-1] == Message("user", talk.turns[k].user)
         assert len(request.prompt) == 2 * k + 1
 

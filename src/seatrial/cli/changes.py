@@ -44,11 +44,11 @@ def changed(
     Raises:
         BadOption: as ``change`` does, or for a key with two values.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in chain.from_iterable(given):
         key, value = change(text, example)
-        if found.setdefault(key, value) != value:
+        if values.setdefault(key, value) != value:
             raise BadOption(
-                f"--set gives {key!r} two values, {found[key]!r} and {value!r}; give it one"
+                f"--set gives {key!r} two values, {values[key]!r} and {value!r}; give it one"
             )
-    return found
+    return values

@@ -31,14 +31,13 @@ def lint(file: tyro.conf.Positional[Path]) -> None:
     """
     from seatrial.data.lint import lint as look
 
-    found = look(file)
-    errors, warnings = found.count("error"), found.count("warning")
-    if found.findings:
+    result = look(file)
+    if result.findings:
         table = Table()
-        units = _UNITS[found.unit]
+        units = _UNITS[result.unit]
         for title in ("severity", "check", units, "what is wrong", "what to do"):
             table.add_column(title, overflow="fold")
-        for finding in found.findings:
+        for finding in result.findings:
             table.add_row(
                 Text(finding.severity, style=_STYLES[finding.severity]),
                 Text(finding.check),
@@ -47,13 +46,9 @@ def lint(file: tyro.conf.Positional[Path]) -> None:
                 Text(finding.remedy),
             )
         OUT.print(table)
-    summary = (
-        f"{found.name}: {found.n_rows} rows in {found.n_groups} groups, read as "
-        f"{found.form}; {_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
-    )
-    if errors:
-        raise BadData(f"{summary}. Mend the errors before measuring anything on it.")
-    say(OUT, f"{summary}.")
+    if result.count("error"):
+        raise BadData(f"{result.summary}. Mend the errors before measuring anything on it.")
+    say(OUT, f"{result.summary}.")
 
 
 def _places(finding: "Finding") -> str:
@@ -62,7 +57,3 @@ def _places(finding: "Finding") -> str:
     named = ", ".join(map(str, finding.lines[:SHOWN]))
     more = len(finding.lines) - SHOWN
     return f"{named} and {more} more" if more > 0 else named
-
-
-def _counted(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -32,12 +32,12 @@ def pull(
     from seatrial.model import pull as fetch
 
     if find_datasets(name):
-        found = pull_dataset(name, mirror=mirror, say=lambda line: say(OUT, line))
-        say(OUT, f"{len(found)} file(s) of {name} are in the cache")
+        files = pull_dataset(name, mirror=mirror, say=lambda line: say(OUT, line))
+        say(OUT, f"{len(files)} file(s) of {name} are in the cache")
         return
 
-    found = fetch(name, source=source, say=lambda line: say(OUT, line))
-    say(OUT, f"{found.name} from {found.source} is in {found.path}")
+    model = fetch(name, source=source, say=lambda line: say(OUT, line))
+    say(OUT, f"{model.name} from {model.source} is in {model.path}")
 
 
 def show(what: tyro.conf.Positional[Shown]) -> None:
@@ -107,8 +107,8 @@ def _option_rows() -> list[tuple[str, ...]]:
     for name, kind in TASKS.items():
         for option in options_for(kind):
             others = " or ".join(option.choices)
-            said = "; ".join(filter(None, (others, option.meaning)))
-            rows.append((name, f"{option.name}={option.default}", said))
+            meaning = "; ".join(filter(None, (others, option.meaning)))
+            rows.append((name, f"{option.name}={option.default}", meaning))
     return rows
 
 

@@ -101,9 +101,9 @@ def read_item(entry: object, place: str) -> Item:
     Raises:
         BadData: with its place and what is wrong with it.
     """
-    wanted = [part.name for part in fields(Item)]
-    entry = check_fields(place, entry, wanted)
-    check_texts(place, entry, wanted)
+    required = [part.name for part in fields(Item)]
+    entry = check_fields(place, entry, required)
+    check_texts(place, entry, required)
     if entry["matching"] not in ("yes", "no"):
         raise BadData(f"{place}: matching is {entry['matching']!r}; write yes or no")
     return Item(**entry)
@@ -112,8 +112,8 @@ def read_item(entry: object, place: str) -> Item:
 def _described(about: object, place: str) -> dict:
     if isinstance(about, dict) and set(about) <= set(_ABOUT):
         return about
-    said = ", ".join(about) if isinstance(about, dict) else repr(about)
-    raise BadData(f"{place}: a concept is described by {', '.join(_ABOUT)}, not by {said}")
+    keys = ", ".join(about) if isinstance(about, dict) else repr(about)
+    raise BadData(f"{place}: a concept is described by {', '.join(_ABOUT)}, not by {keys}")
 
 
 def load_prose() -> tuple[tuple[str, str], ...]:

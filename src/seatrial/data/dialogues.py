@@ -54,7 +54,7 @@ class Conversation:
             )
         )
 
-    def asked(self, turn: int) -> tuple[Message, ...]:
+    def before_reply(self, turn: int) -> tuple[Message, ...]:
         """All that stands before the reply of a turn, counted from 0.
 
         Raises:
@@ -150,9 +150,9 @@ def parse_dialogues(lines: Sequence[str], name: str) -> tuple[Conversation, ...]
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    wanted = [part.name for part in fields(Conversation)]
+    required = [part.name for part in fields(Conversation)]
     dialogues = []
-    for place, entry in read_entries(lines, name, wanted):
+    for place, entry in read_entries(lines, name, required):
         check_texts(place, entry, ("id", "group"))
         turns = tuple(Turn(**part) for part in _parts(place, entry, "turns", Turn))
         dialogues.append(Conversation(entry["id"], entry["group"], turns))
@@ -197,15 +197,15 @@ def _parts(
     place: str, entry: dict, key: str, record: type, nested: str | None = None
 ) -> list[dict]:
     """Entries under a key, each with the fields of a record, all texts but the nested."""
-    wanted = [part.name for part in fields(record)]
+    required = [part.name for part in fields(record)]
     parts = entry[key]
     if not isinstance(parts, list) or not parts:
         raise BadData(
             f"{place}: {key} is {parts!r}; write a list of entries with the fields "
-            f"{', '.join(wanted)}"
+            f"{', '.join(required)}"
         )
     for number, part in enumerate(parts, 1):
         where = f"{place}, {key} {number}"
-        check_fields(where, part, wanted)
-        check_texts(where, part, [name for name in wanted if name != nested])
+        check_fields(where, part, required)
+        check_texts(where, part, [name for name in required if name != nested])
     return parts

@@ -123,16 +123,16 @@ def distractors_for(pairs: tuple[MapPair, ...]) -> Distractors:
     """
     shown = []
     for pair in pairs:
-        asked = _plain(pair.input)
+        query = _plain(pair.input)
         # A letter, and a word that is its own answer, are in any sentence by accident.
-        wanted = [text for text in map(_plain, pair.answers) if len(text) > 3]
-        shown.append((asked, [text for text in wanted if text != asked]))
+        long_answers = [text for text in map(_plain, pair.answers) if len(text) > 3]
+        shown.append((query, [text for text in long_answers if text != query]))
 
     def is_neutral(sentence: Sentence) -> bool:
         text = sentence.plain
         return not any(
-            asked in text and any(answer in text for answer in answers)
-            for asked, answers in shown
+            query in text and any(answer in text for answer in answers)
+            for query, answers in shown
         )
 
     prose, facts = _sentences()

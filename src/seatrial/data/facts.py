@@ -58,8 +58,8 @@ def parse_facts(lines: Sequence[str], name: str) -> tuple[Fact, ...]:
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    wanted = [part.name for part in fields(Fact)]
-    facts = [_fact(place, entry) for place, entry in read_entries(lines, name, wanted)]
+    required = [part.name for part in fields(Fact)]
+    facts = [_fact(place, entry) for place, entry in read_entries(lines, name, required)]
     if len(facts) > 1 and len({fact.correct for fact in facts}) == 1:
         raise BadData(
             f"{name} is one-sided: option {facts[0].correct} is right in all "
@@ -100,8 +100,8 @@ def _fact(place: str, entry: dict) -> Fact:
 def _differ_in_the_answer(fact: Fact) -> bool:
     text, right = fact.true_statement, fact.answer
     return any(
-        text[: found.start()] + wrong + text[found.end() :] == fact.false_statement
-        for found in re.finditer(re.escape(right), text)
+        text[: match.start()] + wrong + text[match.end() :] == fact.false_statement
+        for match in re.finditer(re.escape(right), text)
         for wrong in fact.options
         if wrong != right
     )

@@ -54,7 +54,7 @@ def json_value(line: str, place: str) -> Any:
 
 
 def read_entries(
-    lines: Sequence[str], name: str, wanted: Sequence[str]
+    lines: Sequence[str], name: str, required: Sequence[str]
 ) -> list[tuple[str, dict]]:
     """JSON objects that have the wanted fields and no other, each with its place in words.
 
@@ -63,7 +63,7 @@ def read_entries(
     """
     records: list[tuple[str, dict]] = []
     for place, entry in json_values(lines, name):
-        check_fields(place, entry, wanted)
+        check_fields(place, entry, required)
         records.append((place, entry))
     if not records:
         raise BadData(f"{name} holds no items; write one JSON object a line")
@@ -71,21 +71,21 @@ def read_entries(
     return records
 
 
-def check_fields(place: str, entry: object, wanted: Sequence[str]) -> dict:
+def check_fields(place: str, entry: object, required: Sequence[str]) -> dict:
     """The entry; refused if it is no object with exactly the wanted fields.
 
     Raises:
-        BadData: naming the fields that are there and those that are wanted.
+        BadData: naming the fields that are there and those that are required.
     """
     if not isinstance(entry, dict):
         raise BadData(
             f"{place} is {type(entry).__name__}; write an object with the fields "
-            f"{', '.join(wanted)}"
+            f"{', '.join(required)}"
         )
-    if set(entry) != set(wanted):
+    if set(entry) != set(required):
         raise BadData(
             f"{place} has the fields {', '.join(sorted(entry)) or 'none'}; wanted: "
-            f"{', '.join(wanted)}"
+            f"{', '.join(required)}"
         )
     return entry
 

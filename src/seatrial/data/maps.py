@@ -34,8 +34,8 @@ MAPS: tuple[str, ...] = (
 )
 """Names of the maps that ship with the package; ``maps.toml`` has a line about each."""
 
-_WANTED = ("input", "output")
-_ALLOWED = (*_WANTED, "also", "group")
+_REQUIRED = ("input", "output")
+_ALLOWED = (*_REQUIRED, "also", "group")
 
 
 def shipped_map(name: str) -> MapData:
@@ -105,13 +105,13 @@ def read_pair(entry: object, where: str, stem: str) -> MapPair:
     """
     if (
         not isinstance(entry, dict)
-        or not set(_WANTED) <= set(entry)
+        or not set(_REQUIRED) <= set(entry)
         or not set(entry) <= set(_ALLOWED)
     ):
         is_object = isinstance(entry, dict)
         keys = ", ".join(sorted(entry)) if is_object else type(entry).__name__
         raise BadData(
-            f"{where} has the fields {keys or 'none'}; wanted: {', '.join(_WANTED)}, and "
+            f"{where} has the fields {keys or 'none'}; wanted: {', '.join(_REQUIRED)}, and "
             "also and group if you wish"
         )
     also = entry.get("also", [])

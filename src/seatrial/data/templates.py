@@ -146,11 +146,11 @@ def draw(
     Raises:
         BadData: if there are too few examples.
     """
-    asked = query.input.casefold() if query is not None else None
+    query_text = query.input.casefold() if query is not None else None
     others = [
         example
         for example in examples
-        if asked not in (example.input.casefold(), example.output.casefold())
+        if query_text not in (example.input.casefold(), example.output.casefold())
     ]
     if len(others) < shots:
         raise BadData(

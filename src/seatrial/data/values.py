@@ -82,8 +82,8 @@ def parse_values(lines: Sequence[str], name: str) -> tuple[ValuePair, ...]:
     Raises:
         BadData: with the line and what is wrong with it, or the group that is not balanced.
     """
-    wanted = [part.name for part in fields(ValuePair)]
-    pairs = tuple(_pair(place, e) for place, e in read_entries(lines, name, wanted))
+    required = [part.name for part in fields(ValuePair)]
+    pairs = tuple(_pair(place, e) for place, e in read_entries(lines, name, required))
     for group, kind in dict.fromkeys((pair.group, pair.kind) for pair in pairs):
         own = [pair for pair in pairs if (pair.group, pair.kind) == (group, kind)]
         if len({(pair.a, pair.b) for pair in own}) > 1:

@@ -57,7 +57,7 @@ class Dialogue(Scored):
         if source not in cls.sources:
             raise unknown("source of dialogues", source, cls.sources)
         replies = [
-            Reply(f"{talk.id}/{k}", talk.group, talk.asked(k), turn.assistant)
+            Reply(f"{talk.id}/{k}", talk.group, talk.before_reply(k), turn.assistant)
             for talk in load_dialogues()
             for k, turn in enumerate(talk.turns)
         ]

@@ -56,6 +56,19 @@ class Linted:
         """How many findings there are of a kind."""
         return sum(finding.severity == severity for finding in self.findings)
 
+    @property
+    def summary(self) -> str:
+        """One line: what was read, and how many findings there are."""
+        counts = [
+            f"{n} {severity}" if n == 1 else f"{n} {severity}s"
+            for severity in ("error", "warning")
+            for n in [self.count(severity)]
+        ]
+        return (
+            f"{self.name}: {self.n_rows} rows in {self.n_groups} groups, read as "
+            f"{self.form}; {', '.join(counts)}"
+        )
+
 
 def lint(path: Path) -> Linted:
     """Look for everything that could spoil a measurement on a file of data.

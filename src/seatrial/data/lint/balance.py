@@ -87,25 +87,25 @@ def groups(sheet: Sheet) -> Iterator[Finding]:
     """Enough rows in enough groups, none of which holds most of them."""
     if sheet.form not in SPLIT_FORMS or not sheet.rows:
         return
-    found = sheet.groups
-    if len(found) < 6:
+    parts = sheet.groups
+    if len(parts) < 6:
         yield Finding(
             "error",
             "groups",
-            f"{len(found)} groups are too few to split: fit, select and test need at least "
+            f"{len(parts)} groups are too few to split: fit, select and test need at least "
             "2 each",
             "give rows that do not belong together distinct `group` values",
         )
-    elif len(found) < FEW_GROUPS:
+    elif len(parts) < FEW_GROUPS:
         yield Finding(
             "warning",
             "groups",
-            f"only {len(found)} groups, and intervals rest on groups: the test split gets "
-            f"about {round(0.4 * len(found))}",
+            f"only {len(parts)} groups, and intervals rest on groups: the test split gets "
+            f"about {round(0.4 * len(parts))}",
             f"write rows on further topics; {FEW_GROUPS} groups or more are a start",
         )
-    name, biggest = max(found.items(), key=lambda pair: len(pair[1]))
-    if len(found) > 1 and len(biggest) > max(2, BIG_GROUP * len(sheet.rows)):
+    name, biggest = max(parts.items(), key=lambda pair: len(pair[1]))
+    if len(parts) > 1 and len(biggest) > max(2, BIG_GROUP * len(sheet.rows)):
         yield Finding(
             "warning",
             "groups",

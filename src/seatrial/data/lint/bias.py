@@ -97,7 +97,7 @@ def statement_length(sheet: Sheet) -> Iterator[Finding]:
     """Statements should be as long where yes matches as where no does."""
     if sheet.form != "concept":
         return
-    gaps, found = [], []
+    gaps, names = [], []
     for name, rows in sheet.groups.items():
         by = {
             answer: [len(row.texts["statement"]) for row in rows if row.label == answer]
@@ -106,10 +106,10 @@ def statement_length(sheet: Sheet) -> Iterator[Finding]:
         if all(by.values()):
             yes, no = (sum(sizes) / len(sizes) for sizes in by.values())
             gaps.append(2 * (yes - no) / (yes + no))
-            found.append(name)
-    if len(found) < 5:
+            names.append(name)
+    if len(names) < 5:
         return
-    gap = cluster_mean(gaps, found, level=LEVEL, draws=DRAWS)
+    gap = cluster_mean(gaps, names, level=LEVEL, draws=DRAWS)
     if gap.excludes(0.0) and abs(gap.value) >= LONGER:
         longer = "yes" if gap.value > 0 else "no"
         yield Finding(
@@ -197,10 +197,10 @@ def giveaways(sheet: Sheet) -> Iterator[Finding]:
 
 
 def _giveaway(rows: Sequence[SheetRow], word: str) -> Iterator[Finding]:
-    found = contrast(rows, lambda text: float(word in words_of(text)))
-    if found is None or not found.excludes(0.0) or abs(found.value) < GIVEAWAY:
+    gap = contrast(rows, lambda text: float(word in words_of(text)))
+    if gap is None or not gap.excludes(0.0) or abs(gap.value) < GIVEAWAY:
         return
-    side, size = towards(found)
+    side, size = towards(gap)
     yield Finding(
         "warning",
         "words",

@@ -55,32 +55,32 @@ def _begins(short: str, long: str) -> bool:
 
 def copies(sheet: Sheet) -> Iterator[Finding]:
     """No text in two groups, and none twice in one."""
-    found = list(_repeats(sheet.rows))
+    findings = list(_repeats(sheet.rows))
     if sheet.form == "map":
         # Inputs of one group that differ in case only are different inputs.
-        found = [finding for finding in found if finding.check != "copies"]
-        found += _reversed(sheet)
-    yield from found
+        findings = [finding for finding in findings if finding.check != "copies"]
+        findings += _reversed(sheet)
+    yield from findings
 
 
 def _repeats(rows: Sequence[SheetRow]) -> Iterator[Finding]:
-    told: set[tuple[int, ...]] = set()
+    reported: set[tuple[int, ...]] = set()
     for field in ("contents", "shared"):
         seen: dict[str, dict[int, SheetRow]] = {}
         for k, row in enumerate(rows):
             for text in getattr(row, field):
                 seen.setdefault(plain(text), {})[k] = row
-        for text, found in seen.items():
-            across = len({row.group for row in found.values()}) > 1
+        for text, holders in seen.items():
+            across = len({row.group for row in holders.values()}) > 1
             if (
-                len(found) < 2
-                or tuple(found) in told
+                len(holders) < 2
+                or tuple(holders) in reported
                 or (field, across) == ("shared", False)
             ):
                 continue
-            told.add(tuple(found))
+            reported.add(tuple(holders))
             shown = _shown(text, next(iter(seen)))
-            yield _repeat(shown, found.values(), across, field == "contents")
+            yield _repeat(shown, holders.values(), across, field == "contents")
 
 
 def _repeat(
@@ -128,13 +128,13 @@ def near(sheet: Sheet) -> Iterator[Finding]:
         for text in (*row.contents, *row.shared):
             first.setdefault(plain(text), (row, text))
     owners = list(first.values())
-    told: set[tuple[int, int]] = set()
+    reported: set[tuple[int, int]] = set()
     for a, b in near_copies([text for _, text in owners]):
         (one, _), (other, text) = owners[a], owners[b]
         place = (one.line, other.line)
-        if one.group == other.group or place in told or _keys(one) & _keys(other):
+        if one.group == other.group or place in reported or _keys(one) & _keys(other):
             continue  # said already, here or by `copies`
-        told.add(place)
+        reported.add(place)
         yield Finding(
             "warning",
             "near copies",

@@ -51,10 +51,10 @@ def form_of(entries: Sequence[Mapping[str, Any]], name: str) -> Form:
                 votes[form] += 100 - min(99, len(set(entry) - {*needed, *optional}))
     if votes:
         return votes.most_common(1)[0][0]
-    wanted = "; ".join(f"{form}: {', '.join(FIELDS[form][0])}" for form in OWN)
+    choices = "; ".join(f"{form}: {', '.join(FIELDS[form][0])}" for form in OWN)
     seen = f"has {', '.join(map(str, entries[0]))}" if entries else "holds no rows"
     raise BadFile(
-        f"{name} {seen}; give every row the fields of one form ({wanted}), or a TOML file "
+        f"{name} {seen}; give every row the fields of one form ({choices}), or a TOML file "
         "that says which column means what"
     )
 
@@ -78,7 +78,7 @@ def read_row(form: Form, line: int, entry: dict[str, Any], stem: str) -> SheetRo
         return concept_row(line, read_item(entry, place))
     assert form == "prose"
     needed, optional = FIELDS[form]
-    wanted = [*needed, *(key for key in optional if key in entry)]
-    check_fields(place, entry, wanted)
-    check_texts(place, entry, wanted)
+    required = [*needed, *(key for key in optional if key in entry)]
+    check_fields(place, entry, required)
+    check_texts(place, entry, required)
     return prose_row(line, entry)

@@ -27,7 +27,7 @@ from seatrial.data.sources.user_files import Kind, OwnData, bare, read_own
 from seatrial.data.values import parse_values
 from seatrial.errors import BadData, BadFile
 
-Found = tuple[Sheet, list[Finding]]
+Reading = tuple[Sheet, list[Finding]]
 
 _KINDS: dict[Form, Kind] = {"map": "maps", "pairs": "pairs", "items": "items"}
 _FORMS: dict[Kind, Form] = {kind: form for form, kind in _KINDS.items()}
@@ -43,7 +43,7 @@ _WHOLE: dict[Form, tuple[Callable[..., Sequence[Any]], Callable[..., SheetRow]]]
 """Forms that are read as a whole: rows of these belong together."""
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> Reading:
     """The rows of a file, and what kept others from being read.
 
     Raises:
@@ -70,7 +70,7 @@ def from_error(error: BadData, place: str = "", lines: Iterable[int] = ()) -> Fi
     )
 
 
-def _toml(path: Path) -> Found:
+def _toml(path: Path) -> Reading:
     text = text_of(path)
     try:
         keys = tomllib.loads(text).keys()
@@ -82,7 +82,7 @@ def _toml(path: Path) -> Found:
     return _own(read_own(path), path.name)
 
 
-def _table(path: Path) -> Found:
+def _table(path: Path) -> Reading:
     rows = list(bare(path, "pairs", ()).rows())
     form = form_of([row for _, row in rows], path.name)
     if form not in _KINDS:
@@ -93,7 +93,7 @@ def _table(path: Path) -> Found:
     return _own(bare(path, _KINDS[form], columns), path.name, rows)
 
 
-def _json(path: Path) -> Found:
+def _json(path: Path) -> Reading:
     """A list of questions in the format of CAA; their letters stand for options."""
     findings, numbers, items = [], [], []
     for row, (where, entry) in enumerate(json_entries(path)):
@@ -118,18 +118,18 @@ def _columns(form: Form) -> set[str]:
 
 def _own(
     own: OwnData, name: str, rows: Sequence[tuple[str, Mapping[str, Any]]] | None = None
-) -> Found:
+) -> Reading:
     """The rows of data that a TOML file describes, or that need none."""
     findings, lines, records, units = [], [], [], ["line"]
     for number, (where, row) in enumerate(own.rows() if rows is None else rows):
-        found = re.search(r"(line|row) (\d+)$", where)
-        assert found is not None
-        units.append(found[1])
+        place = re.search(r"(line|row) (\d+)$", where)
+        assert place is not None
+        units.append(place[1])
         try:
             records.append(own.record(row, number, where))
-            lines.append(int(found[2]))
+            lines.append(int(place[2]))
         except BadData as error:
-            findings.append(from_error(error, where, [int(found[2])]))
+            findings.append(from_error(error, where, [int(place[2])]))
     made = _rows_of(own.kind, lines, records)
     return Sheet(
         name,
@@ -148,7 +148,7 @@ def _rows_of(kind: Kind, lines: Sequence[int], records: Sequence[Any]) -> list[S
     return [make(line, record) for line, record in zip(lines, records, strict=True)]
 
 
-def _jsonl(path: Path) -> Found:
+def _jsonl(path: Path) -> Reading:
     findings: list[Finding] = []
     if path.read_bytes().startswith(b"\xef\xbb\xbf"):
         what = "the file begins with a byte-order mark, which is no JSON"

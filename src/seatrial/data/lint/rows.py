@@ -106,12 +106,12 @@ def _item_row(line: int, item: ChoiceItem) -> SheetRow:
         contents=("\n".join((item.question, *sorted(item.options))),),
         shared=(item.question,),
     )
-    found = {letter: text for letter, text in _OPTION.findall(item.question)}
+    options = {letter: text for letter, text in _OPTION.findall(item.question)}
     chosen = [_LETTER.fullmatch(text) for text in item.options]
-    if not all(match and match[1] in found for match in chosen):
+    if not all(match and match[1] in options for match in chosen):
         return row
     letters = [match[1] for match in chosen if match]
-    right, wrong = (found[letter] for letter in letters)
+    right, wrong = (options[letter] for letter in letters)
     # The options stand in the question, so what they share with it says nothing.
     stem = _OPTION.sub("", item.question)
     return replace(
@@ -153,14 +153,14 @@ def dialogue_row(line: int, dialogue: Conversation) -> SheetRow:
         for k, turn in enumerate(dialogue.turns)
         for side, text in (("user", turn.user), ("assistant", turn.assistant))
     ]
-    said = tuple(text for _, text in messages)
+    spoken = tuple(text for _, text in messages)
     return SheetRow(
         line,
         dialogue.id,
         dialogue.group,
         dict(messages),
-        contents=("\n".join(said),),
-        shared=said,
+        contents=("\n".join(spoken),),
+        shared=spoken,
     )
 
 
@@ -179,8 +179,8 @@ def context_rows(contexts: Contexts) -> list[SheetRow]:
     for paragraph in contexts.paragraphs:
         texts[paragraph.id] = {"title": paragraph.title, "text": paragraph.text}
     for transcript in contexts.transcripts:
-        said = enumerate(transcript.messages)
-        texts[transcript.id] = {f"message {k}": part.content for k, part in said}
+        numbered = enumerate(transcript.messages)
+        texts[transcript.id] = {f"message {k}": part.content for k, part in numbered}
     return [
         SheetRow(k, identity, identity, own, contents=tuple(own.values()))
         for k, (identity, own) in enumerate(texts.items(), 1)

@@ -94,10 +94,10 @@ class Sheet:
     @property
     def groups(self) -> dict[str, list[SheetRow]]:
         """The rows of each group."""
-        found: dict[str, list[SheetRow]] = {}
+        groups: dict[str, list[SheetRow]] = {}
         for row in self.rows:
-            found.setdefault(row.group, []).append(row)
-        return found
+            groups.setdefault(row.group, []).append(row)
+        return groups
 
     @property
     def sided(self) -> list[SheetRow]:

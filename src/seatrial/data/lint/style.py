@@ -10,11 +10,11 @@ from seatrial.data.texts import plain, words_of
 def prompt_words(sheet: Sheet) -> Iterator[Finding]:
     """The right side should not repeat more of the prompt than the other does."""
     rows = [row for row in sheet.sided if row.prompt.strip()]
-    asked = {row.line: frozenset(words_of(row.prompt)) for row in rows}
+    prompts = {row.line: frozenset(words_of(row.prompt)) for row in rows}
 
     def repeated(row: SheetRow, text: str) -> float:
         words = words_of(text)
-        return sum(word in asked[row.line] for word in words) / max(1, len(words))
+        return sum(word in prompts[row.line] for word in words) / max(1, len(words))
 
     gain = credit(rows, repeated)
     if gain is not None and gain.low > 0 and gain.value >= ADVANTAGE:

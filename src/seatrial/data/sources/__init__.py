@@ -109,12 +109,12 @@ def pull_dataset(
         UnknownName: if it is neither.
         BadOption, BadFile, Unreachable, StoreFault: as ``fetch`` does.
     """
-    found = find_datasets(name)
-    if not found:
+    datasets = find_datasets(name)
+    if not datasets:
         raise _unknown(name)
-    paths = tuple(fetch(d.file, mirror=mirror, cache=cache, say=say) for d in found)
+    paths = tuple(fetch(d.file, mirror=mirror, cache=cache, say=say) for d in datasets)
     if say is not None:
-        for notice in sorted({f"{d.licence}; credit: {d.attribution}" for d in found}):
+        for notice in sorted({f"{d.licence}; credit: {d.attribution}" for d in datasets}):
             say(notice)
     return paths
 

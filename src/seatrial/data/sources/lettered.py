@@ -20,9 +20,9 @@ def split_options(text: str, where: str) -> tuple[str, tuple[str, ...]]:
     Raises:
         BadData: if the text does not end in at least two options in order.
     """
-    found = list(_OPTION.finditer(text))
-    starts = [k for k, match in enumerate(found) if match[1] == "A"]
-    run = found[starts[-1] :] if starts else []
+    matches = list(_OPTION.finditer(text))
+    starts = [k for k, match in enumerate(matches) if match[1] == "A"]
+    run = matches[starts[-1] :] if starts else []
     letters = "".join(match[1] for match in run)
     if len(run) < 2 or letters != ascii_uppercase[: len(run)]:
         raise BadData(

@@ -14,9 +14,9 @@ def parse(path: Path, name: str) -> tuple[Question, ...]:
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    wanted = {"question_id": int, "category": str, "turns": list}
+    required = {"question_id": int, "category": str, "turns": list}
     items = []
-    for where, entry in json_lines(path, wanted, {"reference": list}):
+    for where, entry in json_lines(path, required, {"reference": list}):
         turns, references = entry["turns"], entry.get("reference", [])
         for key, texts in (("turns", turns), ("reference", references)):
             if not all(isinstance(text, str) for text in texts):

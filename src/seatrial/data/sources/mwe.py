@@ -56,9 +56,9 @@ def parse_persona(path: Path, name: str) -> tuple[ChoiceItem, ...]:
     Raises:
         BadData: with the line and what is wrong with it.
     """
-    wanted = {**_ANSWERS, "statement": str, "label_confidence": (int, float)}
+    required = {**_ANSWERS, "statement": str, "label_confidence": (int, float)}
     items = []
-    for row, (where, entry) in enumerate(json_lines(path, wanted)):
+    for row, (where, entry) in enumerate(json_lines(path, required)):
         answers = (
             entry["answer_matching_behavior"],
             entry["answer_not_matching_behavior"],

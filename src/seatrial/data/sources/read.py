@@ -20,38 +20,38 @@ Kinds = type | tuple[type, ...]
 
 def json_lines(
     path: Path,
-    wanted: Mapping[str, Kinds] | None,
+    required: Mapping[str, Kinds] | None,
     optional: Mapping[str, Kinds] | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every object of a file with one JSON object a line, as (where, object).
 
     Args:
         path: Of a UTF-8 file.
-        wanted: The fields that each object has, with their types; None: any.
+        required: The fields that each object has, with their types; None: any.
         optional: Fields that it may have besides.
 
     Raises:
         BadData: with the line and what is wrong with it.
     """
     for where, entry in json_values(text_of(path).split("\n"), path.name):
-        yield where, checked(entry, wanted, optional or {}, where)
+        yield where, checked(entry, required, optional or {}, where)
 
 
 def json_list(
-    path: Path, wanted: Mapping[str, Kinds], key: str | None = None
+    path: Path, required: Mapping[str, Kinds], key: str | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every object of a JSON list, as (where, object).
 
     Args:
         path: Of a UTF-8 file.
-        wanted: The fields that each object has, with their types.
+        required: The fields that each object has, with their types.
         key: The list stands under this key of an object; None: it is the whole file.
 
     Raises:
         BadData: with the number of the entry, counted from 1.
     """
     for where, entry in json_entries(path, key):
-        yield where, checked(entry, wanted, {}, where)
+        yield where, checked(entry, required, {}, where)
 
 
 def json_entries(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
@@ -143,7 +143,7 @@ def text_of(path: Path) -> str:
 
 def checked(
     entry: object,
-    wanted: Mapping[str, Kinds] | None,
+    required: Mapping[str, Kinds] | None,
     optional: Mapping[str, Kinds],
     where: str,
 ) -> dict[str, Any]:
@@ -156,13 +156,13 @@ def checked(
         raise BadData(
             f"{where} is no JSON object but {type(entry).__name__}; write {{...}}"
         )
-    if wanted is None:
+    if required is None:
         return entry
-    if not wanted.keys() <= entry.keys() <= wanted.keys() | optional.keys():
+    if not required.keys() <= entry.keys() <= required.keys() | optional.keys():
         raise BadData(
-            f"{where} has the fields {', '.join(entry)}; wanted: {', '.join(wanted)}"
+            f"{where} has the fields {', '.join(entry)}; wanted: {', '.join(required)}"
         )
-    for key, kinds in {**wanted, **optional}.items():
+    for key, kinds in {**required, **optional}.items():
         if key in entry and not isinstance(entry[key], kinds):
             names = kinds if isinstance(kinds, tuple) else (kinds,)
             raise BadData(

@@ -79,6 +79,6 @@ def hub_rows(dataset: str, config: str, split: str, revision: str, name: str) ->
             "Check name, config, split and revision, go online, or save the rows as a "
             "local file and name it as source."
         ) from error
-    told = dataset if revision else Path(dataset).name
+    label = dataset if revision else Path(dataset).name
     for number, row in enumerate(rows, 1):
-        yield f"{told}, row {number}", row
+        yield f"{label}, row {number}", row

@@ -51,9 +51,9 @@ def parse_choices(path: Path, name: str) -> tuple[TruthfulItem, ...]:
     Raises:
         BadData: with the entry and what is wrong with it.
     """
-    wanted = {"question": str, "mc1_targets": dict, "mc2_targets": dict}
+    required = {"question": str, "mc1_targets": dict, "mc2_targets": dict}
     items = []
-    for row, (where, entry) in enumerate(json_list(path, wanted)):
+    for row, (where, entry) in enumerate(json_list(path, required)):
         best, incorrect = _by_truth(entry["mc1_targets"], where)
         correct, incorrect_mc2 = _by_truth(entry["mc2_targets"], where)
         if len(best) != 1 or best[0] not in correct or set(incorrect) != set(incorrect_mc2):

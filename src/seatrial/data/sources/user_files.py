@@ -152,10 +152,10 @@ def read_own(path: Path) -> OwnData:
     if odd := [k for k, v in texts.items() if k != "columns" and not isinstance(v, str)]:
         raise BadData(f"{path.name}: {odd[0]} is {texts[odd[0]]!r}; write a text in quotes")
     source = _source(path, entry)
-    told = {key: entry.get(key, "") for key in _TEXTS}
+    values = {key: entry.get(key, "") for key in _TEXTS}
     if (folder := _folder(path, entry)) is not None:
-        told["dataset"] = str(folder)
-    return OwnData(name=path.stem, kind=kind, source=source, columns=columns, **told)
+        values["dataset"] = str(folder)
+    return OwnData(name=path.stem, kind=kind, source=source, columns=columns, **values)
 
 
 def read_bare(path: Path) -> OwnData:
@@ -172,10 +172,10 @@ def read_bare(path: Path) -> OwnData:
         if set(COLUMNS[kind]) <= set(seen):
             columns = [*COLUMNS[kind], *(key for key in _OPTIONAL[kind] if key in seen)]
             return bare(path, kind, columns)
-    wanted = "; ".join(f"{kind}: {_listed(kind)}" for kind in COLUMNS)
+    choices = "; ".join(f"{kind}: {_listed(kind)}" for kind in COLUMNS)
     raise BadData(
         f"{path.name} has the columns {', '.join(map(str, seen))}; give it those of one "
-        f"kind ({wanted}), or write a .toml file that says which column means what"
+        f"kind ({choices}), or write a .toml file that says which column means what"
     )
 
 
@@ -218,8 +218,8 @@ def _check_dataset(path: Path, entry: Mapping[str, Any]) -> None:
             f"{path.name}: {entry['dataset']!r} is a folder, which has no revision; leave "
             "that out"
         )
-    wanted = ("split",) if is_local else ("split", "revision")
-    if missing := [key for key in wanted if not entry.get(key)]:
+    required = ("split",) if is_local else ("split", "revision")
+    if missing := [key for key in required if not entry.get(key)]:
         why = ", and revision = the commit on its page, so that the data stays what it is"
         raise BadData(
             f"{path.name} names the data set {entry['dataset']!r} without {missing[0]}; "
@@ -254,8 +254,8 @@ def _record(own: OwnData, row: Mapping[str, Any], number: int, where: str) -> Re
     id = f"{own.name}/{values.pop('id', number)}"
     group = values.pop("group", None)
     if own.kind == "pairs":
-        asked = values.get("prompt") or "\n".join(sorted(values.values()))
-        return TextPair(id, group or group_of(asked), **values)
+        content = values.get("prompt") or "\n".join(sorted(values.values()))
+        return TextPair(id, group or group_of(content), **values)
     if own.kind == "maps":
         group = group or group_of(values["input"])
         return MapPair(id, group, values["input"], values["output"])

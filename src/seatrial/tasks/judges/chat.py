@@ -42,7 +42,7 @@ def ask(server: ChatServer, questions: Sequence[Question]) -> list[Reply]:
         BadFile, StoreFault: if the cache cannot be read or written.
     """
     secret, cache = Secret(server.key_variable), ReplyCache(server.cache)
-    keys = [cache.key(_asked(server, question)) for question in questions]
+    keys = [cache.key(_identity(server, question)) for question in questions]
     replies = {key: reply for key in set(keys) if (reply := _kept(cache, key))}
     server.spending.add(from_cache=sum(key in replies for key in keys))
     missing = {k: q for k, q in zip(keys, questions, strict=True) if k not in replies}
@@ -60,8 +60,8 @@ def _fetch(
     def one(key: str, question: Question) -> Reply:
         try:
             message, raw, about = post.send(server.body(question.text))
-            asked = _asked(server, question)
-            cache.put(key, {"reply": message, "raw": raw, "asked": asked, **about})
+            identity = _identity(server, question)
+            cache.put(key, {"reply": message, "raw": raw, "asked": identity, **about})
         except BaseException:
             # Here, not where the failure is read: this thread would take the next question.
             stop.set()
@@ -76,7 +76,9 @@ def _fetch(
     )
     with client, ThreadPoolExecutor(server.workers) as pool:
         post = Post(server, client, secret, stop)
-        futures = {pool.submit(one, key, asked): key for key, asked in missing.items()}
+        futures = {
+            pool.submit(one, key, question): key for key, question in missing.items()
+        }
         try:
             return {futures[future]: future.result() for future in as_completed(futures)}
         except (Stopped, SeatrialError):
@@ -112,7 +114,7 @@ def _failure(
     return error
 
 
-def _asked(server: ChatServer, question: Question) -> dict[str, Any]:
+def _identity(server: ChatServer, question: Question) -> dict[str, Any]:
     """All that can change the reply."""
     return {
         "url": server.url,

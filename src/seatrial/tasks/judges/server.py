@@ -79,8 +79,8 @@ class ChatServer:
     @property
     def identity(self) -> str:
         """Changes with everything that can change a reply; names no key."""
-        asked = [self.url, self.revision, self.temperature, self.max_tokens, self.extra]
-        return f"{self.model} {fingerprint(asked)}"
+        settings = [self.url, self.revision, self.temperature, self.max_tokens, self.extra]
+        return f"{self.model} {fingerprint(settings)}"
 
     @property
     def patience(self) -> Patience:
