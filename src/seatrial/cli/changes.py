@@ -49,6 +49,7 @@ def changed(
         key, value = change(text, example)
         if values.setdefault(key, value) != value:
             raise BadOption(
-                f"--set gives {key!r} two values, {values[key]!r} and {value!r}; give it one"
+                f"--set gives {key!r} two values, {values[key]!r} and {value!r}; give it "
+                "one"
             )
     return values
