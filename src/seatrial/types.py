@@ -68,6 +68,25 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
+class DataOf:
+    """Data of another concept or map that a method asks for beside its own.
+
+    It comes from the fit split, as the method's own data do.
+    """
+
+    source: str = ""
+    """What ships, what is published, or a file; empty: the next one that shares no text."""
+    task: str = "open"
+    """The target task whose pairs are read; of a map: map."""
+    limit: int | None = None
+    """At most so many items, as a seeded sample."""
+    shots: int = 10
+    """Of a map, examples in the prompts of its pairs."""
+    is_apart: bool = True
+    """Whether it must share no text with the method's own data, as a control must not."""
+
+
+@dataclass(frozen=True)
 class FitData:
     """What a method may look at: the fit split of one concept or map."""
 
@@ -78,9 +97,11 @@ class FitData:
     discourage: str = ""
     """Its opposite."""
     fingerprint: str = ""
-    """Content hash of everything else; empty means: computed by the maker of the data."""
+    """Content hash of everything else, others included, told by the maker of the data."""
     examples: tuple[Example, ...] = ()
     """Of a map: what in-context prompts are made of; empty for a concept."""
+    others: Mapping[str, "FitData"] = field(default_factory=dict, hash=False)
+    """Data of others that a method asks for (``Method.references``), by its own keys."""
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ def test_what_it_cannot_use_is_refused(tiny, example, options, error, message):
 def test_data_without_instructions_needs_prompts(tiny, example):
     data = replace(example, discourage="")
 
-    with pytest.raises(BadOption, match="or neither and data that has instructions"):
+    with pytest.raises(BadData, match="'actadd' needs instructions, and concept 'calm'"):
         ActAdd().fit(tiny("llama"), data, seed=0)
 
 

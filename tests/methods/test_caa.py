@@ -264,7 +264,7 @@ def test_conversations_are_read_through_the_chat_template(tiny):
 
 
 def test_no_pairs_are_refused(tiny):
-    with pytest.raises(BadData, match="there are no pairs to fit on; give at least one"):
+    with pytest.raises(BadData, match=r"'caa' learns from pairs, and .* has none; give"):
         CAA().fit(tiny("llama"), as_data([]), seed=0)
 
 

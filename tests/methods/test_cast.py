@@ -15,6 +15,7 @@ from seatrial.steering import load, save
 from seatrial.steering.gate import Gate, best_cut, similarity
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.tasks import TARGETS, fit_data
+from seatrial.tasks.others import with_others
 from seatrial.testing import CHECKS, planted_concept
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE
 from seatrial.types import FitData, Pair, Request, Site, Text
@@ -98,12 +99,13 @@ def test_the_gate_can_be_another_concepts(planted, planted_data, tmp_path):
     path = planted_concept(tmp_path / "other.jsonl", groups=12, seed=7)
     method = CAST(layer=0, gate_on=str(path))
 
-    fitted = method.fit(model, planted_data, seed=3)
+    data = with_others(planted_data, method.references(planted_data), seed=3)
+    fitted = method.fit(model, data, seed=3)
 
     concept = load_concept(str(path))
     texts = fit_data(concept, TARGETS["open"]({"fit": split(concept.items, seed=3)["fit"]}))
     assert fitted.origin.options["gate_data"] == texts.fingerprint
-    assert fitted.origin.data == planted_data.fingerprint
+    assert fitted.origin.data == data.fingerprint != planted_data.fingerprint
     alone = CAST(layer=0).fit(model, texts, seed=3)
     assert torch.equal(fitted.gate.vector, alone.gate.vector)
     assert torch.equal(
@@ -217,15 +219,19 @@ def test_it_is_saved_and_loaded_with_its_gate(tiny, many, tmp_path):
     ids=str,
 )
 def test_what_it_cannot_use_is_refused(tiny, example, options, error, message):
+    method = CAST(**{"layer": 1, **options})
+
     with pytest.raises(error, match=message):
-        CAST(**{"layer": 1, **options}).fit(tiny("llama"), example, seed=0)
+        data = with_others(example, method.references(example), seed=0)
+        method.fit(tiny("llama"), data, seed=0)
 
 
 def test_the_same_concept_is_no_other_one(tiny, example):
-    data = replace(example, concept="honesty")
+    method, data = CAST(gate_on="honesty"), replace(example, concept="honesty")
+    data = with_others(data, method.references(data), seed=0)
 
     with pytest.raises(BadOption, match="fitted on 'honesty' itself; leave gate_on"):
-        CAST(gate_on="honesty").fit(tiny("llama"), data, seed=0)
+        method.fit(tiny("llama"), data, seed=0)
 
 
 def test_a_gate_that_the_first_prompt_of_a_batch_sets_is_found_out(

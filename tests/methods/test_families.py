@@ -7,6 +7,7 @@ import pytest
 from seatrial.errors import SeatrialError
 from seatrial.methods import CAA, METHODS
 from seatrial.steering.intervention import UNSTEERED, Steering
+from seatrial.tasks.others import with_others
 from seatrial.testing import FAMILIES
 from seatrial.types import Example, FitData, Pair, Request, Text
 
@@ -61,7 +62,9 @@ def test_every_method_steers_this_family_or_says_why_not(tiny, family):
     for name, kind in METHODS.items():
         method = kind(**CHEAP.get(name, {}))
         try:
-            fitted = method.fit(model, MAP if name in OF_MAPS else CONCEPT, seed=0)
+            data = MAP if name in OF_MAPS else CONCEPT
+            data = with_others(data, method.references(data), seed=0)
+            fitted = method.fit(model, data, seed=0)
         except SeatrialError as error:
             refused[name] = str(error)
         else:

@@ -86,9 +86,7 @@ def test_half_an_instruction_is_refused(tiny):
 def test_missing_instructions_are_refused_with_what_to_write(tiny, encourage, discourage):
     data = FitData("calm", (), encourage, discourage)
 
-    with pytest.raises(
-        BadData, match=r"concept 'calm' has no instruction .* add a line \{\"concept\""
-    ):
+    with pytest.raises(BadData, match=r"'calm' has no instruction .* add a line \{\"con"):
         Instruction().fit(tiny("llama"), data, seed=0)
 
 

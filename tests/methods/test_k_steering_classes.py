@@ -15,6 +15,7 @@ from seatrial.methods.k_steering import Classifier, labels_of
 from seatrial.model import Model
 from seatrial.steering.intervention import Steering
 from seatrial.studies.named import make_method
+from seatrial.tasks.others import with_others
 from seatrial.testing import planted_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE
 from seatrial.types import FitData, Pair, Request, Site, Text
@@ -80,6 +81,15 @@ def method_of(world, **options):
     return KSteering(**given | options)
 
 
+def filled(method, data):
+    """The data with those of its other classes, as whoever fits fills them in."""
+    return with_others(data, method.references(data), seed=0)
+
+
+def fit(world, method):
+    return method.fit(world.model, filled(method, world.data), seed=0)
+
+
 def edit_of(fitted):
     [edit] = fitted.edits.values()
     return edit
@@ -87,7 +97,7 @@ def edit_of(fitted):
 
 def read(world, method):
     """States and labels as a fit has them."""
-    everything = [world.data, *method.other_data(world.data, seed=0)]
+    everything = [world.data, *method.other_classes(filled(method, world.data))]
     sides = [contrast(world.model, d.pairs, SITE, "completion") for d in everything]
     states = torch.cat([torch.stack(each, dim=1) for each in sides]).double()
     return states, labels_of(everything[0], everything[1:])
@@ -97,7 +107,7 @@ def read(world, method):
 def aside(world):
     """From the good texts to those of the third kind."""
     method = method_of(world, target=("third",), avoid=("positive",))
-    return method, method.fit(world.model, world.data, seed=0)
+    return method, fit(world, method)
 
 
 def test_states_move_to_the_target_and_away_from_the_avoided_class(world, aside):
@@ -148,7 +158,7 @@ def test_dose_one_is_as_long_as_the_target_is_away_from_what_is_left(world, avoi
     method = method_of(world, target=("third",), avoid=avoid, epochs=30)
     states, labels = read(world, method)
 
-    moved = edit_of(method.fit(world.model, world.data, seed=0))(states, 1.0) - states
+    moved = edit_of(fit(world, method))(states, 1.0) - states
 
     own, other = states[: len(world.data.pairs)], states[len(world.data.pairs) :]
     left = {("negative",): own[:, 1], BOTH: own.flatten(0, 1)}.get(
@@ -259,7 +269,7 @@ def test_swapped_pairs_climb_the_other_way_beside_a_third_class(world, swap):
     states, _ = read(world, method)
 
     one, other = (
-        edit_of(method.fit(world.model, data, seed=0))
+        edit_of(method.fit(world.model, filled(method, data), seed=0))
         for data in (world.data, swap(world.data))
     )
 
@@ -296,7 +306,7 @@ def test_aims_without_meaning_are_refused(world, options, kind, message):
     method = method_of(world, epochs=1, **options)
 
     with pytest.raises(kind, match=message):
-        method.fit(world.model, world.data, seed=0)
+        fit(world, method)
 
 
 def test_the_concept_itself_is_no_other_one(world):
@@ -305,4 +315,5 @@ def test_the_concept_itself_is_no_other_one(world):
 
     for others, data in (((world.path,), own), (twice, world.data)):
         with pytest.raises(BadOption, match="others must name concepts beside"):
-            method_of(world, others=others).other_data(data, seed=0)
+            method = method_of(world, others=others)
+            method.other_classes(filled(method, data))

@@ -106,11 +106,13 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     from seatrial.model import Model
     from seatrial.steering import save
     from seatrial.steering.compare import added
+    from seatrial.tasks.others import with_others
 
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     asked, method = _parse_fit(name, METHODS, options)
     data = _fit_data(asked)
+    data = with_others(data, method.references(data), seed=asked.seed)
     fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
     save(fitted, asked.out)
     norms = []

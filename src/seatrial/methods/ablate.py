@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from seatrial.errors import UnsupportedModel
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
@@ -45,6 +45,7 @@ class Ablate(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         site = model.site(self.layer)
         positive, negative = contrast(model, data.pairs, site, self.read)
         edit = Project(unit(difference(positive, negative), site).float()[:, None])

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
@@ -51,6 +51,7 @@ class ACE(Method):
     released code)."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         site = model.site(self.layer)
         positive, negative = contrast(model, data.pairs, site, self.read)
         r = difference(positive, negative)

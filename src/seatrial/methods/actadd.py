@@ -9,7 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadData, BadOption
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import (
+    Layer,
+    Method,
+    Need,
+    check_fits,
+    lacking,
+    origin_of,
+    state_norms,
+)
 from seatrial.model import Model
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention, Part
@@ -42,6 +50,7 @@ class ActAdd(Method):
     )
     paper: ClassVar[str] = "https://arxiv.org/abs/2308.10248"
     is_odd: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("instructions",)
 
     layer: Layer | Literal["eighth"] = "eighth"
     """Decoder block whose output is read and edited, counted from 0; eighth: the one whose
@@ -61,7 +70,14 @@ class ActAdd(Method):
         """Never: what it reads are two prompts, not pairs."""
         return False
 
+    def misfit(self, data: FitData) -> str | None:
+        """What is wrong with data without instructions, unless prompts are given."""
+        if self.positive or self.negative:
+            return None
+        return lacking(self.name, self.needs, data)
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if not isfinite(self.coefficient) or self.coefficient == 0:
             raise BadOption(f"coefficient must be a number but 0, not {self.coefficient}")
         layer = max(0, model.n_layers // 8 - 1) if self.layer == "eighth" else self.layer

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadData, BadOption
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
@@ -63,6 +63,7 @@ class Angular(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.form == "by" and (self.adaptive or self.angle % 360 == 0):
             raise BadOption(
                 "form 'by' rotates every token by the same angle: it needs an angle that "

@@ -17,9 +17,12 @@ from seatrial.model import Model
 from seatrial.steering.compare import STATE_NORMS
 from seatrial.steering.edits import Add, Edit
 from seatrial.steering.intervention import Intervention
-from seatrial.types import FitData, Origin, Site
+from seatrial.types import DataOf, FitData, Origin, Site
 
 Layer = int | Literal["first", "middle", "last"]
+
+Need = Literal["pairs", "examples", "instructions"]
+"""What data can hold: pairs, examples of a map, instructions for and against."""
 
 _ROUNDING = 1e-6
 """A vector this much shorter than what it stands beside is what rounding left of 0."""
@@ -44,6 +47,9 @@ class Method(ABC):
     """The only doses it has, or ``None`` for all."""
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "activations"
     """What it changes: only activations have directions that can be drawn at random."""
+    needs: ClassVar[tuple[Need, ...]] = ("pairs",)
+    """What it is fitted on: any one of these will do, and where none is named, no data. A
+    control needs what the method needs that it stands beside (``needs_of``)."""
 
     @property
     def reads_labels(self) -> bool:
@@ -55,9 +61,97 @@ class Method(ABC):
         """
         return not self.is_control
 
+    def references(self, data: FitData) -> Mapping[str, DataOf]:
+        """Which other data it reads beside these, by the key to find them in ``others``.
+
+        Whoever fits fills them in (``seatrial.tasks.others.with_others``). Unless a method
+        says otherwise there are none; a control asks for what its method asks for.
+        """
+        reference = getattr(self, "reference", None)
+        return reference.references(data) if isinstance(reference, Method) else {}
+
+    def misfit(self, data: FitData) -> str | None:
+        """Why it cannot be fitted on these data, in a sentence; ``None`` where it can."""
+        reference = getattr(self, "reference", None)
+        if isinstance(reference, Method):
+            return reference.misfit(data)
+        return lacking(self.name, self.needs, data)
+
     @abstractmethod
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
-        """Make an intervention from the fit split; the model is left as it was."""
+        """Make an intervention from the fit split; the model is left as it was.
+
+        Raises:
+            BadData: with the sentence of ``misfit`` (``check_fits``), and where the data
+                show nothing to fit.
+        """
+
+
+def needs_of(method: Method) -> tuple[Need, ...]:
+    """What a method, or what a control stands beside, is fitted on: any one of these."""
+    reference = getattr(method, "reference", None)
+    return needs_of(reference) if isinstance(reference, Method) else method.needs
+
+
+def lacking(name: str, needs: Sequence[Need], data: FitData) -> str | None:
+    """Which sentence refuses the data, if they have nothing that a method needs.
+
+    Args:
+        name: of the method.
+        needs: of which any one will do.
+        data: of one concept or map.
+    """
+    has: dict[Need, bool] = {
+        "pairs": bool(data.pairs),
+        "examples": bool(data.examples),
+        "instructions": bool(data.encourage.strip() and data.discourage.strip()),
+    }
+    if not needs or any(has[need] for need in needs):
+        return None
+    match needs[0]:
+        case "pairs":
+            return (
+                f"{name!r} learns from pairs, and {data.concept!r} has none; give at least "
+                "one positive and negative text"
+            )
+        case "examples":
+            return (
+                f"{name!r} learns from the examples of a map, and {data.concept!r} has "
+                "none; fit it on the task 'map', such as country-capital"
+            )
+        case "instructions":
+            return (
+                f"{name!r} needs instructions, and concept {data.concept!r} has no "
+                "instruction for and against the behaviour; give your own as options of "
+                'the method, or add a line {"concept": {"encourage": ..., "discourage": '
+                "...}} to its file"
+            )
+
+
+def check_fits(method: Method, data: FitData) -> None:
+    """Refuse data that lack what a method needs.
+
+    Raises:
+        BadData: with the sentence of ``misfit``.
+    """
+    if reason := method.misfit(data):
+        raise BadData(reason)
+
+
+def other_data(method: Method, data: FitData, key: str) -> FitData:
+    """The data that a method has asked for under a key of its ``references``.
+
+    Raises:
+        BadData: if whoever made the data has not filled them in.
+    """
+    if key not in data.others:
+        source = method.references(data)[key].source or "the next concept or map"
+        raise BadData(
+            f"{method.name!r} reads {source!r} beside {data.concept!r}, and these data do "
+            "not hold it; fill it in: with_others(data, method.references(data), seed=0) "
+            "of seatrial.tasks.others"
+        )
+    return data.others[key]
 
 
 def later(default: Any) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Add
@@ -39,6 +39,7 @@ class CAA(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         site = model.site(self.layer)
         positive, negative = contrast(model, data.pairs, site, self.read)
         # In float64, so that the order of the texts cannot be seen in the result.

@@ -3,7 +3,7 @@
 Numbered traps are those of docs/hazards.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -11,19 +11,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seatrial.data import load_concept, split
-from seatrial.errors import BadOption, unknown
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.errors import BadOption
+from seatrial.methods.base import (
+    Layer,
+    Method,
+    check_fits,
+    origin_of,
+    other_data,
+    state_norms,
+)
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Add
 from seatrial.steering.gate import Cut, Gate, Reading, Similarity, best_cut, similarity
 from seatrial.steering.intervention import Intervention
-from seatrial.tasks import TARGETS, fit_data
-from seatrial.types import FitData, Pair, Site
+from seatrial.types import DataOf, FitData, Pair, Site
 
 Direction = Literal["pca", "mean"]
+
+_GATE = "gate"
+"""The key of the gate's texts among the data of others."""
 
 
 @final
@@ -83,7 +91,14 @@ class CAST(Method):
         """Unless directions are principal components: labels only give their signs."""
         return self.direction != "pca"
 
+    def references(self, data: FitData) -> Mapping[str, DataOf]:
+        """The texts of its gate, where they are another concept's."""
+        if not self.gate_on:
+            return {}
+        return {_GATE: DataOf(self.gate_on, self.gate_task, is_apart=False)}
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.blocks < 1:
             raise BadOption(f"blocks must be at least 1, not {self.blocks}")
         first = model.site(self.layer).layer
@@ -92,7 +107,7 @@ class CAST(Method):
             read[site] = states = contrast(model, data.pairs, site, self.read)
             u = along(*states, site, self.direction)
             edits[site] = Add(((difference(*states) @ u) * u).float())
-        texts = self._texts(data, seed=seed)
+        texts = self._texts(data)
         gate, cut = self._gate(model, texts.pairs)
         found = {
             "gate": str(gate.site),
@@ -106,20 +121,17 @@ class CAST(Method):
         origin = origin_of(self, model, data, seed, found)
         return Intervention(edits, self.tokens, origin=origin, gate=gate)
 
-    def _texts(self, data: FitData, *, seed: int) -> FitData:
+    def _texts(self, data: FitData) -> FitData:
         """What the gate is fitted on."""
         if not self.gate_on:
             return data
-        if self.gate_task not in TARGETS:
-            raise unknown("target task", self.gate_task, TARGETS)
-        concept = load_concept(self.gate_on)
-        if concept.name == data.concept:
+        texts = other_data(self, data, _GATE)
+        if texts.concept == data.concept:
             raise BadOption(
-                f"the behaviour is fitted on {concept.name!r} itself; leave gate_on "
+                f"the behaviour is fitted on {texts.concept!r} itself; leave gate_on "
                 "empty to fit the gate on the same pairs, or name another concept"
             )
-        items = split(concept.items, seed=seed)["fit"]
-        return fit_data(concept, TARGETS[self.gate_task]({"fit": items}))  # pyright: ignore[reportCallIssue]
+        return texts
 
     def _gate(self, model: Model, pairs: Sequence[Pair]) -> tuple[Gate, Cut]:
         """The best cut of the best block."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadOption
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Affine
@@ -52,6 +52,7 @@ class Conceptor(Method):
     """paper: C h takes the place of h; released: it is added to h."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if not self.aperture > 0:
             raise BadOption(f"aperture must be larger than 0, not {self.aperture}")
         site = model.site(self.layer)

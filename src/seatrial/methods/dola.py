@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from seatrial.errors import BadOption, unknown
-from seatrial.methods.base import Method, origin_of
+from seatrial.methods.base import Method, Need, origin_of
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention
 from seatrial.steering.readout import ContrastLayers, Divergence, Mask, Norm
@@ -54,6 +54,7 @@ class DoLa(Method):
     summary: ClassVar[str] = "contrast the final next-token distribution with an early one"
     paper: ClassVar[str] = "https://arxiv.org/abs/2309.03883"
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "readout"
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     layers: Bucket | tuple[int, ...] = "high"
     """Candidates: low, middle, high or all, which name every second state of that part of

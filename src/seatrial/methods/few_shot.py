@@ -8,7 +8,7 @@ import numpy as np
 
 from seatrial.data.templates import generator_for, template_named, with_labels_moved
 from seatrial.errors import BadData, BadOption
-from seatrial.methods.base import Method, later, origin_of
+from seatrial.methods.base import Method, Need, check_fits, later, origin_of
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention, PromptEdit
 from seatrial.types import FitData, Pair, Text
@@ -36,6 +36,7 @@ class FewShot(Method):
     is_odd: ClassVar[bool] = True
     doses: ClassVar[tuple[float, ...] | None] = (-1.0, 0.0, 1.0)
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "prompt"
+    needs: ClassVar[tuple[Need, ...]] = ("pairs", "examples")
 
     shots: int = 5
     """How many demonstrations."""
@@ -44,6 +45,7 @@ class FewShot(Method):
     holds {x}; use the one that is asked with."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.shots < 1:
             raise BadOption(f"shots must be at least 1, not {self.shots}")
         sides = self._examples(data, seed) if data.examples else self._texts(data, seed)

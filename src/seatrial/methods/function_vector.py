@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, final
 
 from seatrial.data.templates import template_named
 from seatrial.errors import BadOption
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, Need, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.heads import check_heads, mean_added
 from seatrial.methods.fitting.map_prompts import last_states
 from seatrial.methods.fitting.patching import best, survey
@@ -37,6 +37,7 @@ class FunctionVector(Method):
     name: ClassVar[str] = "function-vector"
     summary: ClassVar[str] = "of a map: add what its causally strongest heads write"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.15213"
+    needs: ClassVar[tuple[Need, ...]] = ("examples",)
 
     layer: Layer | Literal["third"] = "third"
     """Decoder block whose output is edited, counted from 0; third: a third of the way."""
@@ -61,6 +62,7 @@ class FunctionVector(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.heads < 1 or self.effect_prompts < 1:
             raise BadOption(
                 "function-vector needs at least 1 head and 1 effect prompt, not "

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadOption
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import unit
 from seatrial.model import Model, TokenSelector
@@ -68,6 +68,7 @@ class ICV(Method):
         return self.direction != "pca"
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.strength <= 0:
             raise BadOption(
                 f"strength must be above 0, not {self.strength}; a negative dose pushes "

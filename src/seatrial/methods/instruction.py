@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
-from seatrial.errors import BadData
-from seatrial.methods.base import Method, later, origin_of
+from seatrial.methods.base import Method, Need, check_fits, lacking, later, origin_of
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention, PromptEdit
 from seatrial.types import FitData
@@ -26,6 +25,7 @@ class Instruction(Method):
     paper: ClassVar[str] = "https://arxiv.org/abs/2501.17148"
     doses: ClassVar[tuple[float, ...] | None] = (-1.0, 0.0, 1.0)
     changes: ClassVar[Literal["activations", "prompt", "readout"]] = "prompt"
+    needs: ClassVar[tuple[Need, ...]] = ("instructions",)
 
     encourage: str = later("")
     """A sentence of yours that asks for the behaviour; empty is that of the concept."""
@@ -37,7 +37,15 @@ class Instruction(Method):
         """Never: what it reads are instructions, not pairs."""
         return False
 
+    def misfit(self, data: FitData) -> str | None:
+        """Unless each side has a sentence: of one's own, or of the concept."""
+        sides = (self.encourage, data.encourage), (self.discourage, data.discourage)
+        if all(own.strip() or of_concept.strip() for own, of_concept in sides):
+            return None
+        return lacking(self.name, self.needs, data)
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         encourage, discourage = (
             own if own.strip() else of_concept
             for own, of_concept in (
@@ -45,12 +53,6 @@ class Instruction(Method):
                 (self.discourage, data.discourage),
             )
         )
-        if not encourage.strip() or not discourage.strip():
-            raise BadData(
-                f"concept {data.concept!r} has no instruction for and against the "
-                "behaviour; give the options encourage and discourage, or add "
-                'a line {"concept": {"encourage": ..., "discourage": ...}} to its file'
-            )
         counts = {
             f"{side}_tokens": model.count(sentence)
             for side, sentence in (("encourage", encourage), ("discourage", discourage))

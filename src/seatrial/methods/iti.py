@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from seatrial.errors import BadData, BadOption, UnsupportedModel
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Add
@@ -59,6 +59,7 @@ class ITI(Method):
     """How many parts the groups are cut into for cross-validation; at most one a group."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.heads < 1 or self.folds < 2:
             raise BadOption(
                 f"iti needs at least 1 head and 2 folds, not {self.heads} and {self.folds}"

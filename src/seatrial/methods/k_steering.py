@@ -3,7 +3,7 @@
 Numbered traps are those of docs/hazards.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import ClassVar, final
@@ -13,16 +13,21 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from seatrial.data import load_concept, sample_balanced, split
 from seatrial.errors import BadData, BadOption, unknown
-from seatrial.methods.base import Layer, Method, later, origin_of
+from seatrial.methods.base import (
+    Layer,
+    Method,
+    check_fits,
+    later,
+    origin_of,
+    other_data,
+)
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
 from seatrial.steering.edits import Ascend
 from seatrial.steering.intervention import Intervention
-from seatrial.tasks import TARGETS, fit_data
-from seatrial.types import FitData, texts_of
+from seatrial.types import DataOf, FitData, texts_of
 
 States = Float[Tensor, "pair side d_model"]
 """Positive (side 0) and negative (side 1) activations."""
@@ -106,10 +111,19 @@ class KSteering(Method):
         """Unless it neither climbs to a side of the pairs nor leaves one."""
         return bool({*self.target, *self.avoid} & {*SIDES})
 
+    def references(self, data: FitData) -> Mapping[str, DataOf]:
+        """The other classes, of as many items as there are pairs."""
+        limit = max(2, len(data.pairs))
+        return {
+            concept: DataOf(concept, self.others_task, limit, is_apart=False)
+            for concept in self.others
+        }
+
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         self._check()
         site = model.site(self.layer)
-        others = self.other_data(data, seed=seed)
+        others = self.other_classes(data)
         target, avoid = self._aims([*SIDES, *(other.concept for other in others)])
         sides = [contrast(model, each.pairs, site, self.read) for each in (data, *others)]
         for each in sides:
@@ -140,28 +154,21 @@ class KSteering(Method):
         if self.batch < 2:
             raise BadOption(f"batch must be at least 2, one text a side, not {self.batch}")
 
-    def other_data(self, data: FitData, *, seed: int) -> list[FitData]:
-        """The fit split of every other concept, cut to as many items as there are pairs.
+    def other_classes(self, data: FitData) -> list[FitData]:
+        """The data of every other concept.
 
         Raises:
-            UnknownName: if a concept or the task does not exist.
             BadOption: for the concept itself, or one named twice.
+            BadData: if they have not been filled in.
         """
-        if self.others and self.others_task not in TARGETS:
-            raise unknown("target task", self.others_task, TARGETS)
-        found = []
-        for concept in map(load_concept, self.others):
-            items = split(concept.items, seed=seed)["fit"]
-            few = sample_balanced(items, max(2, len(data.pairs)), seed=seed)
-            task = TARGETS[self.others_task]({"fit": few})  # pyright: ignore[reportCallIssue]
-            found.append(fit_data(concept, task))
-        names = [*SIDES, data.concept, *(other.concept for other in found)]
-        if found and len(set(names)) < len(names):
+        others = [other_data(self, data, concept) for concept in self.others]
+        names = [*SIDES, data.concept, *(other.concept for other in others)]
+        if others and len(set(names)) < len(names):
             raise BadOption(
                 f"others must name concepts beside {data.concept!r}, each once, not "
                 f"{', '.join(names[3:])}; its own sides are classes already"
             )
-        return found
+        return others
 
     def _aims(self, classes: Sequence[str]) -> tuple[list[int], list[int]]:
         """Which classes are climbed to and which are left, by number."""

@@ -6,9 +6,8 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from seatrial.data.templates import generator_for, template_named
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, Need, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.map_prompts import (
-    examples_of,
     last_states,
     questions,
     solved,
@@ -33,6 +32,7 @@ class LayerMean(Method):
     name: ClassVar[str] = "layer-mean"
     summary: ClassVar[str] = "of a map: add the mean state of prompts with examples"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.15213"
+    needs: ClassVar[tuple[Need, ...]] = ("examples",)
 
     layer: Layer = "middle"
     """Decoder block whose output is read and edited, counted from 0."""
@@ -49,8 +49,9 @@ class LayerMean(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         site, template = model.site(self.layer), template_named(self.template)
-        examples = examples_of(data, self.name)
+        examples = data.examples
         generator = generator_for(seed, self.name, "means")
         shown = questions(examples, template, self.shots, self.mean_prompts, generator)
         counts = {"prompts_asked": len(shown)}

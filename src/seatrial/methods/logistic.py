@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadOption
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import unit
 from seatrial.model import Model, TokenSelector
@@ -47,6 +47,7 @@ class Logistic(Method):
     """Weight of the loss against |w|^2/2; small values tend to the difference of means."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if not self.C > 0:
             raise BadOption(f"C must be larger than 0, not {self.C}")
         site = model.site(self.layer)

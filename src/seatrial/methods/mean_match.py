@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 import torch
 
-from seatrial.methods.base import Layer, Method, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import (
     covariance,
@@ -55,6 +55,7 @@ class MeanMatch(Method):
     """Whether the class is erased before the shift (LEACE, with estimated shrinkage)."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         site = model.site(self.layer)
         positive, negative = contrast(model, data.pairs, site, self.read)
         shift = difference(positive, negative)

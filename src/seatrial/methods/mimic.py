@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadData
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import covariance, power, shrinkage_of, shrunk
 from seatrial.model import Model, TokenSelector
@@ -53,6 +53,7 @@ class MiMiC(Method):
     out, it is estimated (Ledoit and Wolf)."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if len(data.pairs) == 1:
             raise BadData(
                 "'mimic' needs at least 2 pairs, for one text has no covariance; give more "

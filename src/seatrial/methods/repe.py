@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadOption, unknown
-from seatrial.methods.base import Layer, Method, later, origin_of, state_norms
+from seatrial.methods.base import Layer, Method, check_fits, later, origin_of, state_norms
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import unit
 from seatrial.model import Model, TokenSelector
@@ -70,6 +70,7 @@ class RepE(Method):
         return False
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if self.blocks < 1:
             raise BadOption(f"blocks must be at least 1, not {self.blocks}")
         if self.form not in FORMS:

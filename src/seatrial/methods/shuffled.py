@@ -8,7 +8,7 @@ import torch
 
 from seatrial.data.templates import with_labels_moved
 from seatrial.errors import BadData, BadOption
-from seatrial.methods.base import Method, norms_beside, origin_of, rescaled
+from seatrial.methods.base import Method, check_fits, norms_beside, origin_of, rescaled
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Pair
@@ -41,6 +41,7 @@ class Shuffled(Method):
     """Whether added vectors get the norm of the reference's vectors."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         if not self.reference.reads_labels:
             raise BadOption(
                 f"'shuffled' fits on other labels, but {self.reference.name!r} as given "

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import torch
 
 from seatrial.errors import BadOption
-from seatrial.methods.base import Layer, Method, origin_of
+from seatrial.methods.base import Layer, Method, check_fits, origin_of
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
@@ -50,6 +50,7 @@ class Spherical(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         for option in ("kappa", "alpha"):
             if getattr(self, option) <= 0:
                 raise BadOption(

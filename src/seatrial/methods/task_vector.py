@@ -5,8 +5,8 @@ from typing import ClassVar, final
 
 from seatrial.data.templates import draw, generator_for, template_named
 from seatrial.errors import BadOption
-from seatrial.methods.base import Layer, Method, origin_of
-from seatrial.methods.fitting.map_prompts import examples_of, mean_state
+from seatrial.methods.base import Layer, Method, Need, check_fits, origin_of
+from seatrial.methods.fitting.map_prompts import mean_state
 from seatrial.model import Model
 from seatrial.steering.edits import Replace
 from seatrial.steering.intervention import Intervention
@@ -30,6 +30,7 @@ class TaskVector(Method):
     name: ClassVar[str] = "task-vector"
     summary: ClassVar[str] = "of a map: replace the last state by that after examples"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.15916"
+    needs: ClassVar[tuple[Need, ...]] = ("examples",)
 
     layer: Layer = "middle"
     """Decoder block whose output is read and replaced, counted from 0."""
@@ -46,6 +47,7 @@ class TaskVector(Method):
     first_K."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
+        check_fits(self, data)
         site = model.site(self.layer)
         prompts = self.prompts(data, seed=seed)
         value = mean_state(model, prompts, site)
@@ -64,7 +66,7 @@ class TaskVector(Method):
                 "task-vector needs at least 1 shot, dummy and context, not "
                 f"{self.shots}, {self.dummies} and {self.contexts}"
             )
-        examples, template = examples_of(data, self.name), template_named(self.template)
+        examples, template = data.examples, template_named(self.template)
         generator = generator_for(seed, self.name, "contexts")
         found = []
         for _ in range(self.contexts):

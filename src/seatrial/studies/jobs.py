@@ -23,6 +23,7 @@ from seatrial.studies.choose import choose
 from seatrial.studies.labels import NO_METHOD, kind_of, labels_of
 from seatrial.studies.study import Study
 from seatrial.tasks import Task, fit_data
+from seatrial.tasks.others import with_others
 from seatrial.types import FitData, Split
 
 CONTROL_GUARD_DOSES = (-1.0, 1.0)
@@ -60,13 +61,29 @@ class Plan:
         self.model = model
         self.behaviour = behaviour
         self.data: FitData = fit_data(behaviour.concept, behaviour.targets[study.fit_on])
+        self._data: dict[tuple[str, int], FitData] = {}
         self._fitted: dict[tuple[str, int], Intervention] = {}
+
+    def data_for(self, method: Method, seed: int) -> FitData:
+        """What a method is fitted on, with what it reads of others."""
+        key = (json.dumps(options_of(method), sort_keys=True), seed)
+        if key not in self._data:
+            self._data[key] = with_others(
+                self.data,
+                method.references(self.data),
+                seed=seed,
+                split_seed=self.study.seed,
+                shares=self.study.shares,
+                behaviours=self.study.concepts,
+            )
+        return self._data[key]
 
     def fit(self, method: Method, seed: int) -> Intervention:
         """Fit once."""
         key = (json.dumps(options_of(method), sort_keys=True), seed)
         if key not in self._fitted:
-            self._fitted[key] = method.fit(self.model, self.data, seed=seed)
+            data = self.data_for(method, seed)
+            self._fitted[key] = method.fit(self.model, data, seed=seed)
         return self._fitted[key]
 
     def cell(
@@ -77,7 +94,8 @@ class Plan:
         inner = options.get("reference", options)
         layer = inner.get("layer")
         requests = [repr(request) for request in task.requests(split)]
-        parts = (self.data.fingerprint, *requests)
+        data = self.data_for(method, seed) if method else self.data
+        parts = (data.fingerprint, *requests)
         content = short_hash([text.encode() for text in parts])
         return Cell(
             model=self.model.identity,

@@ -9,7 +9,6 @@ import torch
 from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption
 from seatrial.methods.fitting.map_prompts import (
-    examples_of,
     last_states,
     mean_state,
     questions,
@@ -18,7 +17,7 @@ from seatrial.methods.fitting.map_prompts import (
 )
 from seatrial.model import Model
 from seatrial.testing import planted_map, tiny_tokenizer
-from seatrial.types import Example, FitData, Pair, Site, Text
+from seatrial.types import Example, Site
 
 QA, ARROW = TEMPLATES["qa"], TEMPLATES["arrow"]
 EXAMPLES = tuple(Example(x, x.upper()) for x in ("sea", "day", "road", "house", "walk"))
@@ -71,13 +70,6 @@ def test_too_few_examples_are_said():
 def test_no_shots_or_prompts_are_refused(options):
     with pytest.raises(BadOption, match="shots and prompts must be at least 1"):
         drawn(**options)
-
-
-def test_the_data_of_a_concept_is_refused():
-    pair = Pair("p", "g", Text("The sea", " is calm"), Text("The sea", " is rough"))
-
-    with pytest.raises(BadData, match="'task-vector' learns from the examples of a map"):
-        examples_of(FitData("calm", (pair,)), "task-vector")
 
 
 @pytest.mark.parametrize("template", [QA, ARROW])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seatrial.data.templates import TEMPLATES
-from seatrial.errors import BadData, BadOption
+from seatrial.errors import BadOption
 from seatrial.methods.fitting import patching
 from seatrial.methods.fitting.heads import attending
 from seatrial.methods.fitting.map_prompts import last_states
@@ -235,11 +235,6 @@ def test_fewer_prompts_are_asked_where_fewer_are_wanted(tiny, monkeypatch):
     assert seen == [3]
     assert {len(h) for h in found.states.values()} == {4}
     assert found.counts == {"prompts_asked": 4, "prompts_read": 4, "prompts_patched": 3}
-
-
-def test_a_concept_has_no_effects(tiny):
-    with pytest.raises(BadData, match="learns from the examples of a map"):
-        effects(tiny("llama"), FitData("calm", ()))
 
 
 def test_ties_go_to_the_earlier_head_and_never_to_one_that_is_not_there(tiny):

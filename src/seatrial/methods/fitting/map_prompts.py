@@ -13,7 +13,7 @@ from torch import Tensor
 from seatrial.data.templates import Template, draw, with_labels_moved
 from seatrial.errors import BadData, BadOption
 from seatrial.model import Model
-from seatrial.types import Example, FitData, Request, Site, Text
+from seatrial.types import Example, Request, Site, Text
 
 
 class Question(NamedTuple):
@@ -21,20 +21,6 @@ class Question(NamedTuple):
 
     prompt: str
     query: Example
-
-
-def examples_of(data: FitData, method: str) -> tuple[Example, ...]:
-    """The examples of a map.
-
-    Raises:
-        BadData: for the data of a concept, which has none.
-    """
-    if not data.examples:
-        raise BadData(
-            f"{method!r} learns from the examples of a map, and {data.concept!r} has none; "
-            "fit it on the task 'map', such as country-capital"
-        )
-    return data.examples
 
 
 def questions(

@@ -11,7 +11,6 @@ from seatrial.data.templates import generator_for, template_named
 from seatrial.errors import BadOption
 from seatrial.methods.fitting.heads import Head, attending
 from seatrial.methods.fitting.map_prompts import (
-    examples_of,
     last_states,
     questions,
     requests_of,
@@ -112,7 +111,7 @@ def survey(
         BadData: without examples, or with too few.
         UnsupportedModel: if the model has no heads.
     """
-    examples, form = examples_of(data, "function-vector"), template_named(template)
+    examples, form = data.examples, template_named(template)
     layers = attending(model)
 
     def make() -> Survey:

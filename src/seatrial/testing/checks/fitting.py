@@ -141,14 +141,13 @@ def only_the_given_pairs_are_read(method: Method, model: Model, data: FitData) -
     vars(encoder).update(prompt_ids=watched_prompt, encode=watched_encode)
     method.fit(watched, data, seed=0)
 
-    sides = [text for pair in data.pairs for text in (pair.positive, pair.negative)]
-    given = {data.encourage, data.discourage, *(text.completion for text in sides)}
-    given |= {words for example in data.examples for words in example}
-    given |= {words for text in sides for words in _words(text.prompt)}
-    given = {text.strip() for text in given}
+    everything = [data, *data.others.values()]
+    given = {text.strip() for each in everything for text in _given(each)}
     # Templates and demonstrations are built around texts; short ones are in anything.
     cores = [text for text in given if len(text.split()) >= 3]
-    forms = _in_context(data.examples) if data.examples else []
+    forms = [
+        form for each in everything if each.examples for form in _in_context(each.examples)
+    ]
     for text in dict.fromkeys(read):
         is_given = text.strip() in given or any(core in text for core in cores)
         assert is_given or any(form.fullmatch(text) for form in forms), (
@@ -180,6 +179,14 @@ def swapped_pairs_flip_the_sign(method: Method, model: Model, data: FitData) -> 
             f"{method.name!r} says it is odd, but after swapping all pairs dose {-dose:+g} "
             f"differs from dose {dose:+g} before by {gap:.2g} nats"
         )
+
+
+def _given(data: FitData) -> set[str]:
+    """Every text of the data of one concept or map."""
+    sides = [text for pair in data.pairs for text in (pair.positive, pair.negative)]
+    given = {data.encourage, data.discourage, *(text.completion for text in sides)}
+    given |= {words for example in data.examples for words in example}
+    return given | {words for text in sides for words in _words(text.prompt)}
 
 
 def _swapped(pair: Pair) -> Pair:
