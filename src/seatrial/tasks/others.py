@@ -59,6 +59,10 @@ def with_others(
     return replace(data, others=others, fingerprint=fingerprint(content))
 
 
+class _Shared(BadData):
+    """Two that share what they must not share; of several, the next one is tried."""
+
+
 class _Reader:
     """Reads other data for one method and its own data."""
 
@@ -93,7 +97,7 @@ class _Reader:
         for source in named:
             try:
                 other = self.named(replace(reference, source=source, is_apart=True))
-            except BadData:
+            except _Shared:
                 continue
             if other.concept != own:
                 return other
@@ -110,7 +114,7 @@ class _Reader:
             known = set(self.data.examples)
             pool = [pair for pair in pairs if (pair.input, pair.output) not in known]
             if len(pool) < len(pairs) / 2:
-                raise BadData(
+                raise _Shared(
                     f"{len(pairs) - len(pool)} of {len(pairs)} examples of "
                     f"{task.data.name!r} are examples of {self.data.concept!r} too, so one "
                     "says nothing about the other; choose another map"
@@ -124,7 +128,7 @@ class _Reader:
             for data in (self.data, other)
         )
         if shared := own & others:
-            raise BadData(
+            raise _Shared(
                 f"{other.concept!r} and {self.data.concept!r} share the text "
                 f"{min(map(tuple, shared), key=repr)!r}, so one says nothing about the "
                 "other; choose another concept"
