@@ -348,13 +348,13 @@ class Model:
             sites: where to look; all of them in one pass.
             at: which tokens; a span is averaged.
         """
-        found = {site: torch.zeros(len(texts), self.width(site)) for site in sites}
+        states = {site: torch.zeros(len(texts), self.width(site)) for site in sites}
 
         def take(site: Site, text: int, h: Tensor) -> None:
-            found[site][text] = h.float().mean(0).cpu()
+            states[site][text] = h.float().mean(0).cpu()
 
         self._read(texts, sites, at, take)
-        return found
+        return states
 
     @_one_at_a_time
     def token_activations(
@@ -376,13 +376,13 @@ class Model:
         if not all(ids):
             raise BadData("a text without tokens has no activations; give it some text")
         self.engine.check_context(max(map(len, ids), default=0))
-        found: list[dict[Site, Tensor]] = [{} for _ in ids]
+        states: list[dict[Site, Tensor]] = [{} for _ in ids]
 
         def take(site: Site, text: int, h: Tensor) -> None:
-            found[text][site] = h.float().cpu()
+            states[text][site] = h.float().cpu()
 
         read(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
-        return found
+        return states
 
     @_one_at_a_time
     def moments(

@@ -120,11 +120,18 @@ class Plan:
             task,
             split,
             tuple(self.cell(task, split, *arm) for arm in arms),
-            lambda: [
-                Steering(self.fit(method, seed), dose) if method else UNSTEERED
-                for method, seed, dose in arms
-            ],
+            lambda: self._steer(arms),
         )
+
+    def _steer(self, arms: Sequence[Arm]) -> list[Steering]:
+        """Fit what is needed, draw by draw: what one layer read of it serves the others."""
+        for method, seed, _ in sorted(arms, key=lambda arm: arm[1]):
+            if method:
+                self.fit(method, seed)
+        return [
+            Steering(self.fit(method, seed), dose) if method else UNSTEERED
+            for method, seed, dose in arms
+        ]
 
     def select_batches(self) -> Iterator[Batch]:
         """Every method at every candidate layer, on the select split of each target."""

@@ -84,12 +84,12 @@ def _block_output(
     model: Model, ids: Sequence[int], n_prompt: int, steering: Steering, layer: int
 ) -> Float[Tensor, "1 token d_model"]:
     """What enters the next block, edits included; of block -1, the embeddings."""
-    found: list[Tensor] = []
+    seen: list[Tensor] = []
 
     def look(_: nn.Module, args: tuple, kwargs: dict) -> None:
         h = first_tensor([*args, *kwargs.values()])
         assert h is not None
-        found.append(h.clone())
+        seen.append(h.clone())
 
     with ExitStack() as stack:
         following = [block.module for block in model.structure.blocks][layer + 1 :]
@@ -98,7 +98,7 @@ def _block_output(
         handle = module.register_forward_pre_hook(look, with_kwargs=True)
         stack.callback(handle.remove)
         _logits(model, ids, n_prompt, steering, stack)
-    return found[0]
+    return seen[0]
 
 
 def _behind_the_norm_after(model: Model, layer: int, states: Tensor) -> Tensor:
@@ -136,12 +136,12 @@ def naive_acting(model: Model, prompt: Prompt, steering: Steering) -> Steering:
     if gate is None or dose == 0:
         return steering
     ids = model.encoder.prompt_ids(prompt)
-    found: list[Tensor] = []
+    seen: list[Tensor] = []
     with ExitStack() as stack:
-        hook_site(model.structure, gate.site, found.append, stack)
+        hook_site(model.structure, gate.site, seen.append, stack)
         tokens = torch.tensor([ids], device=model.engine.device)
         model.engine.network(input_ids=tokens, use_cache=False)
-    states = found[0][0].double().cpu()
+    states = seen[0][0].double().cpu()
     if gate.read == "mean":
         has_bos = ids[0] == model.encoder.tokenizer.bos_token_id
         h = states[int(has_bos) :].mean(0)

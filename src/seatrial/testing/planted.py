@@ -95,12 +95,12 @@ def planted_concept(path: Path, *, groups: int = 24, seed: int = 0) -> Path:
     ]
     for group in range(groups):
         for k in range(4):
-            said = text(POSITIVE if k % 2 else NEGATIVE)
+            words = text(POSITIVE if k % 2 else NEGATIVE)
             lines.append(
                 {
                     "id": f"planted-{group:02d}-{k}",
                     "group": f"group-{group:02d}",
-                    "statement": f"I say {said} in place {group} {k}.",
+                    "statement": f"I say {words} in place {group} {k}.",
                     "matching": "yes" if k % 2 else "no",
                     "prompt": " ".join(random.choice(NUISANCE, 4).tolist()),
                     "matching_text": text(POSITIVE),

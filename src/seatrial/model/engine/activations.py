@@ -39,7 +39,7 @@ def read(
         _families(texts) if engine.forward.packs else [[k] for k in range(len(texts))]
     )
     grown = [(same, *Tree.of_texts([texts[k] for k in same])) for same in families]
-    grown.sort(key=lambda found: len(found[1].ids))
+    grown.sort(key=lambda family: len(family[1].ids))
     lengths = [len(tree.ids) for _, tree, _ in grown]
 
     def work(picked: Sequence[int], _: Sequence[int]) -> None:

@@ -47,13 +47,13 @@ def check_reach(
     """
     end = n_blocks - 1
     # After the last attention nothing carries an edit on to later positions.
-    asked = dict.fromkeys(
+    scopes = dict.fromkeys(
         (part.tokens, all(site.layer == end for site in part.edits))
         for intervention, dose in under
         if dose != 0
         for part in intervention.parts
     )
-    for scope, is_local in asked:
+    for scope, is_local in scopes:
         for request, answers in zip(requests, encoded, strict=True):
             for answer, text in zip(request.answers, answers, strict=True):
                 start, stop = scope_span(scope, text.n_prompt, len(text.ids))

@@ -11,7 +11,7 @@ from seatrial.model.engine.depths import Reader
 from seatrial.model.engine.replay import Early
 from seatrial.model.engine.scores import Base, Table
 from seatrial.model.engine.tree import Grove
-from seatrial.model.engine.unembed import Found
+from seatrial.model.engine.unembed import TokenScores
 from seatrial.steering.intervention import Steering
 from seatrial.steering.readout import Readout
 
@@ -54,11 +54,13 @@ class Delivery:
         plain = [k for k, readout in enumerate(readouts) if readout is None]
         states = h.expand(len(numbers), -1, -1)
 
-        def put(places: Sequence[int], found: Found) -> None:
+        def put(places: Sequence[int], scored: TokenScores) -> None:
             if table.kl is not None:
-                drift = torch.zeros(1, len(rows)) if found.kl is None else found.kl[:, rows]
-                found = found._replace(kl=drift)
-            table.put([numbers[k] for k in places], slots, found, h.dtype)
+                drift = (
+                    torch.zeros(1, len(rows)) if scored.kl is None else scored.kl[:, rows]
+                )
+                scored = scored._replace(kl=drift)
+            table.put([numbers[k] for k in places], slots, scored, h.dtype)
 
         top = table.is_top is not None
         if plain:
@@ -68,12 +70,12 @@ class Delivery:
             other = None if is_unsteered else reference
             put(plain, self.reader.unembedding.score(one, rows, tokens, other, top=top))
         for places, group in self._by_states(h, readouts):
-            asked = [(readout, float(under[numbers[k]].dose)) for k, readout in group]
+            dosed = [(readout, float(under[numbers[k]].dose)) for k, readout in group]
             part = {layer: states_[places] for layer, states_ in early.items()}
-            found = self.reader.score(
-                h[places], part, asked, rows, tokens, reference, top=top
+            scored = self.reader.score(
+                h[places], part, dosed, rows, tokens, reference, top=top
             )
-            put([k for k, _ in group], found)
+            put([k for k, _ in group], scored)
 
     def _by_states(
         self, h: Tensor, readouts: Sequence[Readout | None]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seatrial.errors import UnsupportedModel
-from seatrial.model.engine.unembed import Found, Unembedding
+from seatrial.model.engine.unembed import TokenScores, Unembedding
 from seatrial.steering.readout import Depths, Norm, Readout
 
 NUMBERS = 2**25
@@ -70,14 +70,14 @@ class Reader:
                     "it; ask for the readout with norm 'none'"
                 )
             return self.final_norm
-        found = self.input_norms[block + 1]
-        if found is None:
+        input_norm = self.input_norms[block + 1]
+        if input_norm is None:
             raise UnsupportedModel(
                 f"block {block + 1} of this model has no norm at its input (its norms "
                 "stand behind attention and MLP), so the states before it cannot pass "
                 "one; ask for the readout with norm 'final' or 'none'"
             )
-        return found
+        return input_norm
 
     def score(
         self,
@@ -89,7 +89,7 @@ class Reader:
         base: Float[Tensor, "row d_model"] | None = None,
         *,
         top: bool = False,
-    ) -> Found:
+    ) -> TokenScores:
         """Log-probability of each target under each readout, and KL from a base state's.
 
         The arguments are those of ``Unembedding.score``, for one steering.
@@ -120,7 +120,7 @@ class Reader:
                     if kl is not None and plain is not None:
                         drift = log_probs.exp() * (log_probs - plain)
                         kl[k, span] = drift.sum(-1).float().cpu()
-        return Found(scores, kl, tops)
+        return TokenScores(scores, kl, tops)
 
 
 def _passed(norm: nn.Module, h: Float[Tensor, "row d_model"]) -> Tensor:

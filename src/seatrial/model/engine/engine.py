@@ -199,22 +199,22 @@ class Engine:
         base: Base | None,
     ) -> None:
         """Pass over some trees, and replay from there under all steerings of one prompt."""
-        asked, under = call.groups.get(variant, []), call.under
+        chosen, under = call.groups.get(variant, []), call.under
         members = [
             Member(s, under[s], self._frontier(under[s]))
-            for s in asked
+            for s in chosen
             if under[s].intervention.parts
         ]
         layers = {
             layer
-            for s in asked
+            for s in chosen
             if (readout := under[s].intervention.readout)
             for layer in readout.layers
         }
         pass_ = Unsteered(self.forward, trees, members, tuple(layers), stem)
         if variant is None:
             self._remember(pass_)
-        same = [s for s in asked if not under[s].intervention.parts]
+        same = [s for s in chosen if not under[s].intervention.parts]
         step = 1 + len(same)
         same += call.rest if variant is None else []
         # Scopes that begin after the prompt leave its last distribution alone.

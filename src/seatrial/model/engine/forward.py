@@ -129,9 +129,9 @@ class Forward:
 
     def plain_states(self, ids: Tensor) -> Float[Tensor, "row token d_model"]:
         """Final states of some sequences of one length, by an ordinary forward call."""
-        with final_states(self.anatomy.unembedding) as found:
+        with final_states(self.anatomy.unembedding) as states:
             self.network(input_ids=ids.to(self.device), use_cache=False)
-        return found[0]
+        return states[0]
 
     def run(
         self,
@@ -194,10 +194,10 @@ class Forward:
                     keep(site, layout.collect(h))
 
                 stack.enter_context(reading(self.anatomy, sites, look))
-            found = stack.enter_context(final_states(self.anatomy.unembedding))
+            states = stack.enter_context(final_states(self.anatomy.unembedding))
             places = layout.places(targets)
             self._call(layout, places if is_packed else torch.arange(layout.tokens))
-        h = found[0]
+        h = states[0]
         if not (is_packed and self._accepts_keep):
             h = h.reshape(-1, h.shape[-1])[places.to(h.device)]
         return h.reshape(steerings, len(targets), h.shape[-1])

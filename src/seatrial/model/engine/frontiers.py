@@ -67,17 +67,17 @@ def by_frontier(members: Sequence[Member]) -> list[Member]:
 
 def slices(lengths: Sequence[int], limit: int, *, packs: bool) -> list[list[int]]:
     """Consecutive trees of few enough tokens; padded ones are of similar length."""
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     size = 0
     for k, length in enumerate(lengths):
-        alike = packs or not found or length <= max(2, 1.25 * lengths[found[-1][0]])
-        if found and size + length <= limit and alike:
-            found[-1].append(k)
+        alike = packs or not groups or length <= max(2, 1.25 * lengths[groups[-1][0]])
+        if groups and size + length <= limit and alike:
+            groups[-1].append(k)
             size += length
         else:
-            found.append([k])
+            groups.append([k])
             size = length
-    return found
+    return groups
 
 
 def even_slices(items: Sequence[int], step: int) -> list[list[int]]:

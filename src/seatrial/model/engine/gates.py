@@ -64,10 +64,10 @@ def _opened(
     for at in ("mean", "last"):
         alike = [gate for gate in gates if gate.read == at]
         sites = sorted({gate.site for gate in alike})
-        found = read(texts, sites, at) if sites else {}
+        states = read(texts, sites, at) if sites else {}
         for gate in alike:
             site = gate.site
-            distances = gate.distance(found[site])
+            distances = gate.distance(states[site])
             near = distances.abs() < NEAR.get(dtype, 0.03)
             for k in near.nonzero()[:, 0].tolist():
                 distances[k] = gate.distance(read([texts[k]], [site], at)[site])[0]
@@ -77,11 +77,11 @@ def _opened(
 
 def with_unsteered(under: Sequence[Steering], acting: Acting) -> list[Steering]:
     """What to ask for: the steerings, those that act nowhere left out, and none at all."""
-    asked = [
+    steerings = [
         steering if any(line) else UNSTEERED
         for steering, line in zip(under, acting, strict=True)
     ]
-    return [*asked, UNSTEERED]
+    return [*steerings, UNSTEERED]
 
 
 def picked(lines: Sequence[Sequence[Answer]], acting: Acting) -> list[list[Answer]]:

@@ -86,11 +86,11 @@ def _sequences(
     distinct: dict[tuple, _Sequence] = {}
     groups: dict[tuple[int, float] | None, int] = {}
     grid: list[list[_Sequence]] = []
-    for wanted, gate in zip(under, acting, strict=True):
+    for given, gate in zip(under, acting, strict=True):
         line = []
         for prompt, acts in zip(prompts, gate, strict=True):
-            asked = wanted if acts else UNSTEERED
-            intervention, dose = asked
+            own = given if acts else UNSTEERED
+            intervention, dose = own
             if intervention.prompt_edit is not None:
                 prompt = intervention.prompt_edit(prompt, dose)
             ids = engine.encoder.prompt_ids(prompt)
@@ -103,7 +103,7 @@ def _sequences(
             kind = (id(intervention), dose) if steered else None
             group = groups.setdefault(kind, len(groups))
             if (ids, kind) not in distinct:
-                used = asked if steered else UNSTEERED
+                used = own if steered else UNSTEERED
                 distinct[ids, kind] = _Sequence(used, group, ids)
             line.append(distinct[ids, kind])
         grid.append(line)
@@ -214,10 +214,10 @@ def _step(
     with (
         steering(engine.anatomy, _segments(batch, ids, mask)),
         reading(engine.anatomy, [Site(layer) for layer in layers], keep),
-        final_states(engine.anatomy.unembedding) as found,
+        final_states(engine.anatomy.unembedding) as states,
     ):
         engine.forward.logits(ids, mask, positions, cache)
-    h = found[0][:, -1]
+    h = states[0][:, -1]
     logits = engine.unembedding(h)
     for k, readout in enumerate(readouts):
         if readout is not None:

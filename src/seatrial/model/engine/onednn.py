@@ -173,13 +173,13 @@ def _try_gate(module: nn.Module) -> Activation | None:
 def _parts(module: nn.Module) -> tuple[nn.Linear, ...]:
     """Gate, up and down, by the names that nearly all families give them, if all plain."""
     names = ("gate_proj", "up_proj", "down_proj")
-    found = [getattr(module, name, None) for name in names]
-    for part in found:
+    parts = [getattr(module, name, None) for name in names]
+    for part in parts:
         if type(part) is not nn.Linear or "forward" in part.__dict__:
             return ()
         if not _is_quick(part.weight, part.weight):
             return ()
-    return tuple(found)  # pyright: ignore[reportReturnType]
+    return tuple(parts)  # pyright: ignore[reportReturnType]
 
 
 def _is_watched(module: nn.Module) -> bool:

@@ -211,11 +211,11 @@ class Unsteered:
 
     def _kept(self, grove: Grove) -> Tensor:
         """Which of all nodes are laid out in a grove."""
-        offset, found = 0, []
+        offset, nodes = 0, []
         for tree, start in zip(grove.trees, grove.starts, strict=True):
-            found += range(offset + start, offset + len(tree.ids))
+            nodes += range(offset + start, offset + len(tree.ids))
             offset += len(tree.ids)
-        return torch.tensor(found)
+        return torch.tensor(nodes)
 
     def _stacks(
         self, members: Sequence[Member], width: int, meter: Meter

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seatrial.errors import SteeringFault
 from seatrial.model.engine.tree import Grove
-from seatrial.model.engine.unembed import Found
+from seatrial.model.engine.unembed import TokenScores
 from seatrial.model.tokens import Encoded
 from seatrial.types import Answer
 
@@ -42,22 +42,22 @@ class Table:
         self.is_top = np.zeros((steerings, total), dtype=bool) if top else None
 
     def put(
-        self, numbers: Sequence[int], slots: Tensor, found: Found, dtype: torch.dtype
+        self, numbers: Sequence[int], slots: Tensor, scored: TokenScores, dtype: torch.dtype
     ) -> None:
         """Take the scores of some slots under some steerings; one line serves them all.
 
         Raises:
             SteeringFault: if a score is not finite.
         """
-        if not bool(found.log_probs.isfinite().all()):
+        if not bool(scored.log_probs.isfinite().all()):
             raise overflow(dtype)
         where = np.ix_(np.asarray(numbers), slots.numpy())
         n = len(numbers)
-        self.log_probs[where] = found.log_probs.expand(n, -1).numpy()
-        if self.kl is not None and found.kl is not None:
-            self.kl[where] = found.kl.expand(n, -1).numpy()
-        if self.is_top is not None and found.is_top is not None:
-            self.is_top[where] = found.is_top.expand(n, -1).numpy()
+        self.log_probs[where] = scored.log_probs.expand(n, -1).numpy()
+        if self.kl is not None and scored.kl is not None:
+            self.kl[where] = scored.kl.expand(n, -1).numpy()
+        if self.is_top is not None and scored.is_top is not None:
+            self.is_top[where] = scored.is_top.expand(n, -1).numpy()
 
     def answers(self) -> list[list[Answer]]:
         """All answers, complete."""
@@ -135,9 +135,9 @@ class Base:
         if len(self._states) > 1:
             self._states = [torch.cat(self._states)]
         rows, _, slots = grove.targets
-        wanted = torch.zeros(len(grove.target_rows), dtype=torch.long)
-        wanted[rows] = self._row[slots]
-        return self._states[0][wanted.to(self._states[0].device)]
+        places = torch.zeros(len(grove.target_rows), dtype=torch.long)
+        places[rows] = self._row[slots]
+        return self._states[0][places.to(self._states[0].device)]
 
 
 def overflow(dtype: torch.dtype) -> SteeringFault:

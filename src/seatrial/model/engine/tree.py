@@ -143,11 +143,11 @@ class Grove:
     @cached_property
     def offsets(self) -> tuple[int, ...]:
         """Where each tree begins."""
-        found, total = [], 0
+        offsets, total = [], 0
         for length in self.lengths:
-            found.append(total)
+            offsets.append(total)
             total += length
-        return tuple(found)
+        return tuple(offsets)
 
     def per_node(self, values: Sequence[Sequence[int]]) -> Int[Tensor, " node"]:
         """Numbers of all laid out nodes, from those of all nodes of each tree."""

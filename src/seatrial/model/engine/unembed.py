@@ -22,7 +22,7 @@ ROWS = 1024
 """Most states that go through the vocabulary together."""
 
 
-class Found(NamedTuple):
+class TokenScores(NamedTuple):
     """What a walk through the vocabulary gives."""
 
     log_probs: Float[Tensor, "steering target"]
@@ -68,7 +68,7 @@ class Unembedding:
         base: Float[Tensor, "row d_model"] | None = None,
         *,
         top: bool = False,
-    ) -> Found:
+    ) -> TokenScores:
         """Log-probability of each target, and each state's KL from a base state's.
 
         Args:
@@ -88,17 +88,17 @@ class Unembedding:
             span = slice(first, first + step)
             mine = order[(rows[order] >= first) & (rows[order] < first + step)]
             part = None if base is None else base[span]
-            found = self._score(h[:, span], rows[mine] - first, tokens[mine], part, top)
-            scores[:, mine] = found.log_probs
-            if kl is not None and found.kl is not None:
-                kl[:, span] = found.kl
-            if tops is not None and found.is_top is not None:
-                tops[:, mine] = found.is_top
-        return Found(scores, kl, tops)
+            scored = self._score(h[:, span], rows[mine] - first, tokens[mine], part, top)
+            scores[:, mine] = scored.log_probs
+            if kl is not None and scored.kl is not None:
+                kl[:, span] = scored.kl
+            if tops is not None and scored.is_top is not None:
+                tops[:, mine] = scored.is_top
+        return TokenScores(scores, kl, tops)
 
     def _score(
         self, h: Tensor, rows: Tensor, tokens: Tensor, base: Tensor | None, top: bool
-    ) -> Found:
+    ) -> TokenScores:
         """One walk through the vocabulary; three where exponentials would overflow."""
         shift = torch.zeros(h.shape[:2], device=self.weight.device)
         best = torch.full_like(shift, -torch.inf) if top else None
@@ -115,7 +115,9 @@ class Unembedding:
         kl = None
         if base is not None:
             kl = (moved / total - lse + base_lse).cpu().clamp_(min=0.0)
-        return Found(scores, kl, None if best is None else picked >= best.cpu()[:, rows])
+        return TokenScores(
+            scores, kl, None if best is None else picked >= best.cpu()[:, rows]
+        )
 
     def _tiles(self, h: Tensor) -> list[tuple[int, int]]:
         tile = 2**14
@@ -182,18 +184,18 @@ def find_unembedding(
     divisor = float(getattr(config, "logits_scaling", None) or 1.0)
     factor = float(getattr(config, "logit_scale", None) or 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
-    wanted = logits.float()
-    slack = max(1e-4, 16 * torch.finfo(logits.dtype).eps) * float(wanted.abs().max())
+    expected = logits.float()
+    slack = max(1e-4, 16 * torch.finfo(logits.dtype).eps) * float(expected.abs().max())
     for scale in dict.fromkeys((1 / divisor, factor, 1.0)):
         for bound in dict.fromkeys((cap, None)):
             # Some families pad the vocabulary and cut the logits.
-            n = wanted.shape[-1]
-            found = Unembedding(
+            n = expected.shape[-1]
+            unembedding = Unembedding(
                 weight.detach()[:n], None if bias is None else bias[:n], scale, bound
             )
-            mine = found(states).to(wanted.device)
-            if torch.allclose(mine, wanted, rtol=0, atol=slack):
-                return found
+            mine = unembedding(states).to(expected.device)
+            if torch.allclose(mine, expected, rtol=0, atol=slack):
+                return unembedding
     raise UnsupportedModel(
         f"{name!r} ({type(network).__name__}) does something to its logits that seatrial "
         "does not know (neither a scale nor a soft cap), so it could not score answers"

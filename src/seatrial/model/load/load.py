@@ -75,8 +75,10 @@ def load(
             model.set_attn_implementation(attention)
         nn.Module.to(model, kind)
     else:
-        wanted = None if attention == "auto" else attention
-        model = read_folder(source.path, kind, wanted, "balanced" if is_spread else None)
+        implementation = None if attention == "auto" else attention
+        model = read_folder(
+            source.path, kind, implementation, "balanced" if is_spread else None
+        )
         tokenizer = read_tokenizer(source.path)
     if not is_spread:
         nn.Module.to(model, place)

@@ -144,13 +144,13 @@ def _longest_chain(
 
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
     chains = [tuple(modules) for modules in lists if is_chain(modules)]
-    wanted = getattr(model.config, "num_hidden_layers", None)  # pyright: ignore
+    declared = getattr(model.config, "num_hidden_layers", None)  # pyright: ignore
     best = max(chains, key=len, default=())
-    if not best or (wanted is not None and len(best) != wanted):
+    if not best or (declared is not None and len(best) != declared):
         raise UnsupportedModel(
             f"{who} is not supported: looked for a list of "
-            f"{wanted or 'several'} decoder blocks, each fed the output of the one before "
-            f"it, and found {len(best) or 'none'} among {len(lists)} module lists"
+            f"{declared or 'several'} decoder blocks, each fed the output of the one "
+            f"before it, and found {len(best) or 'none'} among {len(lists)} module lists"
         )
     return best
 

@@ -183,16 +183,16 @@ def final_states(unembedding: nn.Module) -> Iterator[list[Tensor]]:
 
     The logits of these calls are meaningless: one number a token.
     """
-    found: list[Tensor] = []
+    states: list[Tensor] = []
 
     def forward(h: Tensor) -> Tensor:
-        found.append(h)
+        states.append(h)
         return h[..., :1]
 
     earlier = unembedding.__dict__.get("forward")
     try:
         unembedding.forward = forward
-        yield found
+        yield states
     finally:
         if earlier is None:
             unembedding.__dict__.pop("forward", None)

@@ -81,12 +81,12 @@ def check_belongs(intervention: Intervention, anatomy: Anatomy, card: ModelCard)
     gate = intervention.gate
     if gate is not None:
         wide.append(("gate", gate.site, gate.width))
-    for what, site, found in wide:
+    for what, site, own_width in wide:
         width = width_at(anatomy, site_in(anatomy, card.name, site.layer, site.point))
-        if found != width:
+        if own_width != width:
             raise ForeignIntervention(
-                f"the {what} at site {site} is {found} wide, but {card.name!r} is {width} "
-                "wide there; fit it on this model"
+                f"the {what} at site {site} is {own_width} wide, but {card.name!r} is "
+                f"{width} wide there; fit it on this model"
             )
     n_layers = len(anatomy.blocks)
     for layer in intervention.readout.layers if intervention.readout else ():

@@ -101,9 +101,9 @@ def batching_and_padding_change_nothing(
         for steering in under
     ]
 
-    asked = max(map(distance, together, alone))
-    assert asked <= NOISE, (
-        f"under {method.name!r} a score alone and in its batch differ by {asked:.2g} nats"
+    worst = max(map(distance, together, alone))
+    assert worst <= NOISE, (
+        f"under {method.name!r} a score alone and in its batch differ by {worst:.2g} nats"
     )
     read = max(map(distance, together, refitted))
     assert read <= NOISE, (
@@ -125,9 +125,9 @@ def cached_generation_equals_recomputation(
         for prompt, text in zip(prompts, line, strict=True):
             acting = naive_acting(model, prompt, steering)
             edit = acting.intervention.prompt_edit
-            asked = edit(prompt, acting.dose) if edit else prompt
+            edited = edit(prompt, acting.dose) if edit else prompt
             slow = naive_greedy(
-                model, model.encoder.prompt_ids(asked), acting, len(text.token_ids)
+                model, model.encoder.prompt_ids(edited), acting, len(text.token_ids)
             )
             assert list(text.token_ids) == slow, (
                 f"under {method.name!r} at dose {steering.dose:g} cached generation gives "

@@ -21,13 +21,13 @@ def questions(data: FitData, fitted: Intervention | None = None) -> list[Request
     Prompts are long enough for what is fitted, and some show the behaviour, so that a
     gate on it opens for them.
     """
-    asked = []
+    requests = []
     for pair in data.pairs[:2]:
         answers = [
             f"{text.completion or ' yes'} and so on"
             for text in (pair.positive, pair.negative)
         ]
-        asked.append(
+        requests.append(
             Request(
                 pair.id, pair.group, pair.positive.prompt, tuple(dict.fromkeys(answers))
             )
@@ -35,22 +35,22 @@ def questions(data: FitData, fitted: Intervention | None = None) -> list[Request
     for example in data.examples[:1]:
         prompt = TEMPLATES["qa"].prompt((), example.input)
         answers = (f" {example.output} and so on", " anything else")
-        asked.append(Request("query", "query", prompt, answers))
+        requests.append(Request("query", "query", prompt, answers))
     talk = (Message("user", "How is the sea today?"),)
-    asked += [
+    requests += [
         Request("short", "short", "So", (" it goes", " be it then, and on it went")),
         Request("talk", "talk", talk, ("It is calm.", "It is rough and grey.")),
     ]
     if fitted is None:
-        return asked
+        return requests
     for pair in data.pairs if fitted.gate else ():
         prompt, completion = pair.positive
         if isinstance(prompt, str):
             shown = f"{prompt}{completion}"
-            asked.append(Request(f"{pair.id}+", pair.group, shown, (" and so it was",)))
+            requests.append(Request(f"{pair.id}+", pair.group, shown, (" and so it was",)))
     places = [p.tokens for p in fitted.parts if p.tokens.startswith("at_")]
     room = max((int(place.removeprefix("at_")) + 1 for place in places), default=0)
-    return [replace(one, prompt=_longer(one.prompt, room)) for one in asked]
+    return [replace(one, prompt=_longer(one.prompt, room)) for one in requests]
 
 
 def _longer(prompt: Prompt, tokens: int) -> Prompt:

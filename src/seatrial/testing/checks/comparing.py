@@ -48,10 +48,10 @@ def at_work(
     if not texts:
         texts = [Text(request.prompt, request.answers[0]) for request in questions(data)]
     sites = sorted({site for part in fitted.parts for site in part.edits})
-    found = model.activations(texts, sites, "last") if sites else {}
+    states = model.activations(texts, sites, "last") if sites else {}
     for part in fitted.parts:
         for site, edit in part.edits.items():
-            h = found[site].to(model.engine.network.dtype).to(model.engine.device)
+            h = states[site].to(model.engine.network.dtype).to(model.engine.device)
             yield site, h, edit
 
 
