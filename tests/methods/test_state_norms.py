@@ -22,6 +22,7 @@ from seatrial.methods.base import state_norms
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.steering import load, save
 from seatrial.steering.compare import STATE_NORMS, compared
+from seatrial.tasks.others import with_others
 from seatrial.testing import tiny_model
 from seatrial.types import Example, FitData, Site, Text
 
@@ -124,7 +125,9 @@ def test_controls_stand_beside_the_same_states(tiny, example, kind):
     model, caa = tiny("llama"), CAA(layer=1)
     fitted = caa.fit(model, example, seed=0)
 
-    control = kind(caa).fit(model, example, seed=0)
+    control = kind(caa)
+    data = with_others(example, control.references(example), seed=0)
+    control = control.fit(model, data, seed=0)
 
     one, other = compared({"caa": fitted, "control": control}).rows
     assert one.norm == pytest.approx(other.norm, rel=1e-5)

@@ -5,13 +5,12 @@ Numbered traps are those of docs/hazards.md.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, sqrt
+from math import inf
 from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from seatrial.errors import BadData, BadOption, unknown
 from seatrial.methods.base import (
@@ -22,17 +21,12 @@ from seatrial.methods.base import (
     origin_of,
     other_data,
 )
+from seatrial.methods.fitting.classifier import Classifier, Labels, States, trained
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
-from seatrial.steering.edits import Ascend
 from seatrial.steering.intervention import Intervention
 from seatrial.types import DataOf, FitData, texts_of
-
-States = Float[Tensor, "pair side d_model"]
-"""Positive (side 0) and negative (side 1) activations."""
-Labels = Float[Tensor, "pair side class"]
-"""1 where a text belongs to a class, else 0; it may belong to several, or to none."""
 
 SIDES = ("positive", "negative")
 """The classes that every concept has: the sides of its pairs."""
@@ -186,76 +180,18 @@ class KSteering(Method):
         )
         return target, avoid
 
-    def classifier(self, states: States, labels: Labels, seed: int) -> "Classifier":
+    def classifier(self, states: States, labels: Labels, seed: int) -> Classifier:
         """A network trained to tell the classes of some states."""
-        # One scale for all coordinates, so that directions keep their angles.
-        centre = states.mean((0, 1))
-        scale = (states - centre).square().mean().sqrt()
-        with torch.inference_mode(False), torch.enable_grad():
-            # A clone, because nothing can be learnt from tensors of inference mode.
-            x = ((states - centre) / scale).clone()
-            first, first_bias, *rest = self._learnt(x, labels.clone(), seed)
-        first = first / scale
-        return Classifier(first, first_bias - first @ centre, *rest)
-
-    def _learnt(self, x: States, labels: Labels, seed: int) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        weights = self._start(x.shape[-1], labels.shape[-1], generator)
-        optimiser = torch.optim.Adam(weights, lr=self.rate, weight_decay=self.weight_decay)
-        for _ in range(self.epochs):
-            order = torch.randperm(len(x), generator=generator)
-            for picked in order.split(self.batch // 2):
-                logits = Classifier(*weights).logits(x[picked])
-                loss = binary_cross_entropy_with_logits(logits, labels[picked])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-        return [weight.detach() for weight in weights]
-
-    def _start(self, width: int, classes: int, generator: torch.Generator) -> list[Tensor]:
-        """Random hidden layers, and zeros after them."""
-
-        def normal(rows: int, columns: int) -> Tensor:
-            drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-            return drawn / sqrt(3 * columns)
-
-        n = self.hidden
-        shapes = (n,), (n,), (classes, n), (classes,)
-        zeros = [torch.zeros(*shape).double() for shape in shapes]
-        start = [normal(n, width), zeros[0], normal(n, n), *zeros[1:]]
-        return [tensor.requires_grad_() for tensor in start]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """Two hidden layers and a logit for every class, in float64."""
-
-    first: Float[Tensor, "hidden d_model"]
-    first_bias: Float[Tensor, " hidden"]
-    second: Float[Tensor, "hidden_2 hidden"]
-    second_bias: Float[Tensor, " hidden_2"]
-    last: Float[Tensor, "class hidden_2"]
-    last_bias: Float[Tensor, " class"]
-
-    def logits(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch class"]:
-        """Of every class, at each position."""
-        hidden = (h @ self.first.mT + self.first_bias).relu()
-        hidden = (hidden @ self.second.mT + self.second_bias).relu()
-        return hidden @ self.last.mT + self.last_bias
-
-    def climb(self, target: Sequence[int], avoid: Sequence[int]) -> Ascend:
-        """One step of size 1 towards some classes and away from others, in float32."""
-        goal = self.last[list(target)].mean(0)
-        if avoid:
-            goal = goal - self.last[list(avoid)].mean(0)
-        return Ascend(
-            self.first.float(),
-            self.first_bias.float(),
-            self.second.float(),
-            self.second_bias.float(),
-            goal.float(),
-            torch.ones(1),
+        return trained(
+            states,
+            labels,
+            hidden=self.hidden,
+            epochs=self.epochs,
+            # A pair is two texts.
+            batch=self.batch // 2,
+            rate=self.rate,
+            weight_decay=self.weight_decay,
+            seed=seed,
         )
 
 
