@@ -4,7 +4,7 @@
 
 The steering is CAA fitted on one concept, on every task but the map, which is asked under
 a function vector of its own (layer, heads and dose as ``benchmarks.function_vectors`` chose
-them on that map). Tasks that have forms are asked in several, one target also in all five
+them on that map). Tasks that have forms are asked in several, one target also in all
 prompt conditions, the map also in other structures and contexts. A row is the metric that
 verdicts are about; the file that is kept has all metrics. ``--model tiny --limit 8`` tries
 it on a random model.
@@ -27,18 +27,19 @@ from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
 from seatrial.tasks import (
     CONDITIONS,
     TASKS,
+    Contrastive,
     Map,
     Open,
     Task,
     fit_data,
-    shifted,
+    in_condition,
 )
 from seatrial.tasks.measure import measure
 from seatrial.tasks.spec import with_options
 from seatrial.testing import tiny_model
 
 FOLDER = Path("runs/every-task")
-SHIFTED = "propensity"
+CONDITIONED = "propensity"
 MAP = "present-past"
 FORMS: tuple[tuple[str, dict[str, str | int]], ...] = (
     ("propensity", {"form": "ab"}),
@@ -50,16 +51,13 @@ FORMS: tuple[tuple[str, dict[str, str | int]], ...] = (
     ("map", {"context_words": 60}),
     ("map", {"context_words": 240}),
     ("map", {"facts_between": 3}),
-    ("application", {"condition": "system"}),
-    ("application", {"condition": "retrieval"}),
-    ("application", {"condition": "tools"}),
 )
 """Options beside the defaults."""
 
 
 def tasks(concept: str, seed: int, limit: int) -> Iterator[tuple[str, str, Task]]:
     """Name with form, source and task; targets are about the concept."""
-    told = load_concept(concept)
+    instructions = Contrastive.instructions(concept)
     for name, kind in TASKS.items():
         source = kind.sources[0]
         if concept in kind.sources:
@@ -72,8 +70,12 @@ def tasks(concept: str, seed: int, limit: int) -> Iterator[tuple[str, str, Task]
             if other == name:
                 form = ", ".join(f"{key}={value}" for key, value in changes.items())
                 yield f"{name}, {form}", source, with_options(task, changes)
-        for condition in CONDITIONS[1:] if name == SHIFTED else ():
-            yield f"{name}, {condition}", source, shifted(task, condition, told)
+        for condition in CONDITIONS[1:] if name == CONDITIONED else ():
+            yield (
+                f"{name}, {condition}",
+                source,
+                in_condition(task, condition, instructions),
+            )
 
 
 def concept_vector(model: Model, concept: str, layer: int, seed: int) -> Intervention:

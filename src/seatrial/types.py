@@ -42,6 +42,13 @@ Prompt = str | tuple[Message, ...]
 """Plain text, or a conversation that the model's own chat template renders."""
 
 
+def as_text(prompt: Prompt) -> str:
+    """A prompt as people and judges read it: a conversation with its speakers."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message.role.title()}: {message.content}" for message in prompt)
+
+
 class Text(NamedTuple):
     """A prompt and what follows it, kept apart so that token positions can be named."""
 

@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "fit": (
         ("fit", "caa", "--concept", "honesty", "--task", "propensity", "--out", "v"),
-        ("prompt=tan", "both_orders=false", "form=ab"),
+        ("wording=tan", "both_orders=false", "form=ab"),
         "Tan et al. built no prompt for ",
     ),
     "run": (

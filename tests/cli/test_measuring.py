@@ -13,7 +13,9 @@ from seatrial.stats import cluster_difference, cluster_mean
 from seatrial.steering import load, save
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
-from seatrial.tasks import CONDITIONS, Open, Propensity, shifted
+from seatrial.tasks import Open, Propensity, in_condition
+from seatrial.tasks.base import instructions_of
+from seatrial.tasks.conditions import TAN
 from seatrial.tasks.judges import Lexicon
 from seatrial.tasks.measure import measure
 from seatrial.types import Site
@@ -172,8 +174,8 @@ def test_five_conditions_stand_side_by_side(root, on, call, tmp_path):
     task = Propensity.of(str(root / "planted.jsonl"), seed=0, limit=8)
     model = Model.load(str(root / "chat"))
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    for condition in CONDITIONS:
-        [scores] = measure(model, shifted(task, condition, concept))
+    for condition in TAN:
+        [scores] = measure(model, in_condition(task, condition, instructions_of(concept)))
         values, groups = zip(
             *[(s.metrics["propensity"], s.group) for s in scores], strict=True
         )
@@ -245,17 +247,17 @@ def test_scores_are_one_line_for_each_item_and_steering(vector, on, call, tmp_pa
 @pytest.mark.parametrize(
     ("task", "options", "words"),
     [
-        ("application", ["--set", "inner=open", "size=0"], "nats per token"),
+        ("open", ["--condition", "tools", "--size", "0"], "nats per token"),
         ("map", ["--set", "shots=2", "template=arrow"], "share of items"),
         ("prose", ["--limit", "3"], "kl"),
     ],
 )
 def test_tasks_of_every_kind_can_be_measured(task, options, words, root, call):
-    sources = {"application": "planted.jsonl", "map": "map.jsonl"}
+    sources = {"open": "planted.jsonl", "map": "map.jsonl"}
     if task in sources:
         options = ["--source", root / sources[task], *options]
 
-    model = "model" if task == "application" else "chat"
+    model = "model" if task == "open" else "chat"
     code, out, err = call("measure", task, "--model", root / model, *options)
 
     assert code == 0, err

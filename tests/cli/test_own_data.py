@@ -146,7 +146,7 @@ def test_caa_reads_the_letter_in_letter_form(options, root, tmp_path, call):
 @pytest.mark.parametrize("prompt", ["tan", "clean"])
 def test_a_persona_set_is_fitted_on_and_measured(prompt, long, tmp_path, call):
     vector, scores = tmp_path / "v.safetensors", tmp_path / "scores.jsonl"
-    given = ("--model", long, "--limit", "4", "--set", f"prompt={prompt}")
+    given = ("--model", long, "--limit", "4", "--set", f"wording={prompt}")
 
     code, said, err = call(
         "fit", "caa", "--concept", "persona/openness", "--task", "propensity", "--out",
@@ -182,7 +182,7 @@ def test_inverted_labels_are_said_beside_the_numbers(long, call):
 def test_a_study_can_name_a_persona_set_and_the_prompts_of_tan(root):
     text = STUDY.format(root=root, concept="persona/openness", target="propensity")
     plan = tomllib.loads(text)
-    study = make_study({**plan, "options": {"propensity": {"prompt": "tan"}}})
+    study = make_study({**plan, "options": {"propensity": {"wording": "tan"}}})
 
     behaviour = Behaviour(study, "persona/openness")
 
@@ -288,7 +288,7 @@ def test_paradetox_is_fitted_on(root, tmp_path, call, monkeypatch):
         (("--concept", "persona/opennes"), "Did you mean 'persona/openness'?"),
         (("--concept", "honesty", "--set", "form=ab"), "unknown option of 'open' 'form'"),
         (
-            ("--concept", "honesty", "--task", "propensity", "--set", "prompt=tan"),
+            ("--concept", "honesty", "--task", "propensity", "--set", "wording=tan"),
             "Tan et al. built no prompt for ",
         ),
         (

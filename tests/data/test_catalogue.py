@@ -86,7 +86,7 @@ def asked(task):
 def test_a_persona_set_is_asked_as_by_tan_to_the_letter_in_250_per_cell():
     items = {item.id: item for item in load_dataset("persona/openness")}
 
-    task = replace(Propensity.of("persona/openness", seed=0), prompt="tan")
+    task = replace(Propensity.of("persona/openness", seed=0), wording="tan")
 
     found = asked(task)
     assert set(found) == set(items)
@@ -129,7 +129,7 @@ def test_clean_prompts_leave_out_what_asks_nothing_and_those_of_tan_ask_all():
     task = Propensity.of("ai-risk/self-awareness-training-web-gpt", seed=0)
 
     assert len(asked(task)) == 826
-    assert len(asked(replace(task, prompt="tan"))) == 934
+    assert len(asked(replace(task, wording="tan"))) == 934
     assert len(task.pairs("fit")) == len(task.requests("fit"))
     for request in asked(task).values():
         options = request.prompt[0].content.rpartition("\n\nChoices:\n")[2]
@@ -353,7 +353,7 @@ def questions(n=16):
     )
 
 
-WAYS = [{"form": "yes_no"}, {"form": "ab"}, {"prompt": "tan"}]
+WAYS = [{"form": "yes_no"}, {"form": "ab"}, {"wording": "tan"}]
 
 
 @pytest.mark.parametrize("options", WAYS, ids=str)
@@ -417,7 +417,7 @@ def test_a_name_that_is_not_there_gets_the_nearest_of_its_family():
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        (YES_NO, {"prompt": "tan"}, "Tan et al. built no prompt for mine/"),
+        (YES_NO, {"wording": "tan"}, "Tan et al. built no prompt for mine/"),
         (FREE, {"form": "yes_no"}, "is not answered by yes or no; leave form out"),
     ],
 )
@@ -430,10 +430,10 @@ def test_ways_of_asking_that_a_file_does_not_have(rows, options, message, write)
 
 def test_tan_asks_by_letters_and_has_no_prompt_for_items_of_ours():
     with pytest.raises(BadOption, match="answered by letters"):
-        Propensity({"test": questions()}, form="yes_no", prompt="tan")
+        Propensity({"test": questions()}, form="yes_no", wording="tan")
     item = Item("i", "g", "I like it.", "yes", "Then", "yes", "no")
     with pytest.raises(BadOption, match="built no prompt for i;"):
-        Propensity({"test": (item,)}, prompt="tan")
+        Propensity({"test": (item,)}, wording="tan")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from seatrial.tasks import TASKS, Generation, Written, shifted
+from seatrial.tasks import TASKS, Generation, Map, Written, in_condition
 from seatrial.tasks.judges import Judge, Judgement, Scale
 from seatrial.tasks.spec import with_options
 from seatrial.types import Answer, Completion
@@ -84,7 +84,8 @@ class Stars(Judge):
 
 def test_a_score_lies_on_the_scale_of_the_judge_also_under_other_prompts():
     task = Generation.of("formality", seed=0, limit=4, judge=Stars())
-    told = TASKS["map"].of("antonym", seed=0).fit_data(shots=0)
+    instructions = Map.instructions("antonym")
+    conditioned = in_condition(task, "system-positive", instructions)
 
     assert task.about.bounds["score"] == (1.0, 5.0)
-    assert shifted(task, "system-positive", told).about.bounds == task.about.bounds
+    assert conditioned.about.bounds == task.about.bounds

@@ -8,17 +8,31 @@ import pytest
 
 from seatrial.data import load_concept
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.tasks import Fluency, Map, Open, Propensity, Prose
-from seatrial.tasks.base import Scored
-from seatrial.tasks.conditions import CONDITIONS, shift_prompt, shifted, told_about
+from seatrial.tasks import (
+    Fluency,
+    Generation,
+    Instructions,
+    Map,
+    Open,
+    Propensity,
+    Prose,
+)
+from seatrial.tasks.base import Scored, instructions_of
+from seatrial.tasks.conditions import TAN as CONDITIONS
+from seatrial.tasks.conditions import Condition, in_condition
 from seatrial.tasks.measure import measure
-from seatrial.types import Answer, Completion, FitData, Message, Metric, Request, Score
+from seatrial.types import Answer, Completion, Message, Metric, Request, Score
 
 CONCEPT = load_concept("formality")
 FOR, AGAINST = CONCEPT.encourage, CONCEPT.discourage
-TOLD = CONDITIONS[1:]
+INSTRUCTIONS = instructions_of(CONCEPT)
+CARRYING = CONDITIONS[1:]
 SYSTEM, USER = Message("system", "Be short."), Message("user", "Who?")
 REPLY, AGAIN = Message("assistant", "Me."), Message("user", "Why?")
+
+
+def asked_in(prompt, condition, instruction):
+    return Condition(condition).around(prompt, "item", instruction)
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +58,15 @@ def test_there_are_the_five_conditions_of_tan_et_al():
 
 @pytest.mark.parametrize("prompt", ["Text.", (USER,), (SYSTEM, USER, REPLY, AGAIN)])
 def test_base_asks_as_ever(prompt):
-    assert shift_prompt(prompt, "base", "") == prompt
+    assert asked_in(prompt, "base", "") == prompt
 
 
 @pytest.mark.parametrize("condition", ["system-positive", "system-negative"])
 def test_the_system_message_is_the_instruction_and_replaces_what_was_there(condition):
     told = Message("system", "Do it.")
 
-    assert shift_prompt((USER,), condition, "Do it.") == (told, USER)
-    assert shift_prompt((SYSTEM, USER, REPLY, AGAIN), condition, "Do it.") == (
+    assert asked_in((USER,), condition, "Do it.") == (told, USER)
+    assert asked_in((SYSTEM, USER, REPLY, AGAIN), condition, "Do it.") == (
         told, USER, REPLY, AGAIN,
     )  # fmt: skip
 
@@ -61,7 +75,7 @@ def test_the_system_message_is_the_instruction_and_replaces_what_was_there(condi
 def test_the_user_says_it_before_the_last_question_and_a_blank_line(condition):
     told = Message("user", "Do it.\n\nWhy?")
 
-    assert shift_prompt((SYSTEM, USER, REPLY, AGAIN), condition, "Do it.") == (
+    assert asked_in((SYSTEM, USER, REPLY, AGAIN), condition, "Do it.") == (
         SYSTEM, USER, REPLY, told,
     )  # fmt: skip
 
@@ -69,14 +83,14 @@ def test_the_user_says_it_before_the_last_question_and_a_blank_line(condition):
 def test_a_reply_that_is_begun_stays_at_the_end():
     begun = Message("assistant", "Because")
 
-    found = shift_prompt((AGAIN, begun), "user-positive", "Do it.")
+    found = asked_in((AGAIN, begun), "user-positive", "Do it.")
 
     assert found == (Message("user", "Do it.\n\nWhy?"), begun)
 
 
-@pytest.mark.parametrize("condition", TOLD)
+@pytest.mark.parametrize("condition", CARRYING)
 def test_plain_text_gets_it_as_a_paragraph_in_front(condition):
-    assert shift_prompt("Text.", condition, "Do it.") == "Do it.\n\nText."
+    assert asked_in("Text.", condition, "Do it.") == "Do it.\n\nText."
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,7 +98,7 @@ def test_each_condition_carries_its_own_instruction_and_no_other(name, tasks):
     plain = tasks[name].requests("test")
 
     for condition in CONDITIONS:
-        requests = shifted(tasks[name], condition, CONCEPT).requests("test")
+        requests = in_condition(tasks[name], condition, INSTRUCTIONS).requests("test")
         wanted = {"base": ""}.get(condition, AGAINST if "negative" in condition else FOR)
         assert len(requests) == len(plain) > 0
         for one, other in zip(plain, requests, strict=True):
@@ -102,7 +116,7 @@ def test_each_condition_carries_its_own_instruction_and_no_other(name, tasks):
 @pytest.mark.parametrize(("name", "n"), [("propensity", 5), ("fluency", 5), ("open", 3)])
 def test_conditions_ask_different_things_where_roles_are_known(name, n, tasks):
     asked = {
-        tuple(r.prompt for r in shifted(tasks[name], c, CONCEPT).requests("test"))
+        tuple(r.prompt for r in in_condition(tasks[name], c, INSTRUCTIONS).requests("test"))
         for c in CONDITIONS
     }
 
@@ -110,13 +124,13 @@ def test_conditions_ask_different_things_where_roles_are_known(name, n, tasks):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shifted_task_is_in_all_else_the_task(name, tasks):
+def test_a_task_in_a_condition_is_in_all_else_the_task(name, tasks):
     task = tasks[name]
     keys = ["about", "version", "sources", "summary"]
     keys += ["needs_kl", "needs_top"] if isinstance(task, Scored) else []
     keys += ["max_tokens", "temperature"] if name == "fluency" else []
 
-    found = shifted(task, "user-negative", CONCEPT)
+    found = in_condition(task, "user-negative", INSTRUCTIONS)
 
     assert found.name == f"{name}@user-negative"
     assert {key: getattr(found, key) for key in keys} == {
@@ -124,9 +138,9 @@ def test_a_shifted_task_is_in_all_else_the_task(name, tasks):
     }
 
 
-def test_shifting_one_task_leaves_the_others_alone(tasks):
-    first = shifted(tasks["map"], "base", CONCEPT)
-    second = shifted(tasks["open"], "user-positive", CONCEPT)
+def test_a_condition_of_one_task_leaves_the_others_alone(tasks):
+    first = in_condition(tasks["map"], "base", INSTRUCTIONS)
+    second = in_condition(tasks["open"], "user-positive", INSTRUCTIONS)
 
     assert (first.name, first.about.metric, first.needs_top) == (
         "map@base",
@@ -136,22 +150,25 @@ def test_shifting_one_task_leaves_the_others_alone(tasks):
     assert (second.name, second.about.metric, second.needs_top) == (
         "open@user-positive", "open", False,
     )  # fmt: skip
-    assert (tasks["map"].name, Map.name, type(first).name) == ("map", "map", "shifted")
+    assert (tasks["map"].name, Map.name) == ("map", "map")
 
 
 def test_it_is_a_value_like_every_task(tasks):
     task = tasks["propensity"]
-    one, same = (shifted(task, "user-positive", CONCEPT) for _ in range(2))
+    one, same = (in_condition(task, "user-positive", INSTRUCTIONS) for _ in range(2))
 
-    assert one == same != shifted(task, "user-negative", CONCEPT)
+    assert one == same != in_condition(task, "user-negative", INSTRUCTIONS)
     assert pickle.loads(pickle.dumps(one)).name == one.name
-    assert replace(one, condition="system-positive").name == "propensity@system-positive"
+    assert (
+        replace(one, condition=Condition("system-positive")).name
+        == "propensity@system-positive"
+    )
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_scores_are_those_of_the_task(condition, tasks):
     task = tasks["propensity"]
-    found = shifted(task, condition, CONCEPT)
+    found = in_condition(task, condition, INSTRUCTIONS)
     requests = found.requests("test")
     answers = [Answer(((-float(k),), (-2.0,))) for k in range(len(requests))]
 
@@ -160,7 +177,7 @@ def test_scores_are_those_of_the_task(condition, tasks):
 
 def test_scores_of_written_texts_are_those_of_the_task(tasks):
     task = tasks["fluency"]
-    found = shifted(task, "system-positive", CONCEPT)
+    found = in_condition(task, "system-positive", INSTRUCTIONS)
     requests = found.requests("test")
     texts = [Completion("a b c d a b c d", (1, 2), (-1.0, -1.0), "end")] * len(requests)
 
@@ -196,7 +213,7 @@ def test_who_does_as_told_is_seen_to(condition):
     """A perfect, an inverted and a stubborn answerer of instructions."""
 
     def value(for_, against):
-        task = shifted(Pressed(), condition, CONCEPT)
+        task = in_condition(Pressed(), condition, INSTRUCTIONS)
         [request] = task.requests("test")
         text = "\n".join(message.content for message in request.prompt)
         yes = for_ if FOR in text else against if AGAINST in text else -1.0
@@ -209,37 +226,34 @@ def test_who_does_as_told_is_seen_to(condition):
     assert value(-1.0, -1.0) == 0.0
 
 
-def test_fit_data_lend_their_instructions_too(tasks):
-    data = FitData("mine", (), "Do.", "Don't.")
-
-    [request, *_] = shifted(tasks["map"], "user-negative", data).requests("test")
-
-    assert request.prompt.startswith("Don't.\n\nQ: ")
-
-
-def test_a_task_on_a_concept_or_a_map_lends_its_own_instructions(tasks):
-    assert told_about(tasks["propensity"], "formality") == CONCEPT
-    told = told_about(tasks["map"], "antonym")
-    assert told.encourage and told.discourage
-    assert told.encourage != told.discourage
+def test_a_task_on_a_concept_or_a_map_has_instructions_for_its_source():
+    assert Propensity.instructions("formality") == INSTRUCTIONS
+    assert Generation.instructions("mt-bench:formality") == INSTRUCTIONS
+    of_map = Map.instructions("antonym")
+    data = Map.of("antonym", seed=0).fit_data(shots=0)
+    assert (of_map.encourage, of_map.discourage) == (data.encourage, data.discourage)
+    assert of_map.encourage and of_map.encourage != of_map.discourage
 
 
 @pytest.mark.parametrize("name", ["prose", "fluency"])
-def test_a_task_about_nothing_has_no_instructions_to_lend(name, tasks):
+def test_a_task_about_nothing_has_no_instructions(name, tasks):
+    instructions = type(tasks[name]).instructions(tasks[name].sources[0])
+
+    assert instructions is None
     with pytest.raises(BadOption, match=f"{name} is about no concept.*name a concept: "):
-        told_about(tasks[name], tasks[name].sources[0])
+        in_condition(tasks[name], "user-positive", instructions)
 
 
 def test_both_kinds_are_measured(tiny, tasks):
     model = tiny("llama", chat=True)
     few = {name: replace(tasks[name], splits={"test": tasks[name].splits["test"][:2]})
            for name in ("map", "fluency")}  # fmt: skip
-    data = FitData("mine", (), "Do.", "Don't.")
+    mine = Instructions("mine", "Do.", "Don't.")
 
-    [scores] = measure(model, shifted(few["map"], "user-positive", data))
+    [scores] = measure(model, in_condition(few["map"], "user-positive", mine))
     [plain] = measure(model, few["map"])
     short = replace(few["fluency"], max_tokens=3)
-    [written] = measure(model, shifted(short, "system-positive", data))
+    [written] = measure(model, in_condition(short, "system-positive", mine))
 
     assert [s.item for s in scores] == [s.item for s in plain]
     assert [s.metrics for s in scores] != [s.metrics for s in plain]
@@ -247,8 +261,10 @@ def test_both_kinds_are_measured(tiny, tasks):
 
 
 def test_an_unknown_condition_is_refused(tasks):
-    with pytest.raises(UnknownName, match="unknown condition 'user-pos'; known: base, sys"):
-        shifted(tasks["map"], "user-pos", CONCEPT)
+    with pytest.raises(
+        UnknownName, match="unknown condition 'user-pos'; known: base, "
+    ):
+        in_condition(tasks["map"], "user-pos", INSTRUCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -256,31 +272,31 @@ def test_an_unknown_condition_is_refused(tasks):
 )
 def test_a_concept_without_instructions_is_refused(condition, side, tasks):
     with pytest.raises(BadData, match=f"'formality' has no instruction {side} the"):
-        shifted(tasks["map"], condition, replace(CONCEPT, encourage="", discourage=" "))
+        in_condition(tasks["map"], condition, Instructions("formality", "", " "))
 
 
 def test_base_needs_no_instruction(tasks):
-    bare = replace(CONCEPT, encourage="", discourage="")
-
-    found = shifted(tasks["map"], "base", bare)
+    found = in_condition(tasks["map"], "base")
 
     assert found.requests("test") == list(tasks["map"].requests("test"))
 
 
-def test_a_task_is_shifted_once(tasks):
-    once = shifted(tasks["map"], "user-positive", CONCEPT)
+def test_a_task_is_in_one_condition(tasks):
+    once = in_condition(tasks["map"], "user-positive", INSTRUCTIONS)
 
-    with pytest.raises(BadOption, match="map@user-positive is shifted already; shift map"):
-        shifted(once, "user-negative", CONCEPT)
+    with pytest.raises(
+        BadOption, match="map@user-positive is in a condition already; take"
+    ):
+        in_condition(once, "user-negative", INSTRUCTIONS)
 
 
 def test_a_conversation_without_the_user_is_refused_where_the_user_is_to_speak():
     with pytest.raises(BadData, match="'user-positive' needs a message of the user"):
-        shift_prompt((SYSTEM,), "user-positive", "Do it.")
+        asked_in((SYSTEM,), "user-positive", "Do it.")
 
 
 def test_it_is_not_made_from_a_source(tasks):
     for name in ("map", "fluency"):
-        kind = type(shifted(tasks[name], "base", CONCEPT))
+        kind = type(in_condition(tasks[name], "base", INSTRUCTIONS))
         with pytest.raises(BadOption, match="not made from a source such as 'antonym'"):
             kind.of("antonym", seed=0)

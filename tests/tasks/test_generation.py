@@ -9,7 +9,8 @@ from seatrial.data.records import Question
 from seatrial.data.sources import load_dataset
 from seatrial.errors import BadData, BadOption, JudgeFault, UnknownName
 from seatrial.steering.intervention import UNSTEERED
-from seatrial.tasks import TASKS, Generation, told_about
+from seatrial.tasks import TASKS, Generation
+from seatrial.tasks.base import instructions_of
 from seatrial.tasks.generation import concept_of
 from seatrial.tasks.judges import Classifier, Judge, Judgement, Lexicon, Regex, Scale
 from seatrial.tasks.measure import measure
@@ -212,7 +213,7 @@ def test_a_concept_is_looked_for_in_replies_to_instructions(source, concept, n):
         assert asked[message.content].group == request.group
     scores = scores_of(task, lambda k: GOOD)
     assert len(values(scores)) == 7
-    assert told_about(task, source) == load_concept(concept)
+    assert Generation.instructions(source) == instructions_of(load_concept(concept))
 
 
 def test_instructions_need_a_concept_and_know_all_of_them():

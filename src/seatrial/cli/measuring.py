@@ -3,32 +3,29 @@
 Numbered traps are those of docs/hazards.md.
 """
 
-import json
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.table import Table
 
 from seatrial.cli.changes import Changes, changed
-from seatrial.cli.judging import (
-    NO_SERVER,
-    Judging,
-    chosen_judge,
-    judged_task,
-    told_by_judge,
-)
+from seatrial.cli.judging import NO_SERVER, Judging
 from seatrial.cli.screen import OUT, progress, say
-from seatrial.errors import BadOption, StoreFault, unknown
+from seatrial.errors import BadOption
 from seatrial.types import Split
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from seatrial.steering.intervention import Steering
     from seatrial.tasks import Task
-    from seatrial.tasks.judges import Judge
     from seatrial.types import Score
+
+    Scores = Sequence[Sequence[list[Score]]]
+    """``[condition][steering][item]``."""
 
 
 def measure(
@@ -41,6 +38,7 @@ def measure(
     limit: int | None = None,
     seed: int = 0,
     condition: str = "base",
+    size: int | None = None,
     concept: str | None = None,
     changes: Changes = (),
     judging: Judging = NO_SERVER,
@@ -49,7 +47,7 @@ def measure(
     """Ask one task of a model, unsteered and steered, and print every metric.
 
     Args:
-        task: See `seatrial list tasks`.
+        task: See `seatrial list tasks`; or yours, as my_package.my_module:MyTask.
         source: What it is asked on: a concept, a map, a data set, or your own file where
             the task takes one; its first source by default.
         model: Hub id, local folder, GGUF file, or registered small model.
@@ -61,7 +59,11 @@ def measure(
         condition: What the prompts carry: base is nothing, system-positive and
             system-negative an instruction for or against the concept as system message,
             user-positive and user-negative the same before the question; all compares the
-            five. Plain text has no roles: there system and user are the same.
+            five. Plain text has no roles: there system and user are the same. Something
+            neutral before the question: dialogue, turns of a conversation; system, texts
+            of a system prompt for another job; retrieval, passages that a search returned;
+            tools, requests that were carried out with tools.
+        size: How many of them; 2 by default.
         concept: Whose instructions those are; by default those of the source, where it is
             a concept or a map.
         changes: Options of the task, such as form=ab or shots=5; those that it has are in
@@ -74,114 +76,61 @@ def measure(
     from seatrial.data.catalogue import note_on
     from seatrial.model import Model, keep_freed_memory
     from seatrial.steering.intervention import UNSTEERED
+    from seatrial.tasks import Generation, task_named
+    from seatrial.tasks.generation import LABELLED, check_labelled, describe_judging
+    from seatrial.tasks.measure import check_scores_path, write_scores
     from seatrial.tasks.measure import measure as ask
+    from seatrial.tasks.spec import in_conditions, make_judge, make_task
 
-    _check_out(out)
+    if out is not None:
+        check_scores_path(out)
     load, options = cache(partial(Model.load, model)), changed(changes, "shots=5")
-    said = options.pop("judge", None) if task == "generation" else None
-    if task != "generation" and judging.agreement != NO_SERVER.agreement:
+    is_judged = task_named(task) is Generation
+    if judging.agreement is not None and not is_judged:
         raise BadOption("--agreement is of judges, which only generation has; leave it out")
-    judge = chosen_judge(said, judging, _source(task, source), seed, load)
-    source, plain = _task(task, source, seed, limit, options, judge)
-    tasks = _conditions(plain, condition, concept, source)
-    steerings = _steerings(under, doses)
+    labelled = LABELLED if judging.agreement is None else judging.agreement
+    check_labelled(labelled)
+    source = task_named(task).sources[0] if source is None else source
+    spec = judging.spec(options.pop("judge", None) if is_judged else None)
+    judge = make_judge(spec, source, seed=seed, model=load)
+    plain = make_task(task, source, seed=seed, limit=limit, options=options, judge=judge)
+    tasks = in_conditions(plain, condition, source=source, size=size, concept=concept)
+    steerings = [UNSTEERED, *_steerings(under, doses)]
     keep_freed_memory()
-    loaded = load()
+    loaded, scores = load(), []
     with progress() as bar:
         shown = bar.add_task(plain.name, total=float(len(tasks)))
-        found = []
-        for k, asked in enumerate(tasks):
-            scores = ask(
-                loaded,
-                asked,
-                split,
-                [UNSTEERED, *steerings],
-                seed=seed,
-                progress=lambda share, k=k: bar.update(shown, completed=k + share),
-            )
-            found.append(scores)
-            bar.update(shown, completed=k + 1.0)
-    OUT.print(_table(tasks, steerings, found))
-    items, groups = len(found[0][0]), {score.group for score in found[0][0]}
+        for k, each in enumerate(tasks):
+            update = partial(_update, bar, shown, k)
+            scores.append(ask(loaded, each, split, steerings, seed=seed, progress=update))
+            update(1.0)
+    OUT.print(_table(tasks, steerings, scores))
+    items, groups = len(scores[0][0]), {score.group for score in scores[0][0]}
+    name = tasks[0].name if len(tasks) == 1 else f"{plain.name} in {len(tasks)} conditions"
     say(
         OUT,
-        f"{_named(tasks, plain)} on {source}, {split} split: {items} items in "
-        f"{len(groups)} groups; {loaded.identity}; 95 % intervals over groups",
+        f"{name} on {source}, {split} split: {items} items in {len(groups)} groups; "
+        f"{loaded.identity}; 95 % intervals over groups",
     )
-    for line in _spread(tasks, steerings, found, split):
+    for line in _spread(tasks, steerings, scores, split):
         say(OUT, line)
     if note := note_on(source):
         say(OUT, f"Note: {note}")
     if out is not None:
         about = {"source": source, "model": loaded.identity, "split": split, "seed": seed}
         about["under"] = None if under is None else str(under)
-        _write(out, about, tasks, steerings, found)
+        each_dose = [0.0, *(steering.dose for steering in steerings[1:])]
+        write_scores(out, [*zip(tasks, scores, strict=True)], each_dose, about)
         say(OUT, f"Scores: {out}")
-    # Last, because labelled texts are judged, too, and a server may fail.
-    scores = [line for each in found for line in each]
-    lines = dict(zip(_names(tasks, steerings), scores, strict=True))
-    for line in told_by_judge(plain, source, seed, lines, judging.agreement):
-        say(OUT, line)
+    if isinstance(plain, Generation):
+        # Last, because labelled texts are judged, too, and a server may fail.
+        lines = _named(tasks, steerings, scores)
+        for line in describe_judging(plain, source, lines, seed=seed, labelled=labelled):
+            say(OUT, line)
 
 
-def _source(task: str, source: str | None) -> str:
-    from seatrial.tasks import TASKS
-
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
-    return TASKS[task].sources[0] if source is None else source
-
-
-def _names(tasks: Sequence["Task"], steerings: Sequence["Steering"]) -> list[str]:
-    """Of what was asked, in the order of the scores."""
-    under = ["unsteered", *(f"dose {steering.dose:g}" for steering in steerings)]
-    return [f"{task.name}, {said}" for task in tasks for said in under]
-
-
-def _task(
-    name: str,
-    source: str | None,
-    seed: int,
-    limit: int | None,
-    options: dict[str, Any],
-    judge: "Judge | None",
-) -> tuple[str, "Task"]:
-    from seatrial.tasks import TASKS
-    from seatrial.tasks.spec import with_options
-
-    source = _source(name, source)
-    if judge is None:
-        made = TASKS[name].of(source, seed=seed, limit=limit)
-    else:
-        made = judged_task(source, seed, limit, judge)
-    return source, with_options(made, options)
-
-
-def _conditions(
-    task: "Task", condition: str, concept: str | None, source: str
-) -> list["Task"]:
-    """The task itself for ``base`` alone, else the task in each condition asked for."""
-    from seatrial.data.catalogue import load_concept
-    from seatrial.tasks import CONDITIONS, shifted, told_about
-
-    if condition == "base":
-        if concept is not None:
-            raise BadOption(
-                "--concept says whose instructions the prompts carry, and under the "
-                "condition base they carry none; give another --condition"
-            )
-        return [task]
-    if condition not in (*CONDITIONS, "all"):
-        raise unknown("condition", condition, [*CONDITIONS, "all"])
-    told = told_about(task, source) if concept is None else load_concept(concept)
-    wanted = CONDITIONS if condition == "all" else (condition,)
-    return [shifted(task, each, told) for each in wanted]
-
-
-def _named(tasks: Sequence["Task"], plain: "Task") -> str:
-    if len(tasks) == 1:
-        return tasks[0].name
-    return f"{plain.name} in {len(tasks)} conditions"
+def _update(bar: "Progress", shown: "TaskID", done: int, share: float) -> None:
+    bar.update(shown, completed=done + share)
 
 
 def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]:
@@ -197,99 +146,59 @@ def _steerings(under: Path | None, doses: tuple[float, ...]) -> list["Steering"]
     return [Steering(fitted, dose) for dose in doses]
 
 
+def _labels(steerings: Sequence["Steering"]) -> list[str]:
+    return ["unsteered", *(f"dose {steering.dose:g}" for steering in steerings[1:])]
+
+
+def _named(
+    tasks: Sequence["Task"], steerings: Sequence["Steering"], scores: "Scores"
+) -> dict[str, list["Score"]]:
+    """Scores by what was asked, under what."""
+    return {
+        f"{task.name}, {label}": line
+        for task, lines in zip(tasks, scores, strict=True)
+        for label, line in zip(_labels(steerings), lines, strict=True)
+    }
+
+
 def _table(
-    tasks: Sequence["Task"],
-    steerings: Sequence["Steering"],
-    found: Sequence[Sequence[Sequence["Score"]]],
+    tasks: Sequence["Task"], steerings: Sequence["Steering"], scores: "Scores"
 ) -> Table:
     from seatrial.analysis.measured import measured_rows
     from seatrial.report import measured_table
     from seatrial.tasks.spec import identity_of
 
     rows = []
-    for task, (plain, *steered) in zip(tasks, found, strict=True):
-        said = str(identity_of(task)["condition"]) if len(tasks) > 1 else ""
-        told = partial(
+    for task, (plain, *steered) in zip(tasks, scores, strict=True):
+        rows_of = partial(
             measured_rows,
             plain,
             first=task.about.metric,
-            condition=said,
+            condition=str(identity_of(task)["condition"]) if len(tasks) > 1 else "",
             bounds=task.about.bounds,
         )
-        for steering, line in zip(steerings, steered, strict=True):
-            rows += told(line, dose=steering.dose)
-        rows += [] if steerings else told()
+        for steering, line in zip(steerings[1:], steered, strict=True):
+            rows += rows_of(line, dose=steering.dose)
+        rows += [] if steered else rows_of()
     return measured_table(rows, tasks[0].about.unit, OUT.width)
 
 
 def _spread(
     tasks: Sequence["Task"],
     steerings: Sequence["Steering"],
-    found: Sequence[Sequence[Sequence["Score"]]],
+    scores: "Scores",
     split: Split,
 ) -> list[str]:
     """What letters, words and orders explain, where answers have some (trap T36)."""
     from seatrial.analysis.confounds import spread_sentences
-    from seatrial.tasks.base import Contrastive
-    from seatrial.tasks.conditions import Shifted
+    from seatrial.tasks import Scored
 
     lines = []
-    for task, (plain, *steered) in zip(tasks, found, strict=True):
-        asked = task.task if isinstance(task, Shifted) else task
-        if isinstance(asked, Contrastive):
-            doses = [f"dose {steering.dose:g}" for steering in steerings]
-            by_dose = dict(zip(doses, steered, strict=True))
-            factors = asked.factors(split)
+    for task, (plain, *steered) in zip(tasks, scores, strict=True):
+        if isinstance(task, Scored):
+            by_dose = dict(zip(_labels(steerings)[1:], steered, strict=True))
+            factors = task.factors(split)
             sentences = spread_sentences(plain, by_dose, task.about.metric, factors)
             name = f"{task.name}: " if len(tasks) > 1 else ""
             lines += [f"{name}{sentence}" for sentence in sentences]
     return lines
-
-
-def _check_out(out: Path | None) -> None:
-    """Refuse before anything is measured what could not be written afterwards."""
-    if out is None:
-        return
-    if out.suffix != ".jsonl":
-        raise BadOption(
-            f"--out {out} must end in .jsonl; scores are one JSON object a line"
-        )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreFault(f"{out.parent} cannot be made ({error.strerror})") from error
-
-
-def _write(
-    out: Path,
-    about: dict[str, Any],
-    tasks: Sequence["Task"],
-    steerings: Sequence["Steering"],
-    found: Sequence[Sequence[Sequence["Score"]]],
-) -> None:
-    """One line an item, steering and condition; the file appears whole or not at all."""
-    from seatrial.files import write_whole
-    from seatrial.tasks.spec import identity_of
-
-    doses = [0.0, *(steering.dose for steering in steerings)]
-    lines = [
-        json.dumps(
-            {
-                **identity_of(task),
-                **about,
-                "under": about["under"] if k else None,
-                "dose": dose,
-                "item": score.item,
-                "group": score.group,
-                "metrics": score.metrics,
-            }
-        )
-        for task, scores in zip(tasks, found, strict=True)
-        for k, (dose, line) in enumerate(zip(doses, scores, strict=True))
-        for score in line
-    ]
-    text = "".join(f"{line}\n" for line in lines)
-    try:
-        write_whole(out, lambda whole: whole.write_text(text, "utf-8"))
-    except OSError as error:
-        raise StoreFault(f"{out} cannot be written ({error.strerror})") from error

@@ -16,7 +16,6 @@ from seatrial.errors import BadOption, unknown
 
 if TYPE_CHECKING:
     from seatrial.methods import Method
-    from seatrial.types import FitData
 
 
 def steer(
@@ -72,9 +71,9 @@ class Fit:
     model: str = "smollm2-135m"
     """Hub id, local folder, GGUF file, or registered small model."""
     task: str = "open"
-    """The target task whose pairs are read: open, propensity or map."""
+    """The task whose pairs are read: open, propensity, map, or yours as module:Class."""
     changes: Changes = ()
-    """Options of that task, such as form=ab or prompt=tan; of a map shots and template."""
+    """Options of that task, such as form=ab or wording=tan; of a map shots and template."""
     limit: int | None = None
     """Largest number of pairs; a seeded sample is taken."""
     seed: int = 0
@@ -107,11 +106,18 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     from seatrial.steering import save
     from seatrial.steering.compare import added
     from seatrial.tasks.others import with_others
+    from seatrial.tasks.spec import make_fit_data
 
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     asked, method = _parse_fit(name, METHODS, options)
-    data = _fit_data(asked)
+    data = make_fit_data(
+        asked.task,
+        asked.concept,
+        seed=asked.seed,
+        limit=asked.limit,
+        options=changed(asked.changes, "form=ab"),
+    )
     data = with_others(data, method.references(data), seed=asked.seed)
     fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
     save(fitted, asked.out)
@@ -126,39 +132,6 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {said}")
     if note := note_on(asked.concept):
         say(OUT, f"Note: {note}")
-
-
-def _fit_data(asked: Fit) -> "FitData":
-    from seatrial.data import load_concept, sample_balanced, split
-    from seatrial.tasks import TARGETS, Contrastive, Map, fit_data
-    from seatrial.tasks.spec import with_options
-
-    options = changed(asked.changes, "form=ab")
-    if asked.task == Map.name:
-        return _map_data(asked, options)
-    if asked.task not in TARGETS:
-        raise unknown("target task", asked.task, [*TARGETS, Map.name])
-    concept = load_concept(asked.concept)
-    parts = split(concept.items, seed=asked.seed)
-    parts["fit"] = sample_balanced(parts["fit"], asked.limit, seed=asked.seed)
-    task = with_options(TARGETS[asked.task](parts), options)  # pyright: ignore[reportCallIssue]
-    assert isinstance(task, Contrastive)
-    return fit_data(concept, task)
-
-
-def _map_data(asked: Fit, options: Mapping[str, Any]) -> "FitData":
-    from seatrial.tasks import Map
-    from seatrial.tasks.spec import with_options
-
-    known = ("shots", "template")
-    for key in options:
-        if key not in known:
-            raise unknown("option of a map that is fitted on", key, known)
-    task = Map.of(asked.concept, seed=asked.seed)
-    chosen = with_options(task, options)
-    return task.fit_data(
-        limit=asked.limit, **{key: getattr(chosen, key) for key in options}
-    )
 
 
 def _parse_fit(

@@ -1,11 +1,19 @@
 """Everything that is measured, one file each; this page is the table."""
 
-from seatrial.tasks.application import Application
+from seatrial.extensions import find
 from seatrial.tasks.arithmetic import Arithmetic
-from seatrial.tasks.base import Contrastive, Scored, Splits, Task, Written, fit_data
+from seatrial.tasks.base import (
+    Contrastive,
+    Instructions,
+    Scored,
+    Splits,
+    Task,
+    Written,
+    fit_data,
+)
 from seatrial.tasks.bbq import Bbq
 from seatrial.tasks.choice import Bbh, Choice, Facts, Mmlu
-from seatrial.tasks.conditions import CONDITIONS, shifted, told_about
+from seatrial.tasks.conditions import CONDITIONS, Condition, in_condition
 from seatrial.tasks.crows_pairs import CrowsPairs
 from seatrial.tasks.dialogue import Dialogue
 from seatrial.tasks.factuality import Factuality
@@ -25,7 +33,6 @@ TRANSFERS: dict[str, type[Task]] = {
     "crows-pairs": CrowsPairs,
     "bbq": Bbq,
     "factuality": Factuality,
-    "application": Application,
 }
 GUARDS: dict[str, type[Task]] = {
     "prose": Prose,
@@ -38,6 +45,17 @@ GUARDS: dict[str, type[Task]] = {
 }
 TASKS: dict[str, type[Task]] = {**TARGETS, "map": Map, **WRITTEN, **TRANSFERS, **GUARDS}
 
+
+def task_named(name: str) -> type[Task]:
+    """A kind of task: one of ``TASKS``, of an installed package, or ``module:Class``.
+
+    Raises:
+        UnknownName: for a name that is in no table.
+        BadOption: for a module that cannot be imported, or a class that is no task.
+    """
+    return find("task", name, TASKS, Task)
+
+
 __all__ = [
     "CONDITIONS",
     "GUARDS",
@@ -45,11 +63,11 @@ __all__ = [
     "TASKS",
     "TRANSFERS",
     "WRITTEN",
-    "Application",
     "Arithmetic",
     "Bbh",
     "Bbq",
     "Choice",
+    "Condition",
     "Contrastive",
     "CrowsPairs",
     "Dialogue",
@@ -57,6 +75,7 @@ __all__ = [
     "Factuality",
     "Fluency",
     "Generation",
+    "Instructions",
     "Map",
     "Mmlu",
     "Open",
@@ -68,6 +87,6 @@ __all__ = [
     "Values",
     "Written",
     "fit_data",
-    "shifted",
-    "told_about",
+    "in_condition",
+    "task_named",
 ]

@@ -61,7 +61,9 @@ class Arithmetic(Written):
     seed: int = 0
     """Of the demonstrations."""
     max_tokens: int = 256
+    """How many tokens the model may write."""
     temperature: float = 0.0
+    """0 takes the most likely token."""
 
     def __post_init__(self) -> None:
         if self.shots < 0:

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
+
+from pydantic import ConfigDict
 
 from seatrial.data import CONCEPTS, Concept, sample_balanced, split
 from seatrial.data.catalogue import load_concept
@@ -29,8 +31,27 @@ def shares(*metrics: str) -> Bounds:
     return dict.fromkeys(metrics, (0.0, 1.0))
 
 
+class Instructions(NamedTuple):
+    """What asks a model for a behaviour, and what asks it for the opposite."""
+
+    behaviour: str
+    """Its name."""
+    encourage: str
+    """Empty where nobody has written it."""
+    discourage: str
+
+
 class Task(ABC):
-    """What all tasks have: a frozen dataclass with the items of each split."""
+    """What all tasks have: a frozen dataclass with the items of each split.
+
+    Fields with defaults are its options, and the first sentence under each is what
+    `seatrial list options` says of it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = {
+        "use_attribute_docstrings": True,
+        "arbitrary_types_allowed": True,
+    }
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -58,9 +79,25 @@ class Task(ABC):
             BadData: for items that cannot be split or used.
         """
 
+    @classmethod
+    def instructions(cls, source: str) -> Instructions | None:
+        """Those for and against the behaviour of a source; None where it is about none.
+
+        Raises:
+            SeatrialError: as ``of`` does for the source.
+        """
+        return None
+
     @abstractmethod
     def requests(self, split: Split) -> Sequence[Request]:
         """What is asked, item by item."""
+
+    def factors(self, split: Split) -> dict[str, dict[str, bool]]:
+        """What should not decide an answer, for every item that is asked, by its id.
+
+        By name, whether it is the matching answer; of most tasks there is nothing.
+        """
+        return {}
 
 
 class Scored(Task):
@@ -82,9 +119,9 @@ class Written(Task):
     """A task that scores what the model writes; its requests have no answers."""
 
     max_tokens: int
-    """How many tokens the model may write; a field of the task."""
+    """How many tokens the model may write; make it a field, so that it is an option."""
     temperature: float
-    """0 takes the most likely token; a field of the task."""
+    """0 takes the most likely token; make it a field, too."""
 
     @abstractmethod
     def score(
@@ -117,20 +154,22 @@ class Contrastive(Scored):
         parts["test"] = sample_balanced(parts["test"], limit, seed=seed)
         return cls(parts)  # pyright: ignore[reportCallIssue]
 
+    @classmethod
+    def instructions(cls, source: str) -> Instructions:
+        return instructions_of(load_concept(source))
+
     @abstractmethod
     def pairs(self, split: Split) -> tuple[Pair, ...]:
         """Contrastive texts of a split, in this task's own format."""
 
-    def factors(self, split: Split) -> dict[str, dict[str, bool]]:
-        """What should not decide an answer, for every item that is asked, by its id.
-
-        By name, whether it is the matching answer; of most tasks there is nothing.
-        """
-        return {}
-
     @abstractmethod
     def describe(self, item: ContrastiveItem) -> str:
         """The item in words, for people who read a report."""
+
+
+def instructions_of(concept: Concept) -> Instructions:
+    """Those for and against a concept."""
+    return Instructions(concept.name, concept.encourage, concept.discourage)
 
 
 def fit_data(concept: Concept, task: Contrastive) -> FitData:

@@ -52,7 +52,9 @@ class Fluency(Written):
 
     splits: Mapping[Split, Sequence[Question]]
     max_tokens: int = 100
+    """How many tokens the model may write."""
     temperature: float = 0.0
+    """0 takes the most likely token."""
 
     @classmethod
     def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Fluency":

@@ -12,7 +12,7 @@ from seatrial.data.catalogue import asks, load_concept, load_records
 from seatrial.data.records import ChoiceItem, ContrastiveItem, Question, TextItem, TextPair
 from seatrial.data.split import deal
 from seatrial.errors import BadData, BadOption
-from seatrial.tasks.base import Written, shares
+from seatrial.tasks.base import Instructions, Written, instructions_of, shares
 from seatrial.tasks.judges import (
     Classifier,
     Judge,
@@ -20,6 +20,7 @@ from seatrial.tasks.judges import (
     Lexicon,
     agreement,
     labelled_items,
+    tally,
 )
 from seatrial.tasks.judges.base import MAX_UNREADABLE, check_bound, check_readable
 from seatrial.tasks.repetition import degenerate, distinct, words_of
@@ -62,7 +63,9 @@ class Generation(Written):
     judge: Judge = field(default_factory=Lexicon)
     """Who scores the texts: lexicon, regex:PATTERN, classifier, likelihood or endpoint."""
     max_tokens: int = 64
+    """How many tokens the model may write."""
     temperature: float = 0.0
+    """0 takes the most likely token."""
     form: Literal["text", "chat"] = "text"
     """Whether a passage is given as it is, or as a request to continue it."""
     max_unreadable: float = MAX_UNREADABLE
@@ -117,6 +120,10 @@ class Generation(Written):
         openings["test"] = sample(openings["test"], limit, seed=seed)
         return cls(openings, concept.about, judge)
 
+    @classmethod
+    def instructions(cls, source: str) -> Instructions:
+        return instructions_of(concept_of(source))
+
     def requests(self, split: Split) -> Sequence[Request]:
         """One for each opening, with nothing to choose from.
 
@@ -137,18 +144,18 @@ class Generation(Written):
             JudgeFault: if too many replies hold no score; says where they can be read.
             SeatrialError: whatever the judge raises.
         """
-        asked = [
+        texts = [
             Judged(request.prompt, completion.text, self.concept)
             for request, completion in zip(requests, completions, strict=True)
         ]
-        found = self.judge.judge(asked)
-        lost = [judgement.reply for judgement in found if judgement.score is None]
+        judgements = self.judge.judge(texts)
+        lost = [judgement.reply for judgement in judgements if judgement.score is None]
         check_readable(
-            lost, total=len(asked), bound=self.max_unreadable, kept=self.judge.kept
+            lost, total=len(texts), bound=self.max_unreadable, kept=self.judge.kept
         )
         scores = []
         for request, completion, judgement in zip(
-            requests, completions, found, strict=True
+            requests, completions, judgements, strict=True
         ):
             metrics: dict[str, float] = {}
             if judgement.score is not None:
@@ -166,8 +173,8 @@ class Generation(Written):
             return (Message("user", item.turns[0]),)
         if self.form == "text":
             return item.prompt
-        asked = f"Go on with this passage, in one to three sentences:\n\n{item.prompt}"
-        return (Message("user", asked),)
+        text = f"Go on with this passage, in one to three sentences:\n\n{item.prompt}"
+        return (Message("user", text),)
 
 
 def concept_of(source: str) -> Concept[Any]:
@@ -180,27 +187,27 @@ def concept_of(source: str) -> Concept[Any]:
     return load_concept(_named(source))
 
 
-def told(items: Sequence[ContrastiveItem]) -> list[TextItem]:
+def items_with_texts(items: Sequence[ContrastiveItem]) -> list[TextItem]:
     """Those with texts that a judge can learn from or be asked about; no questions."""
     return [item for item in items if isinstance(item, TextItem)]
 
 
 def _openings(items: Sequence[ContrastiveItem]) -> list[Opening]:
-    found: list[Opening] = []
+    openings: list[Opening] = []
     for item in items:
         if isinstance(item, ChoiceItem):
             if asks(item):
-                asked = (item.question.strip(),)
-                found.append(Question(item.id, item.group, asked, (), item.category))
+                turns = (item.question.strip(),)
+                openings.append(Question(item.id, item.group, turns, (), item.category))
         elif item.prompt.strip():
-            found.append(item)
+            openings.append(item)
         else:
             raise BadData(
                 f"{item.id} is a pair of texts without a prompt, so there is nothing to "
                 "write on from; give a column prompt, or instructions and the concept, "
                 "such as mt-bench:paradetox"
             )
-    return found
+    return openings
 
 
 def _named(source: str) -> str:
@@ -221,7 +228,7 @@ def learnt_judge(source: str, items: Sequence[ContrastiveItem]) -> Classifier:
     Raises:
         BadData: if it has none.
     """
-    texts = told(items)
+    texts = items_with_texts(items)
     if not texts:
         raise BadData(
             f"{source} holds questions with answers and no texts that a judge could learn "
@@ -248,11 +255,93 @@ def _own_judge(
     if source == "positive-sentiment":
         return Lexicon()
     judge = learnt_judge(source, parts["select"])
-    found = agreement(judge, labelled_items(told(parts["fit"]), about, judge.scale))
-    if not found.kappa.low > 0:
+    texts = items_with_texts(parts["fit"])
+    agreed = agreement(judge, labelled_items(texts, about, judge.scale))
+    if not agreed.kappa.low > 0:
         raise BadData(
             f"no judge that comes with the package can tell texts that show {source!r} "
-            f"from others (kappa {found.kappa} on {found.n} texts it has not seen); give "
+            f"from others (kappa {agreed.kappa} on {agreed.n} texts it has not seen); give "
             "a judge, such as an Endpoint"
         )
     return judge
+
+
+LABELLED = 20
+"""Items, of two texts each, on which a judge is compared with their labels by default."""
+
+LEAST_LABELLED = 5
+"""Of fewer items no interval of an agreement is worth printing."""
+
+
+def check_labelled(n: int) -> None:
+    """Refuse a number of labelled items that would say nothing.
+
+    Raises:
+        BadOption: if it is neither 0 nor enough.
+    """
+    if n and n < LEAST_LABELLED:
+        raise BadOption(
+            f"--agreement must be 0 or at least {LEAST_LABELLED} items, not {n}; fewer say "
+            "nothing"
+        )
+
+
+def describe_judging(
+    task: Generation,
+    source: str,
+    scores: Mapping[str, Sequence[Score]],
+    *,
+    seed: int,
+    labelled: int = LABELLED,
+) -> list[str]:
+    """What must be known of the judge beside its scores, a sentence a line.
+
+    Args:
+        task: that was asked.
+        source: of the task; the texts of its concept are asked about, too.
+        scores: by the name of what was asked.
+        seed: of the task's split.
+        labelled: how many items agreement is measured on; 0: it is not.
+
+    Raises:
+        SeatrialError: whatever the judge raises.
+    """
+    scale = task.judge.scale
+    return [
+        f"Judge: {task.judge.identity}; its scale is {scale.low:g} to {scale.high:g}",
+        *_describe_unreadable(task.judge, scores),
+        _describe_agreement(task, source, seed, labelled),
+    ]
+
+
+def _describe_unreadable(judge: Judge, scores: Mapping[str, Sequence[Score]]) -> list[str]:
+    """How many replies hold no score, and what they could make of the mean."""
+    tallies = {name: tally(line, judge.scale) for name, line in scores.items()}
+    total = sum(each.n for each in tallies.values())
+    unreadable = sum(each.unreadable for each in tallies.values())
+    return [
+        f"Replies that could not be read: {unreadable} of {total}",
+        *(
+            f"{name}: {each.unreadable} of {each.n}, a share of {each.share}; whatever "
+            f"they meant, the mean score lies from {each.lowest:.3g} to {each.highest:.3g}"
+            for name, each in tallies.items()
+            if each.unreadable
+        ),
+    ]
+
+
+def _describe_agreement(task: Generation, source: str, seed: int, labelled: int) -> str:
+    """Agreement with labels, on texts that neither trained a judge nor are tested on."""
+    head = "Agreement with labels was not measured"
+    if not labelled:
+        return f"{head} (--agreement 0)"
+    texts = items_with_texts(split(concept_of(source).items, seed=seed)["fit"])
+    if not texts:
+        return f"{head}: {source} holds no texts that do and do not show the concept"
+    items = sample(texts, labelled, seed=seed)
+    agreed = agreement(task.judge, labelled_items(items, task.concept, task.judge.scale))
+    lost = f", {agreed.unreadable} more could not be read" if agreed.unreadable else ""
+    return (
+        f"Agreement with the labels of {agreed.n} texts of the concept{lost}: kappa "
+        f"{agreed.kappa}, same class {agreed.same}, rank correlation {agreed.rank}"
+    )

@@ -20,7 +20,7 @@ from seatrial.data.templates import (
 from seatrial.data.wordings import Wording, wording_of
 from seatrial.errors import BadOption, unknown
 from seatrial.files import fingerprint
-from seatrial.tasks.base import Scored, shares
+from seatrial.tasks.base import Instructions, Scored, shares
 from seatrial.types import (
     Answer,
     Example,
@@ -128,6 +128,10 @@ class Map(Scored):
         parts["test"] = sample(parts["test"], limit, seed=seed)
         return cls(data, parts, seed)
 
+    @classmethod
+    def instructions(cls, source: str) -> Instructions:
+        return _instructions(load_map(source))
+
     def requests(self, split: Split) -> Sequence[Request]:
         template = self._template(self.template)
         is_distracted = self.context_words or self.facts_between
@@ -180,10 +184,11 @@ class Map(Scored):
         make = self._shown_pairs if shots else self._bare_pairs
         pairs = make(items, shots, template)
         examples = tuple(map(_example, self.splits["fit"]))
-        wording = wording_of(self.data.name)
-        words = (wording.instruction, REPEAT) if wording else ("", "")
-        content = [*words, *map(repr, pairs), *map(repr, examples)]
-        return FitData(self.data.name, pairs, *words, fingerprint(content), examples)
+        _, encourage, discourage = _instructions(self.data)
+        content = [encourage, discourage, *map(repr, pairs), *map(repr, examples)]
+        return FitData(
+            self.data.name, pairs, encourage, discourage, fingerprint(content), examples
+        )
 
     def _shown_pairs(
         self, items: Sequence[MapPair], shots: int, template: str
@@ -262,6 +267,12 @@ class Map(Scored):
                 "begins, such as 'The capital of {x} is'"
             )
         return worded_template(wording, name)
+
+
+def _instructions(data: MapData) -> Instructions:
+    wording = wording_of(data.name)
+    words = (wording.instruction, REPEAT) if wording else ("", "")
+    return Instructions(data.name, *words)
 
 
 def worded_template(wording: Wording, name: str) -> Template:

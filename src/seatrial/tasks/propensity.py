@@ -67,8 +67,8 @@ class Propensity(Contrastive):
     form: Literal["yes_no", "ab"] | None = None
     """Answered by a word or by a letter; None: by yes or no where all items are answered
     so, else by letters."""
-    prompt: Literal["clean", "tan"] = "clean"
-    """In our words, or as Tan et al. asked, which is by letters."""
+    wording: Literal["clean", "tan"] = "clean"
+    """Ours, or that of Tan and others, who asked by letters."""
     both_orders: bool = False
     """Whether each item is asked twice, with the matching answer named first and second."""
 
@@ -80,23 +80,23 @@ class Propensity(Contrastive):
                     f"{item.id} is a pair of texts and asks nothing, so 'propensity' has "
                     "no answers to compare; use the task 'open'"
                 )
-            if self.prompt == "tan" and getattr(item, "category", "") not in TAN:
+            if self.wording == "tan" and getattr(item, "category", "") not in TAN:
                 raise BadOption(
-                    f"Tan et al. built no prompt for {item.id}; prompt=tan is for the "
+                    f"Tan et al. built no prompt for {item.id}; wording=tan is for the "
                     "published sets persona/..., ai-risk/..., ai-risk-human/... and "
-                    "caa/..., all others have prompt=clean"
+                    "caa/..., all others have wording=clean"
                 )
             if self.form == "yes_no" and not _word(item):
                 raise BadOption(
                     f"{item.id} is not answered by yes or no; leave form out, or set "
                     "form=ab"
                 )
-        if self.prompt == "tan" and self.both_orders:
+        if self.wording == "tan" and self.both_orders:
             raise BadOption(
                 "the prompts of Tan et al. have one order each, theirs to the letter; set "
-                "prompt=clean to ask in both_orders"
+                "wording=clean to ask in both_orders"
             )
-        if self.prompt == "tan" and self.form == "yes_no":
+        if self.wording == "tan" and self.form == "yes_no":
             raise BadOption(
                 "the prompts of Tan et al. are answered by letters; leave form out"
             )
@@ -168,7 +168,7 @@ class Propensity(Contrastive):
 
     def _asked(self, split: Split) -> list["_Asked"]:
         items = self.splits[split]
-        if self.prompt == "tan":
+        if self.wording == "tan":
             return [_as_tan(item) for item in items if isinstance(item, ChoiceItem)]
         items = [item for item in items if asks(item)]
         if self._form == "yes_no":

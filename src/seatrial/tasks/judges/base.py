@@ -88,13 +88,6 @@ MAX_UNREADABLE = 0.05
 (trap T49): what is lost could still move a mean by a twentieth of the judge's scale."""
 
 
-def as_text(prompt: Prompt) -> str:
-    """A prompt as a judge reads it: plain text, or a conversation with its speakers."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{message.role.title()}: {message.content}" for message in prompt)
-
-
 def check_bound(bound: float) -> None:
     """Refuse a bound on unreadable replies that is no share.
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
-from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale, as_text
+from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale
 from seatrial.tasks.judges.chat import Question, Reply, ask
 from seatrial.tasks.judges.rubrics import RUBRICS, Rubric, read_rating
 from seatrial.tasks.judges.server import ChatServer
+from seatrial.types import as_text
 
 
 @final

@@ -7,8 +7,8 @@ from typing import ClassVar, final
 
 from seatrial.files import fingerprint
 from seatrial.model import Model
-from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale, as_text
-from seatrial.types import Answer, Message, Request
+from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale
+from seatrial.types import Answer, Message, Request, as_text
 
 SHOWS = (
     "Here is a text.\n\n{prompt}{gap}{completion}\n\n"

@@ -11,10 +11,10 @@ from typing import Literal, final
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
 from seatrial.stats import cluster_mean, cluster_share
-from seatrial.tasks.judges.base import MAX_UNREADABLE, as_text, check_bound, check_readable
+from seatrial.tasks.judges.base import MAX_UNREADABLE, check_bound, check_readable
 from seatrial.tasks.judges.chat import Question, Reply, ask
 from seatrial.tasks.judges.server import ChatServer
-from seatrial.types import Estimate, Prompt
+from seatrial.types import Estimate, Prompt, as_text
 
 Pick = Literal["first", "second", "tie"]
 

@@ -7,7 +7,8 @@ from typing import final
 
 from seatrial.errors import BadOption, unknown
 from seatrial.files import fingerprint
-from seatrial.tasks.judges.base import Judged, Scale, as_text
+from seatrial.tasks.judges.base import Judged, Scale
+from seatrial.types import as_text
 
 _TEXTS = """
 Property: the writer {concept}

@@ -1,17 +1,26 @@
-"""A behaviour among other things: they are there, and nothing else has changed."""
+"""Something neutral before the question: it is there, and nothing else has changed."""
 
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from seatrial.data import Item, load_concept, load_contexts, load_dialogues
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.tasks import TASKS, TRANSFERS, Application, Open, Propensity
-from seatrial.tasks.application import LARGEST
+from seatrial.files import fingerprint
+from seatrial.tasks import Open, Propensity
 from seatrial.tasks.base import Contrastive
+from seatrial.tasks.conditions import (
+    NEUTRAL,
+    SIZE,
+    Condition,
+    in_condition,
+    largest_size,
+    read_condition,
+)
 from seatrial.tasks.measure import measure
-from seatrial.tasks.spec import options_of, with_options
 from seatrial.types import Message, Metric, Request
 
 ITEMS = tuple(
@@ -33,11 +42,15 @@ INNER = {
     "open": Open(SPLITS),
 }
 EVERY_INNER = pytest.mark.parametrize("inner", INNER)
-EVERY_CONDITION = pytest.mark.parametrize("condition", LARGEST)
+EVERY_CONDITION = pytest.mark.parametrize("condition", NEUTRAL)
 LIKELY, UNLIKELY = -0.25, -3.0
 
 
-def said(request):
+def within(task, condition="dialogue", size=SIZE):
+    return in_condition(task, Condition(condition, size))
+
+
+def words_of(request):
     """All that the model reads, whoever says it."""
     if isinstance(request.prompt, str):
         return request.prompt
@@ -64,11 +77,11 @@ def contexts_of(condition):
 @pytest.mark.parametrize("size", [1, 3])
 def test_the_question_stands_unchanged_at_the_end(inner, condition, size):
     plain = INNER[inner].requests("test")
-    asked = Application(INNER[inner], condition, size).requests("test")
+    asked = within(INNER[inner], condition, size).requests("test")
 
     for one, other in zip(plain, asked, strict=True):
         assert (other.id, other.group, other.answers) == (one.id, one.group, one.answers)
-        assert said(other).endswith("\n\n" + said(one))
+        assert words_of(other).endswith("\n\n" + words_of(one))
         if not isinstance(one.prompt, str) and condition != "retrieval":
             assert other.prompt[-1] == one.prompt[-1]
 
@@ -77,11 +90,11 @@ def test_the_question_stands_unchanged_at_the_end(inner, condition, size):
 @EVERY_CONDITION
 @pytest.mark.parametrize("size", [1, 3])
 def test_so_many_contexts_stand_before_it_word_for_word(inner, condition, size):
-    task = Application(INNER[inner], condition, size)
+    task = within(INNER[inner], condition, size)
     contexts = contexts_of(condition)
 
     for request in task.requests("test"):
-        text = said(request)
+        text = words_of(request)
         there = [[part for part in parts if part in text] for parts in contexts]
         if condition == "dialogue":
             [turns] = [found for found in there if found]  # of one dialogue only
@@ -94,7 +107,7 @@ def test_so_many_contexts_stand_before_it_word_for_word(inner, condition, size):
 @EVERY_CONDITION
 def test_size_0_is_the_inner_task(condition):
     for inner in INNER.values():
-        assert Application(inner, condition, 0).requests("test") == inner.requests("test")
+        assert within(inner, condition, 0).requests("test") == inner.requests("test")
 
 
 @pytest.mark.parametrize(
@@ -106,21 +119,19 @@ def test_size_0_is_the_inner_task(condition):
     ],
 )
 def test_who_says_what(condition, roles):
-    for request in Application(INNER["ab"], condition, 2).requests("test"):
+    for request in within(INNER["ab"], condition, 2).requests("test"):
         assert [message.role for message in request.prompt] == roles
 
 
 def test_tools_are_used_in_turns_that_every_template_knows():
-    for request in Application(INNER["ab"], "tools", 2).requests("test"):
+    for request in within(INNER["ab"], "tools", 2).requests("test"):
         roles = [message.role for message in request.prompt]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
         assert len([m for m in request.prompt if m.content.startswith("Call: ")]) >= 2
 
 
 def test_passages_are_numbered_like_search_results():
-    [text, *_] = [
-        said(r) for r in Application(INNER["ab"], "retrieval", 2).requests("test")
-    ]
+    [text, *_] = [words_of(r) for r in within(INNER["ab"], "retrieval", 2).requests("test")]
 
     assert text.startswith("Search results:\n\n[1] ")
     assert text.count("\n\n[2] ") == 1
@@ -128,7 +139,7 @@ def test_passages_are_numbered_like_search_results():
 
 
 def test_a_question_in_plain_text_has_the_talk_before_it_in_plain_text():
-    for request in Application(INNER["open"], "dialogue", 1).requests("test"):
+    for request in within(INNER["open"], "dialogue", 1).requests("test"):
         blocks = request.prompt.split("\n\n")
         assert [block.split(": ")[0] for block in blocks[:2]] == ["User", "Assistant"]
         assert len(blocks) == 3
@@ -142,24 +153,24 @@ def test_an_item_has_its_context_whatever_else_is_asked(condition):
     few = Propensity({**SPLITS, "test": ITEMS[5:9][::-1]})
 
     all_of_them = {
-        r.id: r.prompt for r in Application(INNER["yes_no"], condition).requests("test")
+        r.id: r.prompt for r in within(INNER["yes_no"], condition).requests("test")
     }
 
-    for request in Application(few, condition).requests("test"):
+    for request in within(few, condition).requests("test"):
         assert request.prompt == all_of_them[request.id]
 
 
 @EVERY_CONDITION
 def test_contexts_vary_from_item_to_item(condition):
-    task = Application(INNER["open"], condition, 1)
+    task = within(INNER["open"], condition, 1)
 
-    assert len({said(r).split("Somebody saw")[0] for r in task.requests("test")}) >= 5
+    assert len({words_of(r).split("Somebody saw")[0] for r in task.requests("test")}) >= 5
 
 
 @EVERY_CONDITION
 def test_a_larger_size_adds_to_the_contexts_of_a_smaller_one(condition):
     inner = INNER["open"]
-    small, large = (Application(inner, condition, n).requests("test") for n in (1, 2))
+    small, large = (within(inner, condition, n).requests("test") for n in (1, 2))
 
     for plain, one, two in zip(inner.requests("test"), small, large, strict=True):
         assert two.prompt.startswith(one.prompt.removesuffix(plain.prompt))
@@ -167,13 +178,13 @@ def test_a_larger_size_adds_to_the_contexts_of_a_smaller_one(condition):
 
 @EVERY_CONDITION
 def test_every_size_up_to_the_largest_can_be_asked_and_no_other(condition):
-    largest = LARGEST[condition]()
+    largest = largest_size(condition)
 
     for size in range(largest + 1):
-        assert Application(INNER["ab"], condition, size).requests("test")
+        assert within(INNER["ab"], condition, size).requests("test")
     for size in (-1, largest + 1):
         with pytest.raises(BadOption, match=f"{condition}' is 0 to {largest}, not {size}"):
-            Application(INNER["ab"], condition, size)
+            within(INNER["ab"], condition, size)
 
 
 # Answerers get what they deserve.
@@ -197,7 +208,7 @@ def test_every_answerer_scores_as_on_the_inner_task(
         likelihood = LIKELY if likes(request, text) else UNLIKELY
         return likelihood / max(1, len(text.split())) if inner != "open" else likelihood
 
-    task = Application(INNER[inner], condition, 2)
+    task = within(INNER[inner], condition, 2)
 
     scores = scores_of(task, log_prob)
 
@@ -211,7 +222,7 @@ def test_who_always_says_one_thing_scores_zero_on_average(
     inner, condition, word, scores_of, mean_of
 ):
     scores = scores_of(
-        Application(INNER[inner], condition),
+        within(INNER[inner], condition),
         lambda request, text: LIKELY if text == word else UNLIKELY,
     )
 
@@ -223,10 +234,10 @@ def test_who_only_reads_the_context_scores_zero_on_average(condition, scores_of,
     """The contexts are neutral: they do not say yes more often than no."""
 
     def log_prob(request, text):
-        context = said(request).split("Is the following statement")[0]
+        context = words_of(request).split("Is the following statement")[0]
         return float(context.lower().split().count(text.lower()))
 
-    scores = scores_of(Application(INNER["yes_no"], condition), log_prob)
+    scores = scores_of(within(INNER["yes_no"], condition), log_prob)
 
     assert abs(mean_of(scores, "propensity")) < 0.5
 
@@ -235,7 +246,7 @@ def test_a_model_that_is_asked_answers_otherwise_than_without_the_context(tiny):
     model = tiny("bloom", chat=True)  # reads texts of any length
     inner = Propensity({**SPLITS, "test": ITEMS[:4]})
     plain, context = (
-        measure(model, task)[0] for task in (inner, Application(inner, "system", 1))
+        measure(model, task)[0] for task in (inner, within(inner, "system", 1))
     )
 
     assert [s.item for s in plain] == [s.item for s in context]
@@ -248,8 +259,9 @@ def test_a_model_that_is_asked_answers_otherwise_than_without_the_context(tiny):
 
 @EVERY_INNER
 def test_metric_and_unit_are_those_of_the_inner_task(inner):
-    task = Application(INNER[inner])
+    task = within(INNER[inner])
 
+    assert task.about is INNER[inner].about
     assert (task.about.metric, task.about.unit) == (
         INNER[inner].about.metric,
         INNER[inner].about.unit,
@@ -284,14 +296,14 @@ def test_a_task_of_somebody_else_can_be_inside(scores_of):
         def describe(self, item):
             return item.statement
 
-    task = Application(Shout(SPLITS), "system", 1)
+    task = within(Shout(SPLITS), "system", 1)
 
     assert (task.about.metric, task.needs_top) == ("loud", True)
     for request in task.requests("test"):
         system, user = request.prompt
         assert system.content.endswith("\n\nBe loud.")
         assert user.content.startswith("I like number")
-    talk = replace(task, condition="dialogue").requests("test")[0].prompt
+    talk = replace(task, condition=Condition("dialogue")).requests("test")[0].prompt
     assert talk[0] == Message("system", "Be loud.")
 
 
@@ -300,33 +312,8 @@ def test_passages_need_a_message_of_the_user():
         def requests(self, split):
             return [Request("a", "b", (Message("assistant", "Well,"),), ("Yes", "No"))]
 
-    with pytest.raises(
-        BadOption, match="this conversation has none; use another condition"
-    ):
-        Application(Silent(SPLITS), "retrieval", 1).requests("test")
-
-
-def test_an_unknown_condition_is_refused_with_the_known_ones():
-    task = Application(INNER["ab"])
-    object.__setattr__(task, "condition", "noise")  # types are checked here, not by users
-
-    with pytest.raises(BadOption, match="dialogue, system, retrieval, tools, not 'noise'"):
-        task.__post_init__()
-
-
-def test_it_is_made_from_a_concept_like_propensity():
-    task = Application.of("formality", seed=3, limit=10)
-
-    assert task.inner == Propensity.of("formality", seed=3, limit=10)
-    assert len(task.requests("test")) == 10
-    with pytest.raises(UnknownName, match="unknown concept 'formalty'"):
-        Application.of("formalty", seed=0)
-
-
-def test_it_is_in_the_table_as_a_transfer():
-    assert TASKS["application"] is TRANSFERS["application"] is Application
-    assert Application.about.role == "transfer"
-    assert Application.about.metric == Propensity.about.metric
+    with pytest.raises(BadData, match="'retrieval' needs a message of the user, and this"):
+        within(Silent(SPLITS), "retrieval", 1).requests("test")
 
 
 def test_no_context_holds_a_text_of_the_concepts_that_ship():
@@ -335,77 +322,71 @@ def test_no_context_holds_a_text_of_the_concepts_that_ship():
         for name in ("formality", "honesty")
         for item in load_concept(name).items
     }
-    for condition in LARGEST:
+    for condition in NEUTRAL:
         for parts in contexts_of(condition):
             assert not any(text in part for part in parts for text in texts)
 
 
-# Options by name.
+# The same requests as the task ``application`` asked until it became these conditions.
 
 
-def test_options_are_the_fields_with_defaults_and_the_inner_task():
-    assert options_of(Propensity(SPLITS)) == {
-        "form": None,
-        "prompt": "clean",
-        "both_orders": False,
+GOLDEN = json.loads((Path(__file__).parent / "application_04465a4.json").read_text())
+"""Content hashes of its requests, by concept, inner task, condition and size, made with
+commit 04465a4."""
+
+
+@pytest.mark.parametrize("source", ["formality", "confidence"])
+def test_requests_are_those_of_the_task_application(source):
+    asked = Propensity.of(source, seed=0, limit=12)
+    tasks = {
+        "propensity": asked,
+        "propensity form=ab": replace(asked, form="ab"),
+        "open": Open.of(source, seed=0, limit=12),
     }
-    assert options_of(Application(INNER["ab"])) == {
-        "inner": INNER["ab"],
-        "condition": "dialogue",
-        "size": 2,
+
+    made = {
+        f"{source}, {name}, {condition} {size}": fingerprint(
+            [repr(request) for request in within(task, condition, size).requests("test")]
+        )
+        for name, task in tasks.items()
+        for condition in NEUTRAL
+        for size in (0, 1, 2, 5)
     }
 
-
-def test_options_are_set_together_whatever_their_order():
-    task = Application(INNER["yes_no"])
-
-    for options in (
-        {"size": 9, "condition": "retrieval", "inner": "open"},
-        {"inner": "open", "condition": "retrieval", "size": 9},
-    ):
-        assert with_options(task, options) == Application(INNER["open"], "retrieval", 9)
-    assert task == Application(INNER["yes_no"])
+    assert made == {key: value for key, value in GOLDEN.items() if key in made}
+    assert len(made) * 2 == len(GOLDEN)
 
 
-def test_an_inner_task_has_options_behind_a_dot():
-    task = with_options(Application(INNER["yes_no"]), {"inner.form": "ab", "size": 1})
+# From plain values.
 
-    assert task == Application(INNER["ab"], size=1)
-    again = with_options(task, {"inner": "propensity", "inner.form": "ab"})
-    assert again == task
+
+def test_a_condition_is_its_name_or_a_table():
+    assert read_condition("tools") == Condition("tools")
+    assert read_condition({"name": "tools", "size": 3}) == Condition("tools", 3)
+    assert read_condition(Condition("base")) == Condition("base")
+    assert in_condition(INNER["ab"], {"name": "tools", "size": 3}).name == (
+        "propensity@tools size=3"
+    )
+
+
+@pytest.mark.parametrize("condition", NEUTRAL)
+def test_the_usual_size_need_not_be_said(condition):
+    said, unsaid = (within(INNER["ab"], condition, size) for size in (2, None))
+
+    assert said.requests("test") == unsaid.requests("test")
+    assert said.name == unsaid.name == f"propensity@{condition}"
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("value", "error", "words"),
     [
-        ({"sise": 1}, "unknown option of 'application' 'sise'; known: .* mean 'size'"),
-        ({"splits": 1}, "unknown option of 'application' 'splits'"),
-        ({"size.x": 1}, "unknown option of 'application' 'size.x'"),
-        ({"inner.splits": 1}, "unknown option of 'propensity' 'splits'; known: .*form"),
-        ({"inner": "opne"}, "unknown concept task 'opne'; .* mean 'open'"),
-        ({"size": "two"}, r"size of 'application': input should be a valid integer"),
-        ({"size": 2.5}, r"size of 'application': .* \(got 2.5\)"),
-        ({"size": 99}, "the size of the condition 'dialogue' is 0 to 6, not 99"),
-        ({"condition": "noise"}, "condition of 'application': input should be 'dialogue'"),
-        ({"inner.form": "abc"}, "form of 'propensity': input should be 'yes_no' or 'ab'"),
+        ("noise", UnknownName, "unknown condition 'noise'; known: base, dialogue, retr"),
+        ({"name": "tools", "sise": 2}, UnknownName, "unknown key of a condition 'sise'"),
+        ({"name": "tools", "size": "2"}, BadOption, "is a whole number, not '2'"),
+        ({"name": "tools", "size": 99}, BadOption, "'tools' is 0 to 8, not 99"),
+        ({"name": "base", "size": 2}, BadOption, "'base' has no size; dialogue, system"),
     ],
 )
-def test_a_bad_option_is_one_sentence(options, words):
-    with pytest.raises((BadOption, UnknownName, BadData), match=words):
-        with_options(Application(INNER["yes_no"]), options)
-
-
-def test_a_judge_is_set_by_its_name_or_as_it_is():
-    from seatrial.tasks import Generation
-    from seatrial.tasks.judges import Lexicon, Regex
-
-    task = Generation({"test": ITEMS}, "numbers")
-
-    for judge, told in ((Regex("a:b"), "regex:a:b"), (Lexicon(), "vader")):
-        assert with_options(task, {"judge": told}).judge == judge
-        assert with_options(task, {"judge": judge}).judge == judge
-    with pytest.raises(BadOption, match="'endpoint' needs more than its name; give it to"):
-        with_options(task, {"judge": "endpoint"})
-    with pytest.raises(UnknownName, match="unknown judge 'oracle'; known: classifier, "):
-        with_options(task, {"judge": "oracle"})
-    assert with_options(task, {"max_tokens": 8}).max_tokens == 8
+def test_what_is_no_condition_is_refused(value, error, words):
+    with pytest.raises(error, match=words):
+        read_condition(value)
