@@ -162,7 +162,7 @@ def test_a_persona_set_is_fitted_on_and_measured(prompt, long, tmp_path, call):
     assert code == 0, err
     assert "propensity on persona/openness, test split: 4 items in 4 groups" in said
     lines = [json.loads(line) for line in scores.read_text().splitlines()]
-    assert {line["options"]["prompt"] for line in lines} == {prompt}
+    assert {line["options"]["wording"] for line in lines} == {prompt}
     by_dose = [[x["metrics"] for x in lines if x["dose"] == dose] for dose in (0, 1)]
     assert by_dose[0] != by_dose[1]
 
