@@ -105,7 +105,7 @@ def compare(
 
     Raises:
         BadOption: for a bound that is no share.
-        JudgeFault: if there are more such replies, or the budget is spent.
+        JudgeFault: if there are more such replies, or the spending limit is reached.
         Unreachable: if the judge does not answer.
     """
     check_bound(max_unreadable)
