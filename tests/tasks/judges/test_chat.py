@@ -338,7 +338,7 @@ def test_a_limit_of_requests_is_kept_to_the_last_one(served, chat, completion):
 
     with pytest.raises(
         JudgeFault,
-        match=r"spending limit, 7 requests, is reached; 7 of 20 .*kept in .*larger",
+        match=r"limit, 7 requests, is reached; 7 of 20 .*kept in .*larger",
     ):
         ask(server, questions(20))
 
@@ -375,7 +375,7 @@ def test_what_is_in_the_cache_counts_towards_no_limit(served, chat):
 def test_a_limit_of_tokens_ends_the_asking(served, chat):
     server = chat(limit=SpendingLimit(tokens=35), workers=1)
 
-    with pytest.raises(JudgeFault, match="35 tokens is spent; 4 of 9"):
+    with pytest.raises(JudgeFault, match="35 tokens, is reached; 4 of 9"):
         ask(server, questions(9))
 
     assert server.spending.tokens == 40

@@ -106,8 +106,8 @@ def _failure(
     )
     if isinstance(error, Stopped):
         return JudgeFault(
-            f"the judge's spending limit, {server.limit}, is reached; {kept}. Run again with a "
-            "larger one, which asks only for the rest"
+            f"the judge's spending limit, {server.limit}, is reached; {kept}. Run again "
+            "with a larger one, which asks only for the rest"
         )
     if isinstance(error, SeatrialError):
         return type(error)(f"{error}. {kept}; run again to ask only for the rest")

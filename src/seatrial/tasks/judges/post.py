@@ -18,7 +18,7 @@ side."""
 
 
 class Stopped(Exception):
-    """No more requests may be sent: the spending limit is reached, or another one failed."""
+    """No more may be sent: the spending limit is reached, or another request failed."""
 
 
 class Received(NamedTuple):
