@@ -39,26 +39,26 @@ def covariance(points: Float[Tensor, "point width"]) -> Float[Tensor, "width wid
     return centred.mT @ centred / len(points)
 
 
-def shrinkage_of(centred: Float[Tensor, "point width"], asked: float | None) -> float:
+def shrinkage_of(centred: Float[Tensor, "point width"], share: float | None) -> float:
     """The share of a covariance that a multiple of the identity takes over.
 
     Args:
         centred: points with their mean, or the means of their classes, taken off.
-        asked: what the user wants; ``None`` is the estimate of Ledoit and Wolf (2004).
+        share: what the user wants; ``None`` is the estimate of Ledoit and Wolf (2004).
 
     Raises:
         BadOption: for a share outside 0 to 1.
     """
-    if asked is None:
+    if share is None:
         from sklearn.covariance import ledoit_wolf_shrinkage  # slow to import
 
         return float(ledoit_wolf_shrinkage(centred.double().numpy(), assume_centered=True))
-    if not 0 <= asked <= 1:
+    if not 0 <= share <= 1:
         raise BadOption(
-            f"shrinkage must lie between 0 (none) and 1 (only the identity), not {asked}; "
+            f"shrinkage must lie between 0 (none) and 1 (only the identity), not {share}; "
             "leave it out to have it estimated"
         )
-    return asked
+    return share
 
 
 def shrunk(
