@@ -66,9 +66,9 @@ def _imported(kind: str, name: str, module: str, attribute: str) -> object:
     if is_new:
         sys.path.append(here)
     try:
-        found: object = importlib.import_module(module)
+        thing: object = importlib.import_module(module)
         for part in attribute.split("."):
-            found = getattr(found, part)
+            thing = getattr(thing, part)
     except (
         Exception
     ) as error:  # third parties' code may raise anything while it is imported
@@ -80,13 +80,13 @@ def _imported(kind: str, name: str, module: str, attribute: str) -> object:
     finally:
         if is_new:
             sys.path.remove(here)
-    return found
+    return thing
 
 
-def _checked(kind: str, name: str, found: object, base: type[T]) -> type[T]:
-    if isinstance(found, type) and issubclass(found, base):
-        return found
+def _checked(kind: str, name: str, thing: object, base: type[T]) -> type[T]:
+    if isinstance(thing, type) and issubclass(thing, base):
+        return thing
     raise BadOption(
         f"{name!r} is no {kind}: it must be a class that inherits "
-        f"{base.__module__}.{base.__qualname__}, and is {found!r}"
+        f"{base.__module__}.{base.__qualname__}, and is {thing!r}"
     )
