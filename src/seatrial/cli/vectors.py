@@ -104,7 +104,7 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     from seatrial.methods import METHODS
     from seatrial.model import Model
     from seatrial.steering import save
-    from seatrial.steering.compare import added
+    from seatrial.steering.compare import added_vectors
     from seatrial.tasks.others import with_others
     from seatrial.tasks.spec import make_fit_data
 
@@ -122,10 +122,10 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     fitted = method.fit(Model.load(fitting.model), data, seed=fitting.seed)
     save(fitted, fitting.out)
     norms = []
-    for site, vectors in added({name: fitted}).items():
+    for site, vectors in added_vectors({name: fitted}).items():
         # Those at tokens of their own count together.
         norm = hypot(*(float(each.vector.norm()) for each in vectors))
-        states = vectors[0].beside
+        states = vectors[0].state_norm
         beside = f" (|v|/|h| {norm / states:.2g})" if states else ""
         norms.append(f"site {site}: norm {norm:.3g}{beside}")
     lengths = ", ".join(norms) or "no added vector"

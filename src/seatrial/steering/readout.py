@@ -166,11 +166,11 @@ class ContrastLayers(Readout):
         if self.normalise or self.plausibility or dose == 0:
             return super().at(depths, dose, rows, tokens)
         far = self.chosen(depths)[rows]
-        found = depths.final[rows, tokens]
+        contrast = depths.final[rows, tokens]
         for number, layer in enumerate(self.layers):
             mine = far == number
-            found[mine] -= dose * depths.early[layer][rows[mine], tokens[mine]]
-        return found
+            contrast[mine] -= dose * depths.early[layer][rows[mine], tokens[mine]]
+        return contrast
 
     def _premature(self, depths: Depths) -> Float[Tensor, "row vocabulary"]:
         """Log-probabilities after the layer that is contrasted, row by row."""
