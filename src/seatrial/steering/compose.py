@@ -74,9 +74,8 @@ def joined(*interventions: Intervention) -> Intervention:
     """One intervention that does what all of them do, in this order, at one dose.
 
     All edits of activations are made, those of the first one first. Together they may have
-    one prompt edit, one readout, and one gate, which all of them must have.
-    A single intervention is returned as it is. Give vectors other weights with ``weighted``
-    first.
+    one prompt edit, one readout, and one gate, which all of them must have. A single
+    intervention is returned as it is. Give vectors other weights with ``weighted`` first.
 
     Raises:
         BadOption: for none, or for several prompt edits, readouts or gates.
