@@ -59,13 +59,13 @@ def find(kind: str, name: str, ours: Mapping[str, type[T]], base: type[T]) -> ty
 
 
 def table(kind: str, ours: Mapping[str, type[T]], base: type[T]) -> dict[str, type[T]]:
-    """Ours and those of installed packages by name; ours win where two share a name.
+    """Ours, then those of installed packages, by name; ours win where two share a name.
 
     Raises:
         BadOption: for an installed one that cannot be imported or is none of these.
     """
-    names = [point.name for point in _points(kind)]
-    return {**{name: find(kind, name, ours, base) for name in names}, **ours}
+    installed = [point.name for point in _points(kind) if point.name not in ours]
+    return {**ours, **{name: find(kind, name, ours, base) for name in installed}}
 
 
 def _points(kind: str) -> list[EntryPoint]:

@@ -119,7 +119,7 @@ def _task_kinds(names: Sequence[str]) -> dict[str, type["Task"]]:
 
     if names:
         return {name: task_named(name) for name in names}
-    return {**TASKS, **table("task", TASKS, Task)}
+    return table("task", TASKS, Task)
 
 
 def _option_rows(kinds: Mapping[str, type["Task"]]) -> list[tuple[str, ...]]:
