@@ -22,9 +22,9 @@ CHEAP = {
     "orthogonal": {"reference": CAA(layer=1)},
     "random": {"reference": CAA(layer=1)},
     "shuffled": {"reference": CAA(layer=1)},
-    # By default tokens that lack little of the behaviour are left alone: in falcon-alibi all
-    # are, but for what rounding does on some processors. With beta -1 none is left alone,
-    # and with a small kappa even one close to the pole moves visibly.
+    # By default tokens that lack little of the behaviour are left alone: in falcon-alibi
+    # all are, but for what rounding does on some processors. With beta -1 none is left
+    # alone, and with a small kappa even one close to the pole moves visibly.
     "spherical": {"kappa": 2.0, "beta": -1.0},
     "task-vector": {"shots": 2, "dummies": 1},
 }

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from seatrial.cli.changes import Changes, changed
 from seatrial.cli.screen import OUT, say
-from seatrial.errors import BadOption, sentence
+from seatrial.errors import BadOption
 
 if TYPE_CHECKING:
     from seatrial.methods import Method
@@ -146,8 +146,10 @@ def _parse_fit(name: str, options: Sequence[str]) -> tuple[Fit, "Method"]:
                 f"{of!r} is a control itself; --of takes the method it controls"
             )
         default = kind(reference=_with_defaults(controlled))  # pyright: ignore[reportCallIssue]
+        _check_flags(name, Fit, Control, kind, controlled)
     else:
         default = _with_defaults(kind)
+        _check_flags(name, Fit, kind)
 
     def plain(fit: Fit, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         return fit, method
@@ -155,19 +157,24 @@ def _parse_fit(name: str, options: Sequence[str]) -> tuple[Fit, "Method"]:
     def control(fit: Fit, control: Control, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         return fit, method
 
-    try:
-        return tyro.cli(
-            control if kind.is_control else plain,
-            args=options,
-            prog=f"seatrial fit {name}",
-            description=f"{kind.summary}. {kind.paper}".strip(),
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-    except tyro.constructors.UnsupportedTypeAnnotationError as error:
+    return tyro.cli(
+        control if kind.is_control else plain,
+        args=options,
+        prog=f"seatrial fit {name}",
+        description=f"{kind.summary}. {kind.paper}".strip(),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _check_flags(name: str, *kinds: type) -> None:
+    """Refuse options that would be one flag; all of them are written without a prefix."""
+    flags = ["set"]  # how `changes` is written
+    flags += [part.name for kind in kinds for part in fields(kind) if part.init]
+    if twice := sorted({flag for flag in flags if flags.count(flag) > 1}):
         raise BadOption(
-            f"an option of method {name!r} has a type that no flag can be read as "
-            f"({sentence(error)}); fit it in Python"
-        ) from error
+            f"method {name!r} cannot be fitted on the command line, where {twice[0]!r} "
+            "would mean two things; rename that option, or fit it in Python"
+        )
 
 
 def _with_defaults(kind: type["Method"]) -> "Method":
