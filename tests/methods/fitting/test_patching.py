@@ -1,14 +1,11 @@
 """What a head does to an answer: as one-by-one patching says, and as was planted."""
 
 import copy
-from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 
 from seatrial.data.templates import TEMPLATES
-from seatrial.errors import BadOption
 from seatrial.methods.fitting import patching
 from seatrial.methods.fitting.heads import attending
 from seatrial.methods.fitting.map_prompts import last_states
@@ -17,7 +14,6 @@ from seatrial.methods.fitting.patching import (
     effects,
     indirect_effects,
     patches,
-    universal,
 )
 from seatrial.model import Model
 from seatrial.testing import FAMILIES, naive_log_probs, planted_map
@@ -141,37 +137,6 @@ def test_the_planted_head_is_found_and_no_other(letters, shots, seed):
     assert float(table[CARRIER]) > 0.7
     table[CARRIER] = 0
     assert float(table.abs().max()) < 0.01
-
-
-def test_heads_that_serve_several_maps_are_those_with_the_largest_mean_effect(letters):
-    model, data = letters
-    halves = [replace(data, examples=data.examples[k:][:6]) for k in (0, 6)]
-    measure = partial(effects, shots=4)
-
-    found = universal(model, halves, 3, measure)
-
-    tables = [measure(model, half) for half in halves]
-    assert found[0] == CARRIER
-    assert found == best(model, (tables[0] + tables[1]) / 2, 3)
-
-
-def test_a_head_of_one_map_gives_way_to_one_that_serves_both(tiny):
-    model = tiny("llama")
-    tables = {name: torch.zeros(3, 4) for name in ("one", "other")}
-    tables["one"][0, 3], tables["other"][2, 2] = 0.9, 0.8
-    for table in tables.values():
-        table[1, 1] = 0.5
-    maps = [FitData(name, (), examples=EXAMPLES) for name in tables]
-
-    found = universal(model, maps, 2, lambda _, data: tables[data.concept])
-
-    assert found == ((1, 1), (0, 3))
-
-
-@pytest.mark.parametrize(("maps", "heads"), [((), 1), ((FitData("m", ()),), 0)])
-def test_universal_heads_of_nothing_are_refused(tiny, maps, heads):
-    with pytest.raises(BadOption, match="universal heads need at least 1 map and 1 head"):
-        universal(tiny("llama"), maps, heads)
 
 
 def test_the_planted_model_learns_in_context_and_only_there(letters):

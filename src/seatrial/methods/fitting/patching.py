@@ -1,6 +1,6 @@
 """What each attention head does to an answer: patched alone, all of them in one call."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.data.templates import generator_for, template_named
-from seatrial.errors import BadOption
 from seatrial.methods.fitting.heads import Head, attending
 from seatrial.methods.fitting.map_prompts import (
     draw_prompts,
@@ -177,32 +176,3 @@ def best(model: Model, table: Float[Tensor, "layer head"], heads: int) -> tuple[
     known = attending(model)
     every = [(layer, head) for layer in known for head in range(known[layer].n_heads)]
     return tuple(sorted(every, key=lambda head: (-float(table[head]), head))[:heads])
-
-
-def universal(
-    model: Model,
-    maps: Sequence[FitData],
-    heads: int,
-    measure: Callable[[Model, FitData], Float[Tensor, "layer head"]] = effects,
-) -> tuple[Head, ...]:
-    """The heads with the largest mean effect over several maps, the largest first.
-
-    They are what ``use`` of `function-vector` takes. Every map counts alike.
-
-    Args:
-        model: the model.
-        maps: fit splits of different maps.
-        heads: how many.
-        measure: gives the effects of one map; ``functools.partial(effects, shots=5)``
-            measures with other options.
-
-    Raises:
-        BadOption: for no maps, or fewer than one head.
-    """
-    if not maps or heads < 1:
-        raise BadOption(
-            "universal heads need at least 1 map and 1 head, not "
-            f"{len(maps)} and {heads}; one map's own are what function-vector finds"
-        )
-    tables = torch.stack([measure(model, data) for data in maps])
-    return best(model, tables.mean(0), heads)
