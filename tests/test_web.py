@@ -104,6 +104,7 @@ def test_a_redirection_is_followed(served):
         ("soon", 0.5, 1.0),
         (formatdate(time() + 3600 * 24 * 365), 1e7, 1e8),
     ],
+    ids=["seconds", "negative", "a word", "a date"],  # the date is of the process
 )
 def test_a_server_is_waited_for_as_it_asks(header, least, most, served):
     get, _, waits = served(
