@@ -106,4 +106,5 @@ def load_tiny(
             parameter.copy_(drawn * 0.25 if matrix else 1.0 + drawn * 0.25)
     network = network.eval().requires_grad_(False)
     card = ModelCard(TINY, "made in memory", fingerprint_of_parameters(network))
-    return network.to(place, kind), tiny_tokenizer(chat=True), card
+    network = network.to(device=place, dtype=kind)  # pyright: ignore[reportCallIssue]
+    return network, tiny_tokenizer(chat=True), card
