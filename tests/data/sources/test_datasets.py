@@ -2,7 +2,6 @@
 
 import csv
 import re
-from urllib.error import URLError
 
 import pytest
 
@@ -137,13 +136,6 @@ def test_load_takes_the_mirror_of_the_environment(mirror, monkeypatch, tmp_path)
     assert len(list((tmp_path / "seatrial" / "data").rglob("question.jsonl"))) == 1
 
 
-def test_offline_without_mirror_the_sentence_names_the_set(monkeypatch, tmp_path):
-    def urlopen(url, timeout):
-        raise URLError("offline")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    monkeypatch.delenv("SEATRIAL_MIRROR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
+def test_offline_without_mirror_the_sentence_names_the_set(offline):
     with pytest.raises(Unreachable, match=r"^cannot fetch gsm8k: .* Go online, or name a"):
         load_dataset("gsm8k")

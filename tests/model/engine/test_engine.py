@@ -290,7 +290,8 @@ def test_any_request_equals_the_slow_obvious_way(
             for answers, others in zip(line, plain, strict=True)
             for a, b in zip(answers, others, strict=True)
         ]
-        assert any(moved)
+        # A prompt of one token leaves nothing to look at where all edits are of the second.
+        assert any(moved) or not asked
 
 
 @KINDS
