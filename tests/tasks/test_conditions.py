@@ -261,9 +261,7 @@ def test_both_kinds_are_measured(tiny, tasks):
 
 
 def test_an_unknown_condition_is_refused(tasks):
-    with pytest.raises(
-        UnknownName, match="unknown condition 'user-pos'; known: base, "
-    ):
+    with pytest.raises(UnknownName, match="unknown condition 'user-pos'; known: base, "):
         in_condition(tasks["map"], "user-pos", INSTRUCTIONS)
 
 

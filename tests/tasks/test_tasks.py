@@ -246,7 +246,7 @@ PASSAGES = (
 
 
 def prose_scores(log_prob, kl):
-    task = Prose(PASSAGES)
+    task = Prose({"test": PASSAGES})
     requests = task.requests("test")
     answers = [answer(r, lambda _: log_prob, kl) for r in requests]
     return task.score(requests, answers)
@@ -264,8 +264,8 @@ def test_prose_costs_the_inverted_more_than_guessing_and_so_it_does_the_constant
     inverted = values(prose_scores(-2 * math.log(50), 0.0), "loss")
     texts = (text.split()[5:] for _, text in PASSAGES)
     lines = [[math.log(0.9 if w == "the" else 0.1 / 49) for w in text] for text in texts]
-    constant = Prose(PASSAGES).score(
-        Prose(PASSAGES).requests("test"),
+    constant = Prose({"test": PASSAGES}).score(
+        Prose({"test": PASSAGES}).requests("test"),
         [Answer((tuple(x),), ((0.0,) * len(x),)) for x in lines],
     )
 
@@ -283,7 +283,7 @@ def test_prose_averages_loss_and_kl_over_tokens_so_that_length_does_not_count():
 
 
 def test_prose_averages_unequal_tokens_as_they_are():
-    task = Prose(PASSAGES[:1])
+    task = Prose({"test": PASSAGES[:1]})
 
     [score] = task.score(
         task.requests("test"), [Answer(((-1.0, -2.0, -6.0),), ((0.0, 0.3, 0.6),))]
@@ -293,7 +293,7 @@ def test_prose_averages_unequal_tokens_as_they_are():
 
 
 def test_prose_has_five_words_of_prompt_and_loses_no_text():
-    requests = Prose(PASSAGES).requests("test")
+    requests = Prose({"test": PASSAGES}).requests("test")
 
     assert requests[0].prompt == "One two three four five"
     for request, (identity, text) in zip(requests, PASSAGES, strict=True):

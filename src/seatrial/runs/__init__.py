@@ -1,0 +1,1 @@
+"""What was measured, on disk: one folder a run, one a unit; tables, names, checksums."""

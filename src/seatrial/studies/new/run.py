@@ -1,0 +1,40 @@
+"""The whole loop: what can be asked next is asked, and what comes back is kept."""
+
+from collections.abc import Callable
+
+from seatrial.runs.records import Record
+from seatrial.runs.store import Store
+from seatrial.studies.new.jobs import jobs, units_of
+from seatrial.studies.new.study import Study
+from seatrial.studies.new.workers import Local, Workers
+
+
+def silent(record: Record) -> None:
+    """Say nothing."""
+
+
+def run(
+    study: Study,
+    store: Store,
+    workers: Workers | None = None,
+    progress: Callable[[Record], None] = silent,
+) -> None:
+    """Measure every cell of a study that the store does not hold yet.
+
+    Args:
+        study: the plan.
+        store: only this function writes to it.
+        workers: who measures; unsaid, this process.
+        progress: told every record, as it is kept.
+
+    Raises:
+        SeatrialError: for a plan or folder that cannot be used. What fails while it is
+            measured is stored as failed, and everything else goes on.
+    """
+    store.open(study.plain)
+    for _, unit in units_of(study.plans):
+        store.unit(unit).begin_again()
+    with workers or Local() as team:
+        for record in team.run(jobs(study.plans, store)):
+            store.keep(record)
+            progress(record)
