@@ -11,13 +11,14 @@ from contextlib import suppress
 from io import BufferedIOBase
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seatrial.errors import BadFile, StoreFault
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _NUMBERS = count()
 """Tell apart the files that threads of this process are writing."""
@@ -60,9 +61,11 @@ class Folder:
                 f"{path} cannot be read ({error}); restore it or choose another --out"
             ) from error
 
-    def write_table(self, name: str, table: pa.Table) -> None:
+    def write_table(self, name: str, table: "pyarrow.Table") -> None:
         """Write a Parquet file in one step."""
-        self.write(name, lambda path: pq.write_table(table, path, compression="zstd"))
+        from pyarrow.parquet import write_table  # data needs none of it, and it is large
+
+        self.write(name, lambda path: write_table(table, path, compression="zstd"))
 
     def write(self, name: str, fill: Callable[[Path], object]) -> None:
         """Let a function write a file under a given path, in one step.
@@ -70,10 +73,12 @@ class Folder:
         Raises:
             StoreFault: if it cannot be written; what was there before stays.
         """
+        from pyarrow import ArrowException
+
         path = self.root / name
         try:
             write_whole(path, fill)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ArrowException) as error:
             reason = error.__cause__ if isinstance(error, StoreFault) else error
             raise StoreFault(
                 f"cannot write {path}: {reason}; what was measured before is kept, so free "

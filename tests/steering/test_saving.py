@@ -360,6 +360,9 @@ def test_edit_of_an_unregistered_kind_is_refused(tmp_path):
         def __call__(self, h, dose):
             return h
 
+        def turned(self, draw):
+            return self
+
     with pytest.raises(
         BadOption, match="kind 'Mine' cannot be saved; the kinds on disk are add,"
     ):

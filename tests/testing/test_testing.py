@@ -187,6 +187,9 @@ class PlainAdd(Edit):
     def change(self, h, dose):
         return along(h, self.vector.to(h), dose)
 
+    def turned(self, draw):
+        return replace(self, vector=draw.vector(self.vector))
+
     @property
     def width(self):
         return self.vector.shape[0]

@@ -1,24 +1,16 @@
 """A random direction with no component along the method's own."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, final
 
 import torch
 
 from seatrial.errors import BadOption
 from seatrial.methods.base import Method, heads_at, norms_beside, origin_of, with_edits
-from seatrial.methods.fitting.linear_algebra import random_beside
+from seatrial.methods.fitting.fit_states import fit_states
 from seatrial.model import Model
-from seatrial.steering.edits import (
-    Add,
-    AddBySide,
-    AddKeepingNorm,
-    Edit,
-    Project,
-    Rotate,
-    RotateTo,
-    Slerp,
-)
+from seatrial.steering.edits import Draw, Edit
 from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Site
 
@@ -61,29 +53,12 @@ class Orthogonal(Method):
 
         def beside(site: Site, edit: Edit) -> Edit:
             if id(edit) not in made:
-                parts = heads_at(model, site)
-                made[id(edit)] = self._counterpart(edit, generator, parts)
+                states = partial(fit_states, self.reference, model, data, site)
+                heads = heads_at(model, site)
+                draw = Draw(generator, states, heads, "beside", self.reference.name)
+                made[id(edit)] = edit.turned(draw)
             return made[id(edit)]
 
         control = with_edits(fitted, beside)
         origin = origin_of(self, model, data, seed, norms_beside(fitted))
         return replace(control, prompt_edit=None, readout=None, origin=origin)
-
-    def _counterpart(self, edit: Edit, generator: torch.Generator, parts: int) -> Edit:
-        match edit:
-            case Add() | AddBySide() | AddKeepingNorm():
-                columns = edit.vector[:, None]
-                turned = random_beside(columns, generator, parts=parts)
-                return replace(edit, vector=turned[:, 0].float())
-            case Slerp():
-                turned = random_beside(edit.pole[:, None], generator, parts=parts)
-                return replace(edit, pole=turned[:, 0].float())
-            case Project() | Rotate() | RotateTo():
-                turned = random_beside(edit.basis, generator, parts=parts)
-                return replace(edit, basis=turned.float())
-            case _:
-                raise BadOption(
-                    "'orthogonal' controls methods that have a direction; "
-                    f"{self.reference.name!r} makes a {type(edit).__name__} edit, which "
-                    "has none. Use 'random' or 'shuffled' to control it"
-                )

@@ -1,7 +1,5 @@
 """The linear algebra of the methods: each function against its definition."""
 
-import math
-
 import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
@@ -12,8 +10,6 @@ from seatrial.methods.fitting.linear_algebra import (
     difference,
     eraser,
     power,
-    random_beside,
-    random_turn,
     shrinkage_of,
     shrunk,
     unit,
@@ -129,73 +125,3 @@ def test_the_eraser_is_a_projection_that_kills_the_direction_and_never_adds_vari
     assert float((made @ direction).norm()) < 1e-9 * float(direction.norm())
     assert int(torch.linalg.matrix_rank(made)) == 5
     assert float((made @ spread @ made.mT).trace()) < float(spread.trace())
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("turn", [random_turn, random_beside])
-@pytest.mark.parametrize("columns", [1, 3])
-def test_turned_columns_keep_their_lengths_and_angles(turn, columns):
-    points = torch.randn(12, columns, generator=generator(1))
-    wide = points.double()
-
-    turned = turn(points, generator())
-
-    torch.testing.assert_close(turned.mT @ turned, wide.mT @ wide)
-    assert turned.dtype == torch.float64
-    assert torch.equal(turned, turn(points, generator()))
-    assert not torch.allclose(turned, turn(points, generator(1)))
-
-
-def test_what_lies_beside_columns_shares_nothing_with_them():
-    points = torch.randn(12, 4, generator=generator(1))
-
-    beside = random_beside(points, generator())
-
-    assert float((points.double().mT @ beside).abs().max()) < 1e-12
-
-
-def test_columns_that_leave_no_room_beside_them_are_refused():
-    with pytest.raises(BadOption, match="no subspace of rank 7 orthogonal to one of that"):
-        random_beside(torch.eye(12)[:, :7], generator())
-
-
-def test_random_rotations_are_uniform():
-    """Every entry has mean 0 and mean square 1/d; LAPACK's signs alone would be biased."""
-    d, n = 6, 400
-    drawn = torch.stack([random_turn(torch.eye(d), generator(k)) for k in range(n)])
-
-    torch.testing.assert_close(drawn @ drawn.mT, torch.eye(d).double().expand(n, d, d))
-    assert float(drawn.mean(0).abs().max()) < 4 / math.sqrt(n * d)
-    torch.testing.assert_close(
-        drawn.square().mean(0), torch.full((d, d), 1 / d).double(), atol=0.05, rtol=0
-    )
-    assert 0.4 < float((torch.linalg.det(drawn) > 0).double().mean()) < 0.6
-
-
-@pytest.mark.parametrize("turn", [random_turn, random_beside])
-def test_parts_are_turned_within_themselves(turn):
-    points = torch.randn(12, 1, generator=generator(1))
-    points[4:8] = 0.0
-
-    turned = turn(points, generator(), parts=3)
-
-    lengths = [
-        torch.stack([p.norm() for p in x.double().chunk(3)]) for x in (points, turned)
-    ]
-    torch.testing.assert_close(*lengths)
-    assert not torch.allclose(points.double(), turned, atol=0.1)
-
-
-def test_columns_that_repeat_each_other_are_turned_alike():
-    points = torch.randn(12, 1, generator=generator(1)).expand(12, 3) * torch.tensor(
-        [1.0, 2.0, 0.0]
-    )
-
-    turned = random_turn(points, generator())
-
-    torch.testing.assert_close(
-        turned, turned[:, :1] * torch.tensor([1.0, 2.0, 0.0]).double()
-    )

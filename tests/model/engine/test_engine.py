@@ -609,6 +609,9 @@ class Broken(Edit):
     def __call__(self, h, dose):
         raise ZeroDivisionError("in the middle of a forward call")
 
+    def turned(self, draw):
+        raise draw.refusal(self)
+
 
 @KINDS
 @pytest.mark.parametrize("layer", [0, 1, 2])

@@ -16,8 +16,9 @@ from seatrial.steering.edits.base import (
     widened,
 )
 from seatrial.steering.edits.climbing import Ascend
+from seatrial.steering.edits.drawing import Draw
 from seatrial.steering.edits.linear import Add, AddBySide, Affine, Patch, Project, Replace
-from seatrial.steering.edits.turning import AddKeepingNorm, Rotate, RotateTo, Slerp, turned
+from seatrial.steering.edits.turning import AddKeepingNorm, Rotate, RotateTo, Slerp, rotated
 
 EDITS: dict[str, type[Edit]] = {
     "add": Add,
@@ -42,6 +43,7 @@ __all__ = [
     "Affine",
     "Ascend",
     "Dose",
+    "Draw",
     "Edit",
     "Patch",
     "Project",
@@ -52,6 +54,6 @@ __all__ = [
     "along",
     "check_orthonormal",
     "per_position",
-    "turned",
+    "rotated",
     "widened",
 ]

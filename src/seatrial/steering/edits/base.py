@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seatrial.errors import BadOption
+from seatrial.steering.edits.drawing import Draw
 
 Dose = float | Float[Tensor, "*batch"]
 """One strength for all positions, or one for each."""
@@ -30,6 +31,20 @@ class Edit(ABC):
     @abstractmethod
     def width(self) -> int:
         """Width of the activations that this edit applies to."""
+
+    @abstractmethod
+    def turned(self, draw: Draw) -> "Edit":
+        """The same kind of edit, as large, in directions drawn at random: its control.
+
+        What is no direction (angles, ranks, eigenvalues, lengths, thresholds) stays, and
+        so does, as far as that can be, how far the states that it was fitted on are moved
+        on average. All randomness comes from ``draw``; the edit itself is left alone.
+
+        Raises:
+            BadOption: where it cannot be drawn in that manner (``draw.only``,
+                ``draw.refusal``).
+            BadData: where the states leave nothing to draw.
+        """
 
     @property
     def is_gated(self) -> bool:

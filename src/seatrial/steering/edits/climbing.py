@@ -3,14 +3,16 @@
 Numbered traps are those of docs/hazards.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seatrial.errors import BadData
 from seatrial.steering.edits.base import Dose, Edit, per_position, widened
+from seatrial.steering.edits.drawing import Draw
 
 
 @final
@@ -57,6 +59,30 @@ class Ascend(Edit):
         last = hidden.relu() @ second.mT + self.second_bias.to(h)
         back = (goal * (last > 0)) @ second
         return (back * (hidden > 0)) @ first
+
+    def turned(self, draw: Draw) -> Edit:
+        """The climb of a score that looks elsewhere, with as long a gradient on average.
+
+        It climbs ``f(m + Q' (h - m))``, ``m`` the mean state.
+
+        Raises:
+            BadOption: for another manner than even.
+            BadData: if that score is flat at all states.
+        """
+        draw.only(self, "even")
+        first, states = draw.basis(self.first.mT).mT, draw.states()
+        mean, away = states.double().mean(0), self.first.double() - first.double()
+        bias = self.first_bias.double() + away @ mean
+        climb = replace(self, first=first, first_bias=bias.float())
+        length, goal = (
+            float(edit.gradient(states).norm(dim=-1).mean()) for edit in (climb, self)
+        )
+        if not length > 0:
+            raise BadData(
+                "the score that is climbed is flat at all fit states once it is turned at "
+                "random, so there is no control of the same size; use another seed"
+            )
+        return replace(climb, steps=climb.steps * (goal / length))
 
     @property
     def width(self) -> int:

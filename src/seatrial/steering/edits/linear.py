@@ -1,6 +1,6 @@
 """Edits that are linear in the activation: add, replace, project, map, patch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seatrial.steering.edits.base import Dose, Edit, along, check_orthonormal, per_position
+from seatrial.steering.edits.drawing import Draw, random_turn
 
 
 @final
@@ -23,6 +24,10 @@ class Add(Edit):
     ) -> Float[Tensor, "*batch d_model"]:
         """Shift ``h`` by ``dose`` vectors."""
         return along(h, self.vector.to(h), dose)
+
+    def turned(self, draw: Draw) -> Edit:
+        """A vector as long, in another direction."""
+        return replace(self, vector=draw.vector(self.vector))
 
     @property
     def width(self) -> int:
@@ -49,6 +54,10 @@ class AddBySide(Edit):
         vector = self.vector.to(h)
         return along(h, (h @ vector).sign()[..., None] * vector, dose)
 
+    def turned(self, draw: Draw) -> Edit:
+        """A vector as long, in another direction."""
+        return replace(self, vector=draw.vector(self.vector))
+
     @property
     def width(self) -> int:
         """Width of the vector."""
@@ -71,6 +80,11 @@ class Replace(Edit):
         strength = per_position(dose, h)
         # h + (value - h) is not value in floating point, and "replaced" must mean replaced.
         return torch.where(strength == 1, value, along(h, value - h, dose))
+
+    def turned(self, draw: Draw) -> Edit:
+        """A state as far from the mean one: ``m + Q (s - m)``."""
+        draw.only(self, "even", "states")
+        return replace(self, value=draw.state(self.value))
 
     @property
     def width(self) -> int:
@@ -99,6 +113,11 @@ class Project(Edit):
         basis = self.basis.to(h)
         return along(h, -(h @ basis) @ basis.mT, dose)
 
+    def turned(self, draw: Draw) -> Edit:
+        """A subspace of the same rank."""
+        draw.only(self, "even", "beside")
+        return replace(self, basis=draw.basis(self.basis))
+
     @property
     def width(self) -> int:
         """Width of the space that the subspace lies in."""
@@ -120,6 +139,20 @@ class Affine(Edit):
     ) -> Float[Tensor, "*batch d_model"]:
         """Move ``h`` the share ``dose`` of the way to its image."""
         return along(h, h @ self.matrix.to(h).mT + self.bias.to(h) - h, dose)
+
+    def turned(self, draw: Draw) -> Edit:
+        """The map whose steps are turned: those from the mean state, and that of the mean.
+
+        ``h + Q (A - I) Q' (h - m) + Q (E(m) - m)``.
+        """
+        draw.only(self, "even")
+        q, mean = draw.rotation(self.width), draw.states().double().mean(0)
+        matrix, one = self.matrix.double(), torch.eye(self.width).to(q)
+        step = q @ (matrix - one) @ q.mT
+        shift = q @ (matrix @ mean + self.bias.double() - mean)
+        return replace(
+            self, matrix=(one + step).float(), bias=(shift - step @ mean).float()
+        )
 
     @property
     def width(self) -> int:
@@ -145,6 +178,17 @@ class Patch(Edit):
     ) -> Float[Tensor, "*batch d_model"]:
         """Move the chosen coordinates the share ``dose`` of the way to ``value``."""
         return torch.where(self.where.to(h.device), Replace(self.value)(h, dose), h)
+
+    def turned(self, draw: Draw) -> Edit:
+        """Values as far from the mean ones, in the chosen coordinates only."""
+        draw.only(self, "even")
+        mean = draw.mean()
+        value = mean.clone()
+        coordinates = torch.arange(self.width).chunk(draw.parts)
+        for chosen in [place[self.where[place]] for place in coordinates]:
+            offset = (self.value - mean)[chosen, None]
+            value[chosen] += random_turn(offset, draw.generator)[:, 0].float()
+        return replace(self, value=value)
 
     @property
     def width(self) -> int:

@@ -1,6 +1,6 @@
 """Edits that turn an activation and keep its length."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, pi
 from typing import final
 
@@ -16,6 +16,7 @@ from seatrial.steering.edits.base import (
     per_position,
     widened,
 )
+from seatrial.steering.edits.drawing import Draw
 
 
 @final
@@ -45,13 +46,17 @@ class AddKeepingNorm(Edit):
         edited = wide.norm(dim=-1, keepdim=True) * aim
         return torch.where(strength == 0, h, edited.to(h.dtype))
 
+    def turned(self, draw: Draw) -> Edit:
+        """A vector as long, in another direction."""
+        return replace(self, vector=draw.vector(self.vector))
+
     @property
     def width(self) -> int:
         """Width of the vector."""
         return self.vector.shape[0]
 
 
-def turned(
+def rotated(
     h: Float[Tensor, "*batch d_model"], basis: Float[Tensor, "d_model 2"], angle: Tensor
 ) -> Float[Tensor, "*batch d_model"]:
     """``h`` rotated in a plane by an angle in radians, from the first column to the second.
@@ -60,11 +65,11 @@ def turned(
     """
     inside = h @ basis
     x, y = inside[..., :1], inside[..., 1:]
-    rotated = torch.cat(
+    after = torch.cat(
         [angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y], dim=-1
     )
     # Only the difference is added, so that what lies outside the plane is not rounded.
-    return h + (rotated - inside) @ basis.mT
+    return h + (after - inside) @ basis.mT
 
 
 @final
@@ -86,8 +91,13 @@ class Rotate(Edit):
         """Turn the part of ``h`` that lies in the plane."""
         wide = widened(h)
         strength = per_position(dose, wide)
-        edited = turned(wide, self.basis.to(wide), strength * self.angle.to(wide))
+        edited = rotated(wide, self.basis.to(wide), strength * self.angle.to(wide))
         return torch.where(strength == 0, h, edited.to(h.dtype))
+
+    def turned(self, draw: Draw) -> Edit:
+        """Another plane; the angle stays."""
+        draw.only(self, "even", "beside")
+        return replace(self, basis=draw.basis(self.basis))
 
     @property
     def width(self) -> int:
@@ -125,8 +135,13 @@ class RotateTo(Edit):
         own = torch.atan2(inside[..., 1:], inside[..., :1])
         way = torch.remainder(self.angle.to(wide) - own + pi, 2 * pi) - pi
         chosen = (strength != 0) & (inside[..., :1] > self.floor.to(wide))
-        edited = turned(wide, basis, strength * way)
+        edited = rotated(wide, basis, strength * way)
         return torch.where(chosen, edited.to(h.dtype), h)
+
+    def turned(self, draw: Draw) -> Edit:
+        """Another plane; angle and floor stay."""
+        draw.only(self, "even", "beside")
+        return replace(self, basis=draw.basis(self.basis))
 
     @property
     def width(self) -> int:
@@ -178,6 +193,10 @@ class Slerp(Edit):
         edited = length * (angle.cos() * pole + angle.sin() * aside)
         # Not a number is not above beta, so what has no direction stays as it is.
         return torch.where((lack > beta) & (strength != 0), edited.to(h.dtype), h)
+
+    def turned(self, draw: Draw) -> Edit:
+        """A pole as long, in another direction."""
+        return replace(self, pole=draw.vector(self.pole))
 
     @property
     def width(self) -> int:
