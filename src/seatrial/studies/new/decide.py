@@ -34,11 +34,12 @@ def options_chosen(plan: Plan, folder: UnitFolder) -> list[Choice]:
     """
     names = folder.names().filter(pl.col("phase") == "select")
     rows = folder.rows(names["cell"])
-    shape = Shape(folder.model["layers"], folder.model["heads"])
+    told = folder.header["header"]
+    shape = Shape(told["layers"], told["heads"])
     arms = {arm.label: arm for arm in arms_of(plan, shape)}
     return [
         _chosen(arms[label], target, about, names, rows)
-        for target, about in folder.labels["targets"].items()
+        for target, about in told["targets"].items()
         for label in about["arms"]
     ]
 
@@ -103,7 +104,7 @@ def doses_chosen(folder: UnitFolder) -> list[Choice]:
     rows = folder.rows(names["cell"]).join(
         folder.items().select("ask", "item", "group"), on="item"
     )
-    guards = folder.labels["guards"]
+    guards = folder.header["header"]["guards"]
     chosen = []
     for choice in folder.choices:
         own = names.filter(

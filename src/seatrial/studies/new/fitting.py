@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import final
 
 from seatrial import steering
 from seatrial.methods import Method, options_of
 from seatrial.model import Model
+from seatrial.runs.unit import file_sum
 from seatrial.steering import Intervention
 from seatrial.studies.new.cells import Fit
 from seatrial.types import FitData
@@ -33,8 +36,7 @@ class Fitting:
     def id(self) -> str:
         """Content hash of everything that can change what is fitted."""
         if self.method is None:
-            content = steering.load(self.path)
-            return Fit({}, "", {"saved": steering.fingerprint(content)}, "", 0).id
+            return Fit({}, "", {"saved": file_sum(Path(self.path))}, "", 0).id
         options = {**options_of(self.method, brief=True), "version": self.method.version}
         read = self.data.fingerprint if self.data else ""
         return Fit(self.task, self.condition, options, read, self.seed).id
@@ -49,6 +51,26 @@ class Fitting:
             return steering.load(self.path)
         data = self.data or FitData("", ())
         return self.method.fit(model, data, seed=self.seed)
+
+
+def as_bytes(fitted: Intervention) -> bytes:
+    """An intervention as the content of its file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "fit.safetensors"
+        steering.save(fitted, path)
+        return path.read_bytes()
+
+
+def from_bytes(content: bytes) -> Intervention:
+    """What ``as_bytes`` gave.
+
+    Raises:
+        BadFile: for content that is none.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "fit.safetensors"
+        path.write_bytes(content)
+        return steering.load(path)
 
 
 def facts_of(fitted: Intervention) -> dict[str, float]:

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, final
 
+from seatrial.analysis.damage import DamageKind
 from seatrial.methods.base import doses_of
 from seatrial.model import Model
 from seatrial.runs.records import Phase, Unit, choices_by
+from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.studies.expand import Point, Shape
 from seatrial.studies.new.arms import Arm, arms_of, draws_of
 from seatrial.studies.new.asked import Asked
@@ -19,8 +21,8 @@ from seatrial.studies.new.behaviour import BASE, Behaviour
 from seatrial.studies.new.choose import settings_of
 from seatrial.studies.new.fitting import Fitting
 from seatrial.studies.plan import ConditionPlan, GuardPlan, Plan, TargetPlan
-from seatrial.tasks import Task
-from seatrial.types import Split
+from seatrial.tasks import Contrastive, Prose, Scored, Task
+from seatrial.types import Role, Split
 
 Choices = Sequence[Mapping[str, Any]]
 
@@ -287,6 +289,73 @@ class Phases:
             if reason is not None
         ]
 
+    def described(self) -> dict[str, Any]:
+        """What the names of this unit mean, as plain values, for choices and reports.
+
+        ``targets`` and ``guards`` have what a choice needs to know of each; ``labels`` are
+        those of a store.
+        """
+        targets: dict[str, Any] = {}
+        for target in self.behaviour.targets:
+            points = self.behaviour.points(target)
+            about = self.behaviour.task(target, points[0], BASE).about
+            arms = self.tried_on(target)
+            targets[target.label] = {
+                "metric": target.metric or about.metric,
+                "sign": about.sign,
+                "points": [point.label for point in points],
+                "conditions": [c.label for c in self.behaviour.conditions(target)],
+                "chosen_on": target.chosen_on,
+                "arms": [arm.label for arm in arms],
+                "methods": [arm.label for arm in arms if arm.kind == "method"],
+                "matters": target.matters,
+                "ceiling": bool(target.ceiling),
+            }
+        guards: dict[str, Any] = {}
+        for guard in self.plan.guards:
+            about = self.behaviour.guard(guard).about
+            metric = guard.metric or about.metric
+            guards[guard.label] = {
+                "metric": metric,
+                "sign": about.sign,
+                "damage": damage_kind(metric),
+                "budget": self.behaviour.budget(guard),
+            }
+        return {
+            "targets": targets,
+            "guards": guards,
+            "labels": self._labels().plain(),
+            "behaviour": self.behaviour.description(),
+        }
+
+    def _labels(self) -> Labels:
+        steerings = [SteeringLabel("unsteered", "unsteered", "the model as it is")]
+        for arm in self.arms:
+            summary = "" if arm.is_saved else arm.method(arm.candidates[0]).summary
+            steerings.append(SteeringLabel(arm.label, arm.kind, summary or arm.name))
+        for control in self.plan.controls:
+            steerings.append(SteeringLabel(control.label, "control", control.name))
+        targets = [
+            task_label(
+                self.behaviour.task(target, self.behaviour.points(target)[0], BASE),
+                "target",
+                target.label,
+                target.metric,
+            )
+            for target in self.behaviour.targets
+        ]
+        guards = [
+            task_label(self.behaviour.guard(guard), "guard", guard.label, guard.metric)
+            for guard in self.plan.guards
+        ]
+        priced = [
+            budget
+            for guard, label in zip(self.plan.guards, guards, strict=True)
+            if label.is_priced and (budget := self.behaviour.budget(guard))
+        ]
+        budget = Budget(perplexity_ratio=priced[0]) if priced else Budget()
+        return Labels(tuple(targets), tuple(guards), tuple(steerings), budget)
+
     def _choice(
         self, arm: Arm, target: TargetPlan, choices: Choices
     ) -> tuple[Mapping[str, Any], float]:
@@ -402,6 +471,37 @@ class Phases:
     ) -> Batch:
         where = target.label, point.label, condition.label
         return Batch(asked, "target", *where, tuple(placed), label)
+
+
+def damage_kind(metric: str) -> DamageKind:
+    """How the damage of a guard is told: losses as ratios of perplexities."""
+    return {"loss": "ratio", "kl": "level"}.get(metric, "difference")  # pyright: ignore
+
+
+def task_label(task: Task, role: Role, name: str, metric: str = "") -> TaskLabel:
+    """What a report has to know of a target or guard.
+
+    Args:
+        task: at the first point of its grid.
+        role: in the plan.
+        name: its label in the plan.
+        metric: other than the task's first.
+    """
+    first, unit = metric or task.about.metric, task.about.unit
+    if metric and metric != task.about.metric:
+        unit = {"kl": "nats per token"}.get(metric, "")
+    ends = task.about.bounds.get(first)
+    metrics = [MetricLabel(first, unit, "verdict", task.about.sign, ends)]
+    if isinstance(task, Contrastive):
+        metrics += [
+            MetricLabel("matching", unit, "promoted"),
+            MetricLabel("other", unit, "suppressed"),
+            MetricLabel("order", unit, "order"),
+        ]
+    if isinstance(task, Scored) and task.needs_kl:
+        metrics.append(MetricLabel("kl", "nats per token", "drift"))
+    is_priced = isinstance(task, Prose) and first == "loss"
+    return TaskLabel(name, role, task.summary, tuple(metrics), is_priced)
 
 
 def _on_guard(

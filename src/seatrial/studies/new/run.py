@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from seatrial.runs.records import Record
 from seatrial.runs.store import Store
-from seatrial.studies.new.jobs import jobs, units_of
+from seatrial.studies.new.jobs import jobs, phases_of, units_of
 from seatrial.studies.new.study import Study
 from seatrial.studies.new.workers import Local, Workers
 
@@ -32,8 +32,8 @@ def run(
             measured is stored as failed, and everything else goes on.
     """
     store.open(study.plain)
-    for _, unit in units_of(study.plans):
-        store.unit(unit).begin_again()
+    for plan, unit in units_of(study.plans):
+        store.unit(unit).begin_again(phases_of(plan))
     with workers or Local() as team:
         for record in team.run(jobs(study.plans, store)):
             store.keep(record)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, final
 
-from seatrial import steering
+import torch
+
 from seatrial.errors import SeatrialError
 from seatrial.model import Model
 from seatrial.runs.records import (
@@ -27,7 +28,7 @@ from seatrial.runs.store import environment
 from seatrial.steering import UNSTEERED, Intervention, Steering
 from seatrial.studies.new.asked import Asked
 from seatrial.studies.new.cells import cell_id
-from seatrial.studies.new.fitting import facts_of
+from seatrial.studies.new.fitting import as_bytes, facts_of, from_bytes
 from seatrial.studies.new.jobs import Job
 from seatrial.studies.new.phases import Batch, Phases, Placed
 from seatrial.studies.plan import Plan
@@ -149,14 +150,14 @@ class UnitWork:
             if one.fit is None or one.fit.id in self._fits:
                 continue
             if one.fit.id in job.fits:
-                self._fits[one.fit.id] = steering.from_bytes(job.fits[one.fit.id])
+                self._fits[one.fit.id] = from_bytes(job.fits[one.fit.id])
                 continue
             fitted = one.fit.make(self.model)
             self._fits[one.fit.id] = fitted
             drawn = f"{one.control}-{one.draw}" if one.control else ""
             name = ".".join(filter(None, (one.label, one.settings, drawn)))
             plain = re.sub(r"[^\w.=-]+", "-", name)[:80]
-            content = steering.to_bytes(fitted)
+            content = as_bytes(fitted)
             yield Fitted(self.unit, one.fit.id, plain, content, facts_of(fitted))
 
     def _scores(self, batch: Batch, missing: Mapping[str, Placed]) -> tuple[Scores, Texts]:
@@ -210,7 +211,6 @@ class UnitWork:
     def _header(self) -> dict[str, Any]:
         return {
             **self.model.header(),
-            "environment": environment(),
-            "labels": self.phases.labels(),
-            "behaviour": self.phases.behaviour.description(),
+            "environment": environment(torch.get_num_threads()),
+            **self.phases.described(),
         }
