@@ -9,6 +9,7 @@ from typing import final
 
 from seatrial import steering
 from seatrial.methods import Method, options_of
+from seatrial.methods.base import doses_of
 from seatrial.model import Model
 from seatrial.runs.unit import file_sum
 from seatrial.steering import Intervention
@@ -40,6 +41,11 @@ class Fitting:
         options = {**options_of(self.method, brief=True), "version": self.method.version}
         read = self.data.fingerprint if self.data else ""
         return Fit(self.task, self.condition, options, read, self.seed).id
+
+    def doses(self, dose: float) -> tuple[float, ...]:
+        """A dose and its opposite, where the method has both."""
+        known = None if self.method is None else doses_of(self.method)
+        return tuple(d for d in (dose, -dose) if known is None or d in known)
 
     def make(self, model: Model) -> Intervention:
         """Fit, or read.

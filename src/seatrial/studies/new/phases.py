@@ -263,6 +263,18 @@ class Phases:
             and self.misfit(arm) is None
         ]
 
+    def chosen(self, choices: Choices) -> Iterator[tuple[TargetPlan, Placed]]:
+        """Every method under test as it was chosen, on each of its targets."""
+        for target in self.behaviour.targets:
+            for arm in self.tried_on(target):
+                if arm.kind == "method":
+                    settings, dose = self._choice(arm, target, choices)
+                    yield target, self._placed(arm, settings, dose)
+
+    def base_task(self, target: TargetPlan) -> Task:
+        """A target at the first point of its grid, in the base condition."""
+        return self.behaviour.task(target, self.behaviour.points(target)[0], BASE)
+
     def misfit(self, arm: Arm) -> str | None:
         """Why an arm cannot be fitted on this behaviour; ``None`` where it can."""
         if arm.is_saved:

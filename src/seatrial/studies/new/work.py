@@ -11,6 +11,7 @@ from seatrial.errors import SeatrialError
 from seatrial.model import Model
 from seatrial.runs.records import (
     Begun,
+    Checked,
     Chosen,
     Failed,
     Finished,
@@ -27,11 +28,13 @@ from seatrial.runs.records import (
 from seatrial.runs.store import environment
 from seatrial.steering import UNSTEERED, Intervention, Steering
 from seatrial.studies.new.asked import Asked
+from seatrial.studies.new.audit import audit_fit, audit_items, audit_reads, plain, refuse
 from seatrial.studies.new.cells import cell_id
 from seatrial.studies.new.fitting import as_bytes, facts_of, from_bytes
 from seatrial.studies.new.jobs import Job
 from seatrial.studies.new.phases import Batch, Phases, Placed
 from seatrial.studies.plan import Plan
+from seatrial.tasks import Scored
 from seatrial.types import Score
 
 Scores = list[list[Score]]
@@ -115,7 +118,36 @@ class UnitWork:
             tuple(name for batch in batches for name in self._names(batch, job.phase)),
             tuple(each._asdict() for each in self.phases.not_applicable()),
         )
+        if job.phase == "test":
+            yield from self._audited(job)
         yield from self._measured(batches, job)
+
+    def _audited(self, job: Job) -> Iterator[Record]:
+        """Check the items of every target, and every method as it was chosen."""
+        label = self.unit.behaviour
+        targets = self.phases.behaviour.targets
+        tasks = {target.label: self.phases.base_task(target) for target in targets}
+        checks = [check for name, task in tasks.items()
+                  for check in audit_items(f"{label}, {name}", task)]  # fmt: skip
+        for target, placed in self.phases.chosen(job.choices):
+            task, fit = tasks[target.label], placed.fit
+            assert fit is not None
+            if placed.label in self._failed or not isinstance(task, Scored):
+                continue
+            try:
+                yield from self._fit([placed], job)
+            except SeatrialError:
+                continue  # told when the batch that needs it is measured
+            where = f"{label}, {target.label}, {placed.label}"
+            fitted = self._fits[fit.id]
+            # The audit compares passes that must be made anew.
+            with self.model.session(passes=False):
+                checks += audit_fit(self.model, where, task, fitted, fit.doses(placed.dose))
+            if fit.method is not None and fit.data is not None:
+                read = getattr(fit.method, "read", None)
+                checks += audit_reads(self.model, where, fit.data, read)
+        yield Checked(self.unit, tuple(plain(checks)))
+        refuse(checks)
 
     def _measured(self, batches: Sequence[Batch], job: Job) -> Iterator[Record]:
         whole = float(sum(batch.asked.tokens * len(batch.placed) for batch in batches))
