@@ -33,7 +33,9 @@ def test_unknown_name_lists_the_known_ones_and_guesses():
     error = errors.unknown("method", "cca", ["instruction", "caa"])
 
     assert isinstance(error, errors.UnknownName)
-    assert str(error) == "unknown method 'cca'; known: caa, prompt. Did you mean 'caa'?"
+    assert (
+        str(error) == "unknown method 'cca'; known: caa, instruction. Did you mean 'caa'?"
+    )
 
 
 def test_unknown_name_without_a_near_one_does_not_guess():

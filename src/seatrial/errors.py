@@ -19,8 +19,13 @@ Each message says what is wrong, what would be right, and what to do. To add one
 ``SeatrialError`` and the builtin it replaces, draw it above, test its message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class SeatrialError(Exception):
@@ -86,3 +91,25 @@ def sentence(error: BaseException) -> str:
     """The first line of somebody else's error message, without its full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def complaint(error: "ValidationError", tables: Mapping[str, type] | None = None) -> str:
+    """The first complaint of pydantic as one clause; one of ours is raised as it is.
+
+    Args:
+        error: what pydantic raised.
+        tables: dataclasses inside of the one that was read, by the key they stand under.
+    """
+    first = error.errors()[0]
+    if isinstance(cause := first.get("ctx", {}).get("error"), SeatrialError):
+        raise cause
+    *inside, key = [str(part) for part in first["loc"]] or ["value"]
+    where = ".".join([*inside, key])
+    if first["type"] == "missing":
+        return f"the key {where!r} is missing; give it a value"
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        table: Any = (tables or {})[inside[0]]
+        known = ", ".join(field.name for field in fields(table))
+        return f"{inside[0]!r} has no key {key!r}; its keys: {known}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {message} (got {first['input']!r})"

@@ -11,13 +11,12 @@ from torch.nn.functional import kl_div
 
 from seatrial.errors import BadOption, UnknownName, UnsupportedModel
 from seatrial.files import cache_folder
-from seatrial.methods import METHODS, DoLa
+from seatrial.methods import METHODS, DoLa, make_method
 from seatrial.methods.dola import bucket
 from seatrial.model import Model
 from seatrial.steering import load, save
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.steering.readout import FLOOR, ContrastLayers, Depths
-from seatrial.studies.named import make_method
 from seatrial.testing import CHECKS
 from seatrial.testing.late_facts import late_facts_model
 from seatrial.types import FitData, Request

@@ -8,12 +8,18 @@ import torch
 
 from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.methods import FunctionVector, LayerMean, Method, Random, Shuffled
+from seatrial.methods import (
+    FunctionVector,
+    LayerMean,
+    Method,
+    Random,
+    Shuffled,
+    make_method,
+)
 from seatrial.methods.fitting.heads import mean_added
 from seatrial.methods.fitting.patching import best, effects, survey
 from seatrial.steering import load, save
 from seatrial.steering.intervention import UNSTEERED, Steering
-from seatrial.studies.named import make_method
 from seatrial.testing import CHECKS, planted_map
 from seatrial.testing.planted import CARRIER
 from seatrial.types import Example, FitData, Request, Site

@@ -9,13 +9,12 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from seatrial.errors import BadData, BadOption, UnknownName
-from seatrial.methods import KSteering, options_of
+from seatrial.methods import KSteering, make_method, options_of
 from seatrial.methods.fitting.classifier import Classifier
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.k_steering import labels_of
 from seatrial.model import Model
 from seatrial.steering.intervention import Steering
-from seatrial.studies.named import make_method
 from seatrial.tasks.others import with_others
 from seatrial.testing import planted_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from seatrial.errors import BadData, BadOption
-from seatrial.methods import METHODS, options_of
+from seatrial.methods import METHODS, make_method, options_of
 from seatrial.steering.compare import STATE_NORMS
 from seatrial.steering.intervention import SCOPES
-from seatrial.studies.named import make_method
 from seatrial.types import FitData, Pair, Text
 
 LINEAR = (

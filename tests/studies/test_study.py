@@ -6,13 +6,21 @@ from dataclasses import asdict, replace
 import pytest
 
 from seatrial.errors import BadOption, UnknownName
-from seatrial.methods import CAA, ICV, LEACE, METHODS, FewShot, Random, Shuffled
+from seatrial.methods import (
+    CAA,
+    ICV,
+    LEACE,
+    METHODS,
+    FewShot,
+    Random,
+    Shuffled,
+    make_method,
+)
 from seatrial.store import Store
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.cells import Cell
 from seatrial.studies.jobs import Plan
 from seatrial.studies.labels import labels_of
-from seatrial.studies.named import make_method
 from seatrial.studies.study import (
     STUDIES,
     make_study,

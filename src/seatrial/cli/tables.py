@@ -1,13 +1,18 @@
 """`seatrial list` and `pull`: what there is, and where it comes from."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.table import Table
 from rich.text import Text
 
 from seatrial.cli.screen import OUT, say
+from seatrial.errors import BadOption
+
+if TYPE_CHECKING:
+    from seatrial.tasks import Task
 
 Shown = Literal[
     "methods", "tasks", "options", "models", "studies", "concepts", "maps", "datasets"
@@ -40,21 +45,27 @@ def pull(
     say(OUT, f"{model.name} from {model.source} is in {model.path}")
 
 
-def show(what: tyro.conf.Positional[Shown]) -> None:
+def show(
+    what: tyro.conf.Positional[Shown], names: tyro.conf.Positional[tuple[str, ...]] = ()
+) -> None:
     """List what there is, one honest line each.
 
     Args:
         what: Which table.
+        names: Of tasks and options, those of these tasks alone; also yours, as
+            my_package.my_module:MyTask.
     """
+    if names and what not in ("tasks", "options"):
+        raise BadOption(f"names are of tasks and options, not of {what}; leave them out")
     table = Table(box=None, show_header=False)
-    for row in _rows(what):
+    for row in _rows(what, names):
         table.add_row(*map(Text, row))
     OUT.print(table)
     if what == "tasks":
         say(OUT, "Their options, for --set of `seatrial measure`: `seatrial list options`")
 
 
-def _rows(what: Shown) -> list[tuple[str, ...]]:
+def _rows(what: Shown, names: Sequence[str]) -> list[tuple[str, ...]]:
     """The table, one line a row; the first cell is what users type."""
     match what:
         case "concepts":
@@ -82,7 +93,7 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
 
             return list(describe_models().items())
         case "options":
-            return _option_rows()
+            return _option_rows(_task_kinds(names))
         case "studies":
             from seatrial.studies.study import STUDIES, read_study
 
@@ -95,16 +106,25 @@ def _rows(what: Shown) -> list[tuple[str, ...]]:
                 for plan in map(read_study, STUDIES)
             ]
         case "tasks":
-            return _task_rows()
+            return _task_rows(_task_kinds(names))
 
 
-def _option_rows() -> list[tuple[str, ...]]:
-    """Every option of every task: its default, what else it can be, and its meaning."""
-    from seatrial.tasks import TASKS
+def _task_kinds(names: Sequence[str]) -> dict[str, type["Task"]]:
+    """Those named, else ours and those of installed packages."""
+    from seatrial.extensions import table
+    from seatrial.tasks import TASKS, Task, task_named
+
+    if names:
+        return {name: task_named(name) for name in names}
+    return {**TASKS, **table("task", TASKS, Task)}
+
+
+def _option_rows(kinds: Mapping[str, type["Task"]]) -> list[tuple[str, ...]]:
+    """Every option of tasks: its default, what else it can be, and its meaning."""
     from seatrial.tasks.spec import options_for
 
     rows = []
-    for name, kind in TASKS.items():
+    for name, kind in kinds.items():
         for option in options_for(kind):
             others = " or ".join(option.choices)
             meaning = "; ".join(filter(None, (others, option.meaning)))
@@ -112,15 +132,13 @@ def _option_rows() -> list[tuple[str, ...]]:
     return rows
 
 
-def _task_rows() -> list[tuple[str, ...]]:
+def _task_rows(kinds: Mapping[str, type["Task"]]) -> list[tuple[str, ...]]:
     """Tasks with their roles, and how many sources they have where the line has room."""
-    from seatrial.tasks import TASKS
-
     # Three columns, each with a space to both sides of its cells.
-    room = OUT.width - 6 - max(map(len, TASKS))
-    room -= max(len(kind.about.role) for kind in TASKS.values())
+    room = OUT.width - 6 - max(map(len, kinds))
+    room -= max(len(kind.about.role) for kind in kinds.values())
     rows = []
-    for name, kind in TASKS.items():
+    for name, kind in kinds.items():
         line = kind.summary.removeprefix(f"{kind.about.role}: ")
         n = len(kind.sources)
         counted = f"{line} ({n} {'source' if n == 1 else 'sources'})"

@@ -44,9 +44,9 @@ def steer(
 
     fitted = load(vector)
     loaded = Model.load(model)
-    asked = (Message("user", prompt),) if loaded.is_chat else prompt
+    shown = (Message("user", prompt),) if loaded.is_chat else prompt
     plain, steered = loaded.generate(
-        [asked],
+        [shown],
         [UNSTEERED, Steering(fitted, dose)],
         max_tokens=max_tokens,
         temperature=temperature,
@@ -110,17 +110,17 @@ def fit_method(name: str, options: Sequence[str]) -> None:
 
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    asked, method = _parse_fit(name, METHODS, options)
+    fitting, method = _parse_fit(name, METHODS, options)
     data = make_fit_data(
-        asked.task,
-        asked.concept,
-        seed=asked.seed,
-        limit=asked.limit,
-        options=changed(asked.changes, "form=ab"),
+        fitting.task,
+        fitting.concept,
+        seed=fitting.seed,
+        limit=fitting.limit,
+        options=changed(fitting.changes, "form=ab"),
     )
-    data = with_others(data, method.references(data), seed=asked.seed)
-    fitted = method.fit(Model.load(asked.model), data, seed=asked.seed)
-    save(fitted, asked.out)
+    data = with_others(data, method.references(data), seed=fitting.seed)
+    fitted = method.fit(Model.load(fitting.model), data, seed=fitting.seed)
+    save(fitted, fitting.out)
     norms = []
     for site, vectors in added({name: fitted}).items():
         # Those at tokens of their own count together.
@@ -128,9 +128,9 @@ def fit_method(name: str, options: Sequence[str]) -> None:
         states = vectors[0].beside
         beside = f" (|v|/|h| {norm / states:.2g})" if states else ""
         norms.append(f"site {site}: norm {norm:.3g}{beside}")
-    said = ", ".join(norms) or "no added vector"
-    say(OUT, f"{asked.out}: {len(data.pairs)} pairs; {said}")
-    if note := note_on(asked.concept):
+    lengths = ", ".join(norms) or "no added vector"
+    say(OUT, f"{fitting.out}: {len(data.pairs)} pairs; {lengths}")
+    if note := note_on(fitting.concept):
         say(OUT, f"Note: {note}")
 
 

@@ -10,6 +10,7 @@ from math import hypot
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
 from seatrial.errors import BadData
@@ -33,6 +34,9 @@ class Method(ABC):
 
     Controls are methods too and keep the same promises (``seatrial.testing.CHECKS``).
     """
+
+    # So that a plan can give a control its reference, which is a method.
+    __pydantic_config__: ClassVar[ConfigDict] = {"arbitrary_types_allowed": True}
 
     name: ClassVar[str]
     """What users type."""

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from seatrial.methods import Instruction, Method, Random, Shuffled
+from seatrial.methods import Instruction, Method, Random, Shuffled, method_named
 from seatrial.store import Kind, Labels, MetricLabel, SteeringLabel, TaskLabel
-from seatrial.studies.named import method_kind
 from seatrial.studies.study import Study
 from seatrial.tasks import Contrastive, Prose, Scored, Task
 from seatrial.types import Role
@@ -15,7 +14,7 @@ NO_METHOD = "unsteered"
 
 def labels_of(study: Study, targets: Sequence[Task], guards: Sequence[Task]) -> Labels:
     """The labels of everything that a study measures, its tasks made already."""
-    methods = [method_kind(options["name"]) for options in study.methods]
+    methods = [method_named(options["name"]) for options in study.methods]
     return Labels(
         tuple(_task(task, "target") for task in targets),
         tuple(_task(task, "guard") for task in guards),

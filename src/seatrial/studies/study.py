@@ -18,19 +18,21 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from seatrial.data import DEFAULT_SHARES
 from seatrial.data.catalogue import name_of
-from seatrial.errors import BadOption, unknown
-from seatrial.methods import METHODS, Instruction, Method, Random, Shuffled
+from seatrial.errors import BadOption, complaint, unknown
+from seatrial.methods import (
+    Instruction,
+    Method,
+    Random,
+    Shuffled,
+    all_methods,
+    make_method,
+    method_named,
+)
 from seatrial.methods.base import has_one_layer
 from seatrial.store import Budget, Store
 from seatrial.store.store import PLAN
 from seatrial.studies.cells import content_hash
-from seatrial.studies.named import (
-    clause,
-    guard_kind,
-    make_method,
-    method_kind,
-    target_kind,
-)
+from seatrial.studies.named import guard_kind, target_kind
 from seatrial.types import SPLITS, Split
 
 STUDIES: tuple[str, ...] = ("quickstart",)
@@ -163,7 +165,7 @@ class Study:
         for options in self.methods:
             _check_method(options)
         # A third party's method may be called as another one; results are kept by name.
-        names = [method_kind(options["name"]).name for options in self.methods]
+        names = [method_named(options["name"]).name for options in self.methods]
         _check_distinct("methods", names, self.name)
         targets = [target_kind(name).name for name in self.targets]
         guards = [guard_kind(name).name for name in self.guards]
@@ -206,7 +208,7 @@ class Study:
 
     def layers_of(self, number: int) -> tuple[int, ...]:
         """Candidate layers of one of the methods; -1 alone where it has no single layer."""
-        kind = method_kind(self.methods[number]["name"])
+        kind = method_named(self.methods[number]["name"])
         return self.layers if has_one_layer(kind) else (-1,)
 
     def candidate(self, number: int, layer: int) -> Method:
@@ -271,7 +273,7 @@ def make_study(plan: Mapping[str, Any], source: str = "study") -> Study:
     try:
         return TypeAdapter(Study).validate_python(dict(plan))
     except ValidationError as error:
-        raise BadOption(f"{source}: {clause(error, _TABLES)}") from error
+        raise BadOption(f"{source}: {complaint(error, _TABLES)}") from error
 
 
 def study_of(store: Store) -> Study:
@@ -336,9 +338,10 @@ def _check_doses(doses: Sequence[float], select_doses: Sequence[float]) -> None:
 def _check_method(options: Mapping[str, Any]) -> None:
     """A method of a study has a name, fitting options, and something to be beaten by."""
     if "name" not in options:
-        raise BadOption(f"a method needs a name: {', '.join(METHODS)}; got {dict(options)}")
+        known = ", ".join(all_methods())
+        raise BadOption(f"a method needs a name: {known}; got {dict(options)}")
     name = str(options["name"])
-    kind = method_kind(name)
+    kind = method_named(name)
     if kind.is_control or kind is Instruction:
         raise BadOption(
             f"{name!r} is a control that every study has; methods need not name it"

@@ -132,8 +132,8 @@ def find_result(text: str) -> Decimal | None:
     announced = _numbers(rest) if rest != text else []
     if announced:
         return announced[0]
-    found = _numbers(text)
-    return found[-1] if found else None
+    numbers = _numbers(text)
+    return numbers[-1] if numbers else None
 
 
 def _numbers(text: str) -> list[Decimal]:

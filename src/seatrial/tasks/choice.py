@@ -113,7 +113,7 @@ class Choice(Scored):
         if self.order == "published":
             return [_as_letters(item, tuple(range(len(item.options)))) for item in items]
         orders = balanced_orders(items, self.seed)
-        return [_as_letters(*asked) for asked in zip(items, orders, strict=True)]
+        return [_as_letters(*each) for each in zip(items, orders, strict=True)]
 
     def score(
         self, requests: Sequence[Request], answers: Sequence[Answer]
@@ -174,9 +174,9 @@ def _as_statement(item: ChoiceItem, first: str, side: str) -> Request:
     text = fact.true_statement if side == "true" else fact.false_statement
     other = _WORDS[1 - _WORDS.index(first)]
     words = f"{first} or {other}"
-    asked = f"Is this statement {words}?\n{text}\nAnswer with {words}."
+    question = f"Is this statement {words}?\n{text}\nAnswer with {words}."
     answers = ("True", "False") if side == "true" else ("False", "True")
-    return Request(f"{item.id}/{side}", item.group, (Message("user", asked),), answers)
+    return Request(f"{item.id}/{side}", item.group, (Message("user", question),), answers)
 
 
 def _as_texts(item: ChoiceItem) -> Request:
@@ -187,16 +187,16 @@ def _as_texts(item: ChoiceItem) -> Request:
 
 def _of_statements(requests: Sequence[Request], answers: Sequence[Answer]) -> list[Score]:
     """One score for each two requests, ``ID/true`` and ``ID/false``."""
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    by_item: dict[tuple[str, str], list[dict[str, float]]] = {}
     for request, answer in zip(requests, answers, strict=True):
         item, _, side = request.id.rpartition("/")
         metrics = _of_letters(answer)
         right = metrics["accuracy"]
         metrics["called_true"] = right if side == "true" else 1 - right
-        found.setdefault((item, request.group), []).append(metrics)
+        by_item.setdefault((item, request.group), []).append(metrics)
     return [
         Score(item, group, {name: fmean(m[name] for m in both) for name in both[0]})
-        for (item, group), both in found.items()
+        for (item, group), both in by_item.items()
     ]
 
 

@@ -67,10 +67,10 @@ class Open(Contrastive):
         ]
 
     def pairs(self, split: Split) -> tuple[Pair, ...]:
-        asked = [(item, *_asked(item)) for item in self.splits[split] if asks(item)]
+        questions = [(item, *_asked(item)) for item in self.splits[split] if asks(item)]
         return tuple(
             Pair(item.id, item.group, *(Text(prompt, answer) for answer in answers))
-            for item, prompt, answers in asked
+            for item, prompt, answers in questions
         )
 
     def score(

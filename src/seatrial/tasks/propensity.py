@@ -121,14 +121,16 @@ class Propensity(Contrastive):
 
         Of items asked in both orders the letter is taken out.
         """
-        asked = self._asked(split)
-        found = {}
-        if not self.both_orders and all(each.matching.startswith("(") for each in asked):
-            found["(A)"] = {each.item.id: each.matching == "(A)" for each in asked}
-        words = {each.item.id: _word(each.item) for each in asked}
+        questions = self._asked(split)
+        factors = {}
+        if not self.both_orders and all(
+            each.matching.startswith("(") for each in questions
+        ):
+            factors["(A)"] = {each.item.id: each.matching == "(A)" for each in questions}
+        words = {each.item.id: _word(each.item) for each in questions}
         if all(words.values()):
-            found["yes"] = {item: word == "yes" for item, word in words.items()}
-        return found
+            factors["yes"] = {item: word == "yes" for item, word in words.items()}
+        return factors
 
     def pairs(self, split: Split) -> tuple[Pair, ...]:
         return tuple(
@@ -174,12 +176,12 @@ class Propensity(Contrastive):
         if self._form == "yes_no":
             return [_as_words(item) for item in items]
         seen: Counter[str] = Counter()
-        asked = []
+        questions = []
         for item in items:
             # Letters alternate within each kind of item, which makes the 2x2 design.
-            asked.append(_as_letters(item, _place(item, seen[_word(item)] % 2 == 0)))
+            questions.append(_as_letters(item, _place(item, seen[_word(item)] % 2 == 0)))
             seen[_word(item)] += 1
-        return asked
+        return questions
 
 
 class _Asked(NamedTuple):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from seatrial.errors import BadFile, BadOption, JudgeFault, StoreFault, Unreachable
-from seatrial.tasks.judges import Budget
+from seatrial.tasks.judges import SpendingLimit
 from seatrial.tasks.judges.chat import Question, ask
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -139,7 +139,7 @@ def test_another_question_is_not_answered_out_of_the_cache(served, chat, part):
 def test_how_patient_we_are_does_not_change_what_is_asked(chat):
     usual = chat().identity
 
-    assert chat(workers=1, timeout=5.0, tries=1, budget=Budget(3)).identity == usual
+    assert chat(workers=1, timeout=5.0, tries=1, limit=SpendingLimit(3)).identity == usual
 
 
 def test_a_full_server_is_asked_again_no_sooner_than_it_says(served, chat, completion):
@@ -237,13 +237,16 @@ def test_a_refusal_is_not_repeated(served, chat, status):
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_a_refusal_in_one_of_many_threads_is_not_taken_for_a_spent_budget(
+def test_a_refusal_in_one_of_many_threads_is_not_taken_for_a_limit_that_is_reached(
     served, chat, attempt
 ):
     served.answer = lambda body, number: (401 if number == 3 else 500, {}, "no")
 
     with pytest.raises(Unreachable, match="refuses the request"):
-        ask(chat(workers=8, first_wait=0.2, budget=Budget(requests=100)), questions(20))
+        ask(
+            chat(workers=8, first_wait=0.2, limit=SpendingLimit(requests=100)),
+            questions(20),
+        )
 
 
 def test_a_defect_of_ours_is_not_taken_for_a_fault_of_the_judge(
@@ -329,29 +332,30 @@ def test_a_message_of_nothing_is_an_empty_text_and_is_not_asked_again(
     assert len(served.bodies) == 1
 
 
-def test_a_budget_of_requests_is_kept_to_the_last_one(served, chat, completion):
+def test_a_limit_of_requests_is_kept_to_the_last_one(served, chat, completion):
     served.answer = echo(completion)
-    server = chat(budget=Budget(requests=7), workers=3)
+    server = chat(limit=SpendingLimit(requests=7), workers=3)
 
     with pytest.raises(
-        JudgeFault, match=r"budget of 7 requests is spent; 7 of 20 .*kept in .*larger"
+        JudgeFault,
+        match=r"limit, 7 requests, is reached; 7 of 20 .*kept in .*larger",
     ):
         ask(server, questions(20))
 
     assert len(served.bodies) == 7
     assert len(files_of(server)) == 7
 
-    replies = ask(chat(budget=Budget(requests=13)), questions(20))
+    replies = ask(chat(limit=SpendingLimit(requests=13)), questions(20))
 
     assert len(served.bodies) == 20
     assert [reply.text for reply in replies] == [f"Rating: {k}" for k in range(20)]
 
 
-def test_a_budget_is_shared_by_all_calls_and_counts_second_tries(served, chat, completion):
+def test_a_limit_is_shared_by_all_calls_and_counts_second_tries(served, chat, completion):
     served.answer = lambda body, number: (
         (500, {}, "") if number % 2 == 0 else (200, {}, completion("Rating: 5"))
     )
-    server = chat(budget=Budget(requests=4), workers=1)
+    server = chat(limit=SpendingLimit(requests=4), workers=1)
 
     ask(server, questions(2))
     with pytest.raises(JudgeFault, match="0 of 1"):
@@ -360,18 +364,18 @@ def test_a_budget_is_shared_by_all_calls_and_counts_second_tries(served, chat, c
     assert len(served.bodies) == 4
 
 
-def test_what_is_in_the_cache_costs_no_budget(served, chat):
+def test_what_is_in_the_cache_counts_towards_no_limit(served, chat):
     ask(chat(), questions(5))
 
-    ask(chat(budget=Budget(requests=1)), questions(6))
+    ask(chat(limit=SpendingLimit(requests=1)), questions(6))
 
     assert len(served.bodies) == 6
 
 
-def test_a_budget_of_tokens_ends_the_asking(served, chat):
-    server = chat(budget=Budget(tokens=35), workers=1)
+def test_a_limit_of_tokens_ends_the_asking(served, chat):
+    server = chat(limit=SpendingLimit(tokens=35), workers=1)
 
-    with pytest.raises(JudgeFault, match="35 tokens is spent; 4 of 9"):
+    with pytest.raises(JudgeFault, match="35 tokens, is reached; 4 of 9"):
         ask(server, questions(9))
 
     assert server.spending.tokens == 40
@@ -391,9 +395,9 @@ def test_tokens_are_estimated_where_the_server_does_not_count(served, chat, comp
     [({"requests": 0}, "requests must be at least 1, not 0"),
      ({"tokens": -1}, "tokens must be at least 1, not -1")],
 )  # fmt: skip
-def test_a_budget_of_nothing_is_refused(options, match):
+def test_a_limit_of_nothing_is_refused(options, match):
     with pytest.raises(BadOption, match=match):
-        Budget(**options)
+        SpendingLimit(**options)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from seatrial.tasks.judges.pairwise import Contest, Duel, Outcome, compare, cont
 from seatrial.tasks.judges.regex import Regex
 from seatrial.tasks.judges.rubrics import RUBRICS, Aspect, Rubric
 from seatrial.tasks.judges.server import ChatServer
-from seatrial.tasks.judges.spending import Budget
+from seatrial.tasks.judges.spending import SpendingLimit
 from seatrial.tasks.judges.tally import Tally, tally
 
 JUDGES: dict[str, type[Judge]] = {
@@ -32,7 +32,6 @@ __all__ = [
     "RUBRICS",
     "Agreement",
     "Aspect",
-    "Budget",
     "ChatServer",
     "Classifier",
     "Contest",
@@ -48,6 +47,7 @@ __all__ = [
     "Regex",
     "Rubric",
     "Scale",
+    "SpendingLimit",
     "Tally",
     "agree",
     "agreement",

@@ -75,7 +75,7 @@ class Judge(ABC):
         return ""
 
     @abstractmethod
-    def judge(self, asked: Sequence[Judged]) -> Sequence[Judgement]:
+    def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
         """One judgement for each text, in order.
 
         Raises:

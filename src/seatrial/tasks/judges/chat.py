@@ -37,7 +37,7 @@ def ask(server: ChatServer, questions: Sequence[Question]) -> list[Reply]:
 
     Raises:
         BadOption: if the key is missing.
-        JudgeFault: if the budget is spent; what is done is kept.
+        JudgeFault: if the spending limit is reached; what is done is kept.
         Unreachable: if a question cannot be answered; what is done is kept.
         BadFile, StoreFault: if the cache cannot be read or written.
     """
@@ -106,8 +106,8 @@ def _failure(
     )
     if isinstance(error, Stopped):
         return JudgeFault(
-            f"the judge's budget of {server.budget} is spent; {kept}. Run again with a "
-            "larger one, which asks only for the rest"
+            f"the judge's spending limit, {server.limit}, is reached; {kept}. Run again "
+            "with a larger one, which asks only for the rest"
         )
     if isinstance(error, SeatrialError):
         return type(error)(f"{error}. {kept}; run again to ask only for the rest")

@@ -60,11 +60,11 @@ class Classifier(Judge):
     def identity(self) -> str:
         return f"classifier {fingerprint([VERSION, self.matching, self.other])}"
 
-    def judge(self, asked: Sequence[Judged]) -> Sequence[Judgement]:
-        if not asked:
+    def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
+        if not texts:
             return []
-        texts = [item.completion for item in asked]
-        return [Judgement(float(p)) for p in self._trained.predict_proba(texts)[:, 1]]
+        completions = [item.completion for item in texts]
+        return [Judgement(float(p)) for p in self._trained.predict_proba(completions)[:, 1]]
 
     @cached_property
     def _trained(self) -> Any:

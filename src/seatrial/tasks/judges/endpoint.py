@@ -39,7 +39,7 @@ class Endpoint(Judge):
     def kept(self) -> str:
         return str(self.server.cache)
 
-    def judge(self, asked: Sequence[Judged]) -> Sequence[Judgement]:
+    def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
         questions = [
             Question(
                 aspect.ask(item),
@@ -47,7 +47,7 @@ class Endpoint(Judge):
                 as_text(item.prompt),
                 item.completion,
             )
-            for item in asked
+            for item in texts
             for aspect in self.rubric.aspects
         ]
         replies = ask(self.server, questions)
@@ -62,8 +62,8 @@ class Endpoint(Judge):
             aspect.name: read_rating(reply.text or "", aspect.scale)
             for aspect, reply in zip(self.rubric.aspects, replies, strict=True)
         }
-        said = "\n\n".join(reply.raw for reply in replies)
+        raw = "\n\n".join(reply.raw for reply in replies)
         read = {name: rating for name, rating in ratings.items() if rating is not None}
         if len(read) < len(ratings):
-            return Judgement(None, said, read)
-        return Judgement(self.rubric.combine(read), said, read)
+            return Judgement(None, raw, read)
+        return Judgement(self.rubric.combine(read), raw, read)

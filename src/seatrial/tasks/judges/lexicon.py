@@ -31,14 +31,16 @@ class Lexicon(Judge):
     def identity(self) -> str:
         return f"lexicon vader {version('vaderSentiment')}"
 
-    def judge(self, asked: Sequence[Judged]) -> Sequence[Judgement]:
-        return [_judge(item.completion) for item in asked]
+    def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
+        return [_judge(item.completion) for item in texts]
 
 
 def _judge(text: str) -> Judgement:
-    found = _vader().polarity_scores(text)
-    parts = {"positive": found["pos"], "negative": found["neg"]}
-    return Judgement(float(found["compound"]), "", {k: float(v) for k, v in parts.items()})
+    polarity = _vader().polarity_scores(text)
+    parts = {"positive": polarity["pos"], "negative": polarity["neg"]}
+    return Judgement(
+        float(polarity["compound"]), "", {k: float(v) for k, v in parts.items()}
+    )
 
 
 @cache

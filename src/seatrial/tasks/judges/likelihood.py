@@ -50,10 +50,10 @@ class Likelihood(Judge):
     def identity(self) -> str:
         return f"likelihood {fingerprint([self.model.identity, SHOWS, LACKS])}"
 
-    def judge(self, asked: Sequence[Judged]) -> Sequence[Judgement]:
+    def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
         requests = [
             _request(form, item, f"{number}-{kind}")
-            for number, item in enumerate(asked)
+            for number, item in enumerate(texts)
             for kind, form in (("shows", SHOWS), ("lacks", LACKS))
         ]
         [answers] = self.model.log_probs(requests)

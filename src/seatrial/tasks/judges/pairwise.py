@@ -105,7 +105,7 @@ def compare(
 
     Raises:
         BadOption: for a bound that is no share.
-        JudgeFault: if there are more such replies, or the budget is spent.
+        JudgeFault: if there are more such replies, or the spending limit is reached.
         Unreachable: if the judge does not answer.
     """
     check_bound(max_unreadable)
@@ -160,12 +160,12 @@ _BARE = re.compile(rf"\W*(?i:text\s+)?{_WORD}\W*")
 
 def read_verdict(reply: str) -> Literal["A", "B", "tie"] | None:
     """The word behind the last "Verdict", or a reply of one such word; else None."""
-    said = reply.rpartition("</think>")[2].partition("<think>")[0]
-    marked = list(_VERDICT.finditer(said))
-    found = marked[-1] if marked else _BARE.fullmatch(said)
-    if found is None:
+    text = reply.rpartition("</think>")[2].partition("<think>")[0]
+    marked = list(_VERDICT.finditer(text))
+    match = marked[-1] if marked else _BARE.fullmatch(text)
+    if match is None:
         return None
-    return "tie" if found[2] else found[1]  # pyright: ignore[reportReturnType]
+    return "tie" if match[2] else match[1]  # pyright: ignore[reportReturnType]
 
 
 def _question(duel: Duel, a: str, b: str, rubric: str) -> Question:

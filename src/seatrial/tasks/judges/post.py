@@ -18,7 +18,7 @@ side."""
 
 
 class Stopped(Exception):
-    """No more requests may be sent: the budget is spent, or another one failed."""
+    """No more may be sent: the spending limit is reached, or another request failed."""
 
 
 class Received(NamedTuple):
@@ -58,7 +58,7 @@ class Post:
         for number in range(self.server.tries):
             if number:
                 self._rest(number, last, content)
-            if self.stop.is_set() or not self.server.spending.take(self.server.budget):
+            if self.stop.is_set() or not self.server.spending.take(self.server.limit):
                 raise Stopped
             received, trouble = self._try(content)
             if trouble is None:

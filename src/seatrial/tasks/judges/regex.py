@@ -32,13 +32,13 @@ class Regex(Judge):
 
     def __post_init__(self) -> None:
         try:
-            found = self._compiled().search("")
+            match = self._compiled().search("")
         except re.error as error:
             raise BadOption(
                 f"{self.pattern!r} is no regular expression ({error}); put a backslash "
                 "before signs that are meant as they are"
             ) from error
-        if found:
+        if match:
             raise BadOption(
                 f"{self.pattern!r} is found in an empty text, so every text would score 1; "
                 "give a pattern that needs at least one character"
@@ -52,12 +52,12 @@ class Regex(Judge):
     def identity(self) -> str:
         return f"regex {fingerprint([self.pattern, self.ignore_case])}"
 
-    def judge(self, asked: Sequence[Judged]) -> Sequence[Judgement]:
+    def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
         judgements = []
-        for item in asked:
-            found = self._compiled().search(item.completion)
+        for item in texts:
+            match = self._compiled().search(item.completion)
             judgements.append(
-                Judgement(float(found is not None), found[0] if found else "")
+                Judgement(float(match is not None), match[0] if match else "")
             )
         return judgements
 

@@ -178,12 +178,12 @@ def read_rating(reply: str, scale: Scale) -> float | None:
     so does a reply that ends while it still thinks aloud between <think> signs.
     """
     # Some servers send the end of the thoughts only, so what precedes it is cut first.
-    said = _OPEN_THOUGHT.sub(" ", reply.rpartition("</think>")[2])
-    said = _RANGE.sub(" ", said)
-    marked = list(_MARKED.finditer(said))
-    found = marked[-1] if marked else _BARE.fullmatch(said)
-    if found is None or found["number"] is None:
+    text = _OPEN_THOUGHT.sub(" ", reply.rpartition("</think>")[2])
+    text = _RANGE.sub(" ", text)
+    marked = list(_MARKED.finditer(text))
+    match = marked[-1] if marked else _BARE.fullmatch(text)
+    if match is None or match["number"] is None:
         return None
-    rating = float(found["number"])
-    is_other_scale = found["of"] is not None and float(found["of"]) != scale.high
+    rating = float(match["number"])
+    is_other_scale = match["of"] is not None and float(match["of"]) != scale.high
     return None if is_other_scale or not scale.holds(rating) else rating

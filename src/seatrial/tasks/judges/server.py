@@ -12,7 +12,7 @@ from seatrial.errors import BadOption
 from seatrial.files import fingerprint
 from seatrial.tasks.judges.cache import default_folder
 from seatrial.tasks.judges.secret import check_variable
-from seatrial.tasks.judges.spending import Budget, Spending
+from seatrial.tasks.judges.spending import Spending, SpendingLimit
 from seatrial.web import Patience
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
@@ -52,7 +52,7 @@ class ChatServer:
     """Seconds."""
     longest_wait: float = 60.0
     """Seconds; a server that asks for more is given up."""
-    budget: Budget = field(default_factory=Budget)
+    limit: SpendingLimit = field(default_factory=SpendingLimit)
     cache: Path = field(default_factory=default_folder)
     spending: Spending = field(default_factory=Spending, repr=False, compare=False)
 

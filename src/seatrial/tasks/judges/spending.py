@@ -9,7 +9,7 @@ from seatrial.errors import BadOption
 
 @final
 @dataclass(frozen=True)
-class Budget:
+class SpendingLimit:
     """The most that may be asked of a server, by all who share its ``ChatServer``."""
 
     requests: int | None = None
@@ -23,7 +23,7 @@ class Budget:
             most = getattr(self, name)
             if most is not None and most < 1:
                 raise BadOption(
-                    f"a budget of {name} must be at least 1, not {most}; leave it out for "
+                    f"a limit of {name} must be at least 1, not {most}; leave it out for "
                     "no limit"
                 )
 
@@ -46,12 +46,12 @@ class Spending:
         self.from_cache = 0
         """Questions that were answered without a request."""
 
-    def take(self, budget: Budget) -> bool:
-        """Count one more request if the budget allows it, and say whether it does."""
+    def take(self, limit: SpendingLimit) -> bool:
+        """Count one more request if the limit allows it, and say whether it does."""
         with self._lock:
-            if budget.requests is not None and self.requests >= budget.requests:
+            if limit.requests is not None and self.requests >= limit.requests:
                 return False
-            if budget.tokens is not None and self.tokens >= budget.tokens:
+            if limit.tokens is not None and self.tokens >= limit.tokens:
                 return False
             self.requests += 1
             return True
