@@ -5,11 +5,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, final
 
 from seatrial.errors import BadOption
-from seatrial.methods import Method
+from seatrial.methods import Method, make_method, method_named
 from seatrial.methods.base import doses_of, has_one_layer
 from seatrial.studies.expand import Point, Shape, expand, resolve
-from seatrial.studies.named import make_method
-from seatrial.studies.named import method_kind as method_named
 from seatrial.studies.plan import METHOD_KEYS, ControlPlan, MethodPlan, Plan, Rule
 
 SAVED = ".safetensors"
@@ -188,7 +186,7 @@ def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[Draw]:
         kind = method_named(control.name)
         if not _can_control(kind, method):
             continue
-        made = kind(reference=method, **control.options)  # pyright: ignore[reportCallIssue]
+        made = make_method(control.name, {"reference": method, **control.options})
         draws += [Draw(control, k, 1000 * seed + 1 + k, made) for k in range(control.draws)]
     return draws
 
