@@ -191,6 +191,17 @@ def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[Draw]:
     return draws
 
 
+def deciding(arm: Arm) -> list[str]:
+    """Names of the controls that a verdict on an arm rests on; none: it has no such.
+
+    They are those of ``LEAST_DRAWS`` that the method can have, whether planned or not.
+    """
+    if arm.is_saved or arm.kind != "method":
+        return []
+    method = arm.method(arm.candidates[0])
+    return [name for name in LEAST_DRAWS if _can_control(method_named(name), method)]
+
+
 def _can_control(kind: type[Method], method: Method) -> bool:
     """Whether a control of this kind differs from the method itself."""
     if kind.name in ("random", "orthogonal"):

@@ -15,7 +15,7 @@ from seatrial.model import Model
 from seatrial.runs.records import Phase, Unit, choices_by
 from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.studies.expand import Point, Shape
-from seatrial.studies.new.arms import Arm, arms_of, draws_of
+from seatrial.studies.new.arms import Arm, arms_of, deciding, draws_of
 from seatrial.studies.new.asked import Asked
 from seatrial.studies.new.behaviour import BASE, Behaviour
 from seatrial.studies.new.choose import settings_of
@@ -305,7 +305,9 @@ class Phases:
         """What the names of this unit mean, as plain values, for choices and reports.
 
         ``targets`` and ``guards`` have what a choice needs to know of each; ``labels`` are
-        those of a store.
+        those of a store; ``families`` are the labels of methods in the plan, without a
+        point of a grid; ``controls`` what each label of a control names, ``deciding`` those
+        that a verdict on each arm rests on; ``elsewhere`` what fits are asked of others.
         """
         targets: dict[str, Any] = {}
         for target in self.behaviour.targets:
@@ -333,12 +335,36 @@ class Phases:
                 "damage": damage_kind(metric),
                 "budget": self.behaviour.budget(guard),
             }
+        controls = [*self.plan.controls, *(c for arm in self.arms for c in arm.controls)]
         return {
             "targets": targets,
             "guards": guards,
             "labels": self._labels().plain(),
-            "behaviour": self.behaviour.description(),
+            "behaviour": {
+                **self.behaviour.description(),
+                "family": self.behaviour.behaviour.family,
+            },
+            "families": {arm.label: arm.family for arm in self.arms},
+            "controls": {control.label: control.name for control in controls},
+            "deciding": {arm.label: deciding(arm) for arm in self.arms},
+            "elsewhere": self._elsewhere(),
         }
+
+    def _elsewhere(self) -> dict[str, Any]:
+        """Metric and sign of what this unit's fits are asked of other behaviours."""
+        if "behaviour" not in self.plan.transfer:
+            return {}
+        told: dict[str, Any] = {}
+        for each in self.plan.behaviours:
+            if each.label == self.unit.behaviour:
+                continue
+            other = self.behaviour_named(each.label)
+            for target in other.targets:
+                about = other.task(target, other.points(target)[0], BASE).about
+                metric = target.metric or about.metric
+                key = f"{each.label}/{target.label}"
+                told[key] = {"metric": metric, "sign": about.sign}
+        return told
 
     def _labels(self) -> Labels:
         steerings = [SteeringLabel("unsteered", "unsteered", "the model as it is")]
