@@ -95,16 +95,9 @@ def _rows(what: Shown, names: Sequence[str]) -> list[tuple[str, ...]]:
         case "options":
             return _option_rows(_task_kinds(names))
         case "studies":
-            from seatrial.studies.study import STUDIES, read_study
+            from seatrial.studies.new.study import STUDIES, read_study
 
-            return [
-                (
-                    plan.name,
-                    f"{', '.join(m['name'] for m in plan.methods)} on {plan.model}: "
-                    f"{', '.join(plan.concepts)}",
-                )
-                for plan in map(read_study, STUDIES)
-            ]
+            return [(name, read_study(name).summary) for name in STUDIES]
         case "tasks":
             return _task_rows(_task_kinds(names))
 

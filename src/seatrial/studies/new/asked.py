@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import final
 
 from seatrial.files import fingerprint
-from seatrial.model import Model
+from seatrial.model import Model, Outline
 from seatrial.steering import Steering
 from seatrial.studies.new.cells import Ask
 from seatrial.tasks import Task, Written
@@ -19,7 +19,7 @@ from seatrial.types import Completion, Request, Score, Split
 class Asked:
     """The requests of one task on one split, as one model reads them."""
 
-    def __init__(self, task: Task, split: Split, model: Model, seed: int) -> None:
+    def __init__(self, task: Task, split: Split, model: Model | Outline, seed: int) -> None:
         """Render the requests.
 
         Args:
@@ -99,7 +99,7 @@ class Asked:
 
 
 def _rendered(
-    task: Task, requests: Sequence[Request], model: Model
+    task: Task, requests: Sequence[Request], model: Model | Outline
 ) -> tuple[list[object], int]:
     """The requests as token ids, and how many tokens one steering has to be run over."""
     if isinstance(task, Written):

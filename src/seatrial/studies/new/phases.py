@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, final
 
 from seatrial.analysis.damage import DamageKind
 from seatrial.methods.base import doses_of
-from seatrial.model import Model
+from seatrial.model import Model, Outline
 from seatrial.runs.records import Phase, Unit, choices_by
 from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.studies.expand import Point, Shape
@@ -75,7 +75,7 @@ class NotApplicable(NamedTuple):
 class Phases:
     """One unit with its model, as batches."""
 
-    def __init__(self, model: Model, plan: Plan, unit: Unit) -> None:
+    def __init__(self, model: Model | Outline, plan: Plan, unit: Unit) -> None:
         self.model, self.plan, self.unit = model, plan, unit
         self.shape = Shape(model.n_layers, model.n_heads)
         self.arms = arms_of(plan, self.shape)

@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, final
 
-from seatrial.runs.records import Failed, Finished, Phase, Progress, Record, Unit
+from seatrial.runs.records import Failed, Finished, Phase, Progress, Record
+from seatrial.studies.new.jobs import phases_of, units_of
+from seatrial.studies.plan import Plan
 
 WEIGHTS: dict[Phase, float] = {
     "select": 0.25,
@@ -29,31 +31,32 @@ class Meter:
 
     def __init__(
         self,
-        units: Sequence[Unit],
-        phases: Sequence[Phase],
+        plans: Sequence[Plan],
         screen: Screen,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin at nothing.
 
         Args:
-            units: of the whole study.
-            phases: of each of them.
+            plans: of the whole study.
             screen: is told.
             clock: gives seconds; for tests.
         """
         self.screen, self.clock = screen, clock
         self.begun = clock()
-        self.weights = {phase: WEIGHTS[phase] for phase in phases}
-        self.shares = {(unit, phase): 0.0 for unit in units for phase in phases}
+        self.shares = {
+            (unit, phase): 0.0
+            for plan, unit in units_of(plans)
+            for phase in phases_of(plan)
+        }
         self.finished = 0
         self.failed: list[Failed] = []
 
     @property
     def share(self) -> float:
         """Which share of the study is done."""
-        whole = sum(self.weights[phase] for _, phase in self.shares)
-        done = sum(self.weights[phase] * x for (_, phase), x in self.shares.items())
+        whole = sum(WEIGHTS[phase] for _, phase in self.shares)
+        done = sum(WEIGHTS[phase] * x for (_, phase), x in self.shares.items())
         return done / whole if whole else 1.0
 
     @property

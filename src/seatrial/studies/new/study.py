@@ -50,6 +50,15 @@ class Study:
         """Content hash of the completed plan, 12 hex digits; its name is not in it."""
         return fingerprint([_storable(self.completed)])
 
+    @property
+    def summary(self) -> str:
+        """Methods, behaviours and models in a line."""
+        plan = self.plans[0]
+        methods = ", ".join(method.label for method in plan.methods)
+        behaviours = ", ".join(dict.fromkeys(each.label for each in plan.behaviours))
+        models = ", ".join(each.model.label for each in self.plans)
+        return f"{methods} on {behaviours} ({models})"
+
     @cached_property
     def plain(self) -> dict[str, Any]:
         """The study as JSON can hold it, for a run's folder."""

@@ -5,13 +5,17 @@ one only after every record that it delivered was kept, so jobs see what is stor
 """
 
 import multiprocessing
-import queue
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
-from seatrial.runs.records import Failed, Record
+from seatrial.errors import BadOption
+from seatrial.runs.records import Failed, Finished, Record
 from seatrial.studies.new.jobs import Job
 
 
@@ -54,90 +58,114 @@ class Local(Workers):
 
 @final
 class Processes(Workers):
-    """Several processes of this machine, each with a model of its own."""
+    """Several processes of this machine, each with a model of its own.
+
+    Each talks to the driver through a pipe of its own, so that one that is killed at any
+    moment neither blocks another one nor leaves half a record; a new one takes its place.
+    A script that uses this needs ``if __name__ == "__main__":``, as all that starts
+    processes does.
+    """
 
     def __init__(self, number: int, threads: int | None = None) -> None:
-        """Start them.
+        """Ask for some; they are started where the context begins.
 
         Args:
-            number: how many, at least 1.
-            threads: of each; unsaid, the processor's are divided among them.
+            number: how many.
+            threads: of each; unsaid, those of this process are divided among them.
+
+        Raises:
+            BadOption: for numbers below 1.
         """
-        context = multiprocessing.get_context("spawn")  # forks of threaded programs hang
-        self._answers: Any = context.Queue()
-        self._orders = [context.Queue() for _ in range(number)]
-        self._team = [
-            context.Process(
-                target=_serve, args=(k, orders, self._answers, threads, number), daemon=True
-            )
-            for k, orders in enumerate(self._orders)
-        ]
-        for process in self._team:
-            process.start()
+        if number < 1 or (threads is not None and threads < 1):
+            of_threads = "" if threads is None else f" with {threads} threads each"
+            raise BadOption(f"{number} workers{of_threads} measure nothing; 1 is the least")
+        self._number, self._threads = number, threads
+        self._team: list[_Member] = []
+        self.busy: dict[int, Job] = {}
+        """What each is at, by its number."""
+
+    @property
+    def processes(self) -> list[BaseProcess]:
+        """Those that measure now."""
+        return [process for process, _ in self._team]
+
+    def __enter__(self) -> Self:
+        self._team = [self._started() for _ in range(self._number)]
+        return self
 
     def run(self, jobs: Iterable[Job | None]) -> Iterator[Record]:
         """The records of all processes, as they come."""
-        source = iter(jobs)
-        idle = set(range(len(self._team)))
-        busy: dict[int, Job] = {}
+        source, busy = iter(jobs), self.busy
         last: dict[int, Job] = {}
-        ended = False
         while True:
-            while idle and not ended:
-                job = next(source, _END)
-                if job is _END:
-                    ended = True
-                elif job is None:
-                    break
-                else:
-                    assert isinstance(job, Job)
-                    worker = _nearest(idle, last, job)
-                    idle.discard(worker)
-                    busy[worker] = last[worker] = job
-                    self._orders[worker].put(job)
+            while len(busy) < len(self._team) and (job := next(source, None)):
+                worker = _nearest(set(range(len(self._team))) - set(busy), last, job)
+                busy[worker] = last[worker] = job
+                with suppress(OSError):  # one that has ended is noticed when it is read
+                    self._team[worker].line.send(job)
             if not busy:
                 return
-            worker, record = self._next_answer(busy)
-            if record is None:
-                del busy[worker]
-                if self._team[worker].is_alive():
-                    idle.add(worker)
-            else:
+            lines = {self._team[worker].line: worker for worker in busy}
+            for line in wait(list(lines)):
+                worker = lines[line]  # pyright: ignore[reportArgumentType]
+                try:
+                    record = self._team[worker].line.recv()
+                except (EOFError, OSError):
+                    record = self._replaced(worker, busy[worker])
+                    del last[worker]
+                if ends_job(record):
+                    del busy[worker]
                 yield record
 
-    def _next_answer(self, busy: dict[int, Job]) -> tuple[int, Record | None]:
-        while True:
-            try:
-                return self._answers.get(timeout=1.0)
-            except queue.Empty:
-                for worker, job in busy.items():
-                    if not self._team[worker].is_alive():
-                        return self._lost(worker, job)
+    def _replaced(self, worker: int, job: Job) -> Failed:
+        """Start another process in place of one that has ended; what was lost by that."""
+        process, line = self._team[worker]
+        line.close()
+        process.join()
+        self._team[worker] = self._started()
+        reason = (
+            f"its worker process ended ({_ending(process.exitcode)}); the same command "
+            "tries again"
+        )
+        return Failed(job.unit, job.phase, "", reason)
 
-    def _lost(self, worker: int, job: Job) -> tuple[int, Record | None]:
-        if worker in self._told:
-            return worker, None
-        self._told.add(worker)
-        code = self._team[worker].exitcode
-        reason = f"its worker process ended with code {code}; run the same command again"
-        return worker, Failed(job.unit, job.phase, "", reason)
-
-    @property
-    def _told(self) -> set[int]:
-        return self.__dict__.setdefault("told", set())
+    def _started(self) -> "_Member":
+        context = multiprocessing.get_context("spawn")  # forks of threaded programs hang
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self._threads, self._number), daemon=True
+        )
+        process.start()
+        theirs.close()  # or its end would never be seen
+        return _Member(process, ours)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        for orders in self._orders:
-            orders.put(None)
-        for process in self._team:
-            if error is not None:
+        for process, line in self._team:
+            line.close()  # who waits for a job ends by that
+            if kind is not None:
                 process.terminate()
+        for process, _ in self._team:
             process.join(timeout=10)
             if process.is_alive():
                 process.kill()
+                process.join()
 
 
-_END = object()
+class _Member(NamedTuple):
+    process: BaseProcess
+    line: Any
+    """The driver's end of its pipe."""
+
+
+def ends_job(record: Record) -> bool:
+    """Whether a record is the last one of its job."""
+    return isinstance(record, Finished) or (isinstance(record, Failed) and not record.label)
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
 
 
 def _nearest(idle: set[int], last: dict[int, Job], job: Job) -> int:
@@ -152,20 +180,19 @@ def _nearest(idle: set[int], last: dict[int, Job], job: Job) -> int:
     return min(idle, key=distance)
 
 
-def _serve(number: int, orders: Any, answers: Any, threads: int | None, team: int) -> None:
-    """What a worker process does until it is given ``None``."""
-    import os
-    import signal
-
+def _serve(line: Any, threads: int | None, team: int) -> None:
+    """What a worker process does until the driver hangs up, or is no more."""
     import torch
 
+    from seatrial.model import keep_freed_memory
     from seatrial.studies.new.work import Worker
 
     # Ctrl-C reaches the whole group; the driver decides what happens.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // team))
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() // team))
+    keep_freed_memory()
     worker = Worker()
-    while (job := orders.get()) is not None:
-        for record in worker.perform(job):
-            answers.put((number, record))
-        answers.put((number, None))
+    with suppress(EOFError, OSError):
+        while True:
+            for record in worker.perform(line.recv()):
+                line.send(record)
