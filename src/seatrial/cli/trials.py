@@ -153,20 +153,45 @@ def _conclude(outcome: "Outcome", root: Path) -> None:
     say(OUT, f"Measured: {outcome}. Now: seatrial report {root}")
 
 
-def report(folder: tyro.conf.Positional[Path]) -> None:
-    """Print the verdict table of a study and write report.html, report.md and results.json.
+def report(
+    folders: tyro.conf.Positional[tuple[Path, ...]],
+    out: Path | None = None,
+    check: bool = False,
+    json: bool = False,
+) -> None:
+    """Print the verdicts of studies and write report.html, report.md and results.json.
 
     Args:
-        folder: Results folder of a finished study.
+        folders: Results folders; several make one report.
+        out: Where to write; of one study by default its own folder.
+        check: End with exit code 3 if a claim of the plan does not hold.
+        json: Print results.json instead of tables.
     """
     from seatrial.report import make_report, verdict_table, write
-    from seatrial.store import Store
+    from seatrial.runs.store import Store
 
-    store = Store(folder)
-    made = make_report(store)
-    path = write(store, made)
-    OUT.print(verdict_table(made.summary, OUT.width))
-    say(OUT, f"Report: {path}")
+    if not folders:
+        raise BadOption("report needs a results folder: seatrial report runs/NAME")
+    if out is None and len(folders) > 1:
+        raise BadOption("a report of several studies needs a folder of its own: --out FOLDER")
+    made = make_report(*map(Store, folders))
+    path = write(made, out or folders[0])
+    if json:
+        say(OUT, made.json.rstrip())
+    else:
+        OUT.print(verdict_table(made.summary, OUT.width))
+        say(OUT, f"Report: {path}")
+    if check:
+        _demand(made.summary.claims)
+
+
+def _demand(claims: Sequence["Judged"]) -> None:
+    broken = [claim for claim in claims if not claim.holds]
+    for claim in broken:
+        say(ERR, f"does not hold: {claim.text}")
+    if broken:
+        raise SystemExit(3)
+    say(ERR, f"All {len(claims)} claims hold.")
 
 
 def audit(folder: tyro.conf.Positional[Path]) -> None:
@@ -176,9 +201,11 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
         folder: Results folder of a finished study, or of one that the audit stopped.
     """
     from seatrial.report.terminal import audit_line, audit_table
-    from seatrial.store import Store
+    from seatrial.runs.store import Store
 
     store = Store(folder)
-    checks = store.audit()
+    checks = [
+        check for unit in store.units() for check in unit.header.get("audit", ())
+    ]
     OUT.print(audit_table(checks))
-    say(OUT, audit_line(str(store.plan()["study"]["name"]), checks))
+    say(OUT, audit_line(str(store.plan["name"]), checks))

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import ConfigDict
 
@@ -22,6 +22,8 @@ from seatrial.types import (
     Score,
     Split,
 )
+
+T = TypeVar("T", bound="Task")
 
 Splits = Mapping[Split, Sequence[ContrastiveItem]]
 """What a concept task asks: items of a concept, questions with two answers, or pairs."""
@@ -81,8 +83,8 @@ class Task(ABC):
         """
 
     def narrowed(
-        self, limits: Mapping[Split, int | None], seeds: Mapping[Split, int]
-    ) -> Self:
+        self: T, limits: Mapping[Split, int | None], seeds: Mapping[Split, int]
+    ) -> T:
         """The task with at most so many items of each split, as seeded samples.
 
         Args:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, final
 
-from seatrial.runs.records import Failed, Finished, Phase, Progress, Record
+from seatrial.runs.records import Failed, Finished, Phase, Progress, Record, Unit
 from seatrial.studies.new.jobs import phases_of, units_of
 from seatrial.studies.plan import Plan
 
@@ -44,7 +44,7 @@ class Meter:
         """
         self.screen, self.clock = screen, clock
         self.begun = clock()
-        self.shares = {
+        self.shares: dict[tuple[Unit, Phase], float] = {
             (unit, phase): 0.0
             for plan, unit in units_of(plans)
             for phase in phases_of(plan)

@@ -12,11 +12,13 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, TypeVar, final
 
 from seatrial.errors import BadOption
 from seatrial.runs.records import Failed, Finished, Record
 from seatrial.studies.new.jobs import Job
+
+W = TypeVar("W", bound="Workers")
 
 
 class Workers(ABC):
@@ -26,7 +28,7 @@ class Workers(ABC):
     def run(self, jobs: Iterable[Job | None]) -> Iterator[Record]:
         """The records of all jobs, as they come; ``None`` among jobs: wait for records."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: W) -> W:
         return self
 
     @abstractmethod
@@ -89,7 +91,7 @@ class Processes(Workers):
         """Those that measure now."""
         return [process for process, _ in self._team]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Processes":
         self._team = [self._started() for _ in range(self._number)]
         return self
 
