@@ -1,7 +1,7 @@
 """`seatrial run`, `report` and `audit`: studies."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from seatrial.cli.screen import ERR, OUT, progress, say
 from seatrial.errors import BadData, BadOption
 
 if TYPE_CHECKING:
+    from seatrial.analysis.records import ClaimResult
     from seatrial.studies.new.dry_run import DryRun
     from seatrial.studies.new.outcome import Outcome
     from seatrial.studies.new.progress import Screen
@@ -173,7 +174,7 @@ def report(
     if not folders:
         raise BadOption("report needs a results folder: seatrial report runs/NAME")
     if out is None and len(folders) > 1:
-        raise BadOption("a report of several studies needs a folder of its own: --out FOLDER")
+        raise BadOption("a report of several studies needs its own folder: --out FOLDER")
     made = make_report(*map(Store, folders))
     path = write(made, out or folders[0])
     if json:
@@ -185,7 +186,7 @@ def report(
         _demand(made.summary.claims)
 
 
-def _demand(claims: Sequence["Judged"]) -> None:
+def _demand(claims: Sequence["ClaimResult"]) -> None:
     broken = [claim for claim in claims if not claim.holds]
     for claim in broken:
         say(ERR, f"does not hold: {claim.text}")
@@ -204,8 +205,6 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
     from seatrial.runs.store import Store
 
     store = Store(folder)
-    checks = [
-        check for unit in store.units() for check in unit.header.get("audit", ())
-    ]
+    checks = [check for unit in store.units() for check in unit.header.get("audit", ())]
     OUT.print(audit_table(checks))
     say(OUT, audit_line(str(store.plan["name"]), checks))
