@@ -81,7 +81,7 @@ def _metrics(run, value, dose):
 
 def _cells(run):
     """Name fields and scores (item -> group and metrics) of every cell."""
-    from seatrial.runs.records import Name
+    from seatrial.store.records import Name
 
     cells = []
 
@@ -246,7 +246,7 @@ def _header(run):
 
 def fill(store, *runs, name="by-hand"):
     """Write the units of a study."""
-    from seatrial.runs.records import (
+    from seatrial.store.records import (
         Begun,
         Checked,
         Chosen,
@@ -323,7 +323,7 @@ def summary_of(tmp_path):
 
     def make(*runs, folder="out"):
         from seatrial.analysis.summary import summarise
-        from seatrial.runs.store import Store
+        from seatrial.store.store import Store
 
         return summarise(fill(Store(tmp_path / folder), *runs))
 

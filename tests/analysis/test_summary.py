@@ -9,8 +9,8 @@ import pytest
 from seatrial.analysis.summary import summarise
 from seatrial.errors import StoreFault
 from seatrial.report.table import numbers
-from seatrial.runs.store import Store
 from seatrial.stats import slopes
+from seatrial.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,7 @@ def test_a_run_that_is_not_whole_is_told_as_far_as_it_is(summary_of, by_hand):
 
 def test_a_run_of_which_nothing_is_measured_has_no_trial(tmp_path):
     from seatrial.report import render
-    from seatrial.runs.records import Failed, Unit
+    from seatrial.store.records import Failed, Unit
 
     store = Store(tmp_path / "out")
     store.open({"name": "by-hand", "completed": {}})
@@ -525,7 +525,7 @@ def test_no_torch_is_needed():
 
     code = (
         "import sys, seatrial.analysis.summary, seatrial.report.forms, "
-        "seatrial.report.terminal, seatrial.runs.store\n"
+        "seatrial.report.terminal, seatrial.store.store\n"
         "print({'torch', 'transformers', 'seatrial.tasks', 'seatrial.methods'} "
         "& set(sys.modules))"
     )

@@ -8,9 +8,9 @@ import pytest
 from seatrial.analysis.summary import summarise
 from seatrial.model import Model
 from seatrial.report import make_report, render, verdict_table
-from seatrial.runs.store import Store
-from seatrial.studies.new.run import run
-from seatrial.studies.new.study import read_study
+from seatrial.store.store import Store
+from seatrial.studies.run import run
+from seatrial.studies.study import read_study
 from seatrial.tasks import Fluency
 from seatrial.tasks.measure import measure
 from seatrial.testing import planted_concept, planted_model
@@ -82,8 +82,8 @@ def test_every_guard_is_measured_under_the_method_its_controls_and_the_prompt(do
 
 @pytest.mark.parametrize("name", GUARDS)
 def test_the_rows_of_a_guard_are_what_measuring_it_gives(name, done, tmp_path):
+    from seatrial.studies.behaviour import Behaviour
     from seatrial.studies.expand import Shape
-    from seatrial.studies.new.behaviour import Behaviour
 
     model = Model.load("tiny")
     [plan] = study(tmp_path, GUARDS).plans

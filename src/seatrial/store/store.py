@@ -13,8 +13,8 @@ import polars as pl
 
 from seatrial.errors import BadFile, StoreFault
 from seatrial.files import Folder, fingerprint, is_partial
-from seatrial.runs.records import Record, Unit
-from seatrial.runs.unit import (
+from seatrial.store.records import Record, Unit
+from seatrial.store.unit import (
     NAME_COLUMNS,
     ROW_COLUMNS,
     UnitFolder,

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from seatrial.runs.records import Record
-from seatrial.runs.store import Store
-from seatrial.studies.new.jobs import jobs, phases_of, units_of
-from seatrial.studies.new.study import Study
-from seatrial.studies.new.workers import Local, Workers
+from seatrial.store import Store
+from seatrial.store.records import Record
+from seatrial.studies.jobs import jobs, phases_of, units_of
+from seatrial.studies.study import Study
+from seatrial.studies.workers import Local, Workers
 
 
 def silent(record: Record) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from seatrial.runs.records import Phase, Unit
-from seatrial.runs.store import Store
-from seatrial.studies.new.decide import doses_chosen, options_chosen
+from seatrial.store import Store
+from seatrial.store.records import Phase, Unit
+from seatrial.studies.decide import doses_chosen, options_chosen
 from seatrial.studies.plan import Plan
 
 

@@ -104,9 +104,7 @@ def _written(source: str | Path | Plain) -> tuple[str, dict[str, Any], Path | No
     if isinstance(source, Mapping):
         return "study", plain(source, ""), None
     if source in STUDIES:
-        text = (files("seatrial.studies.new") / "builtin" / f"{source}.toml").read_text(
-            "utf-8"
-        )
+        text = (files("seatrial.studies") / "builtin" / f"{source}.toml").read_text("utf-8")
         return str(source), _parsed(text, str(source)), None
     path = Path(source)
     if not path.is_file():

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, final
 
-from seatrial.runs.records import Failed, Finished, Phase, Progress, Record, Unit
-from seatrial.studies.new.jobs import phases_of, units_of
+from seatrial.store.records import Failed, Finished, Phase, Progress, Record, Unit
+from seatrial.studies.jobs import phases_of, units_of
 from seatrial.studies.plan import Plan
 
 WEIGHTS: dict[Phase, float] = {
