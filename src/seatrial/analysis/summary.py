@@ -10,8 +10,7 @@ from seatrial.analysis.records import ClaimResult, Summary, Trial, UnitSummary
 from seatrial.analysis.trials import TrialRows, behaviours_of, trial_names
 from seatrial.errors import SeatrialError
 from seatrial.files import fingerprint
-from seatrial.runs.store import Store
-from seatrial.runs.unit import UnitFolder
+from seatrial.store import Store, UnitFolder
 
 NOT_HEADER = (
     "targets",

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, final
 
 import polars as pl
 
-from seatrial.runs.store import Store, scan
-from seatrial.runs.unit import UnitFolder
+from seatrial.store import Store, UnitFolder, scan
 from seatrial.store.labels import Labels, TaskLabel, read_labels
 
 LEAST_DRAWS = {"random": 3, "shuffled": 2}

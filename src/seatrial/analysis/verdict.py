@@ -177,13 +177,13 @@ def _damaged(damages: Mapping[str, Sequence[Damage]], doses: Sequence[float]) ->
 def counted(damages: Sequence[Damage], doses: Sequence[float]) -> list[Damage]:
     """The damages that a verdict looks at.
 
-    At those doses, or, where the controls were measured at none of them, wherever controls
-    were.
+    At those doses, or, where controls were measured at none of them, at 1 and -1, where
+    controls meet guards.
     """
     at = [damage for damage in damages if damage.dose in doses]
     if any(damage.band for damage in at):
         return at
-    return [damage for damage in damages if damage.band] or at
+    return [damage for damage in damages if abs(damage.dose) == 1 and damage.band] or at
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

@@ -95,7 +95,7 @@ def _rows(what: Shown, names: Sequence[str]) -> list[tuple[str, ...]]:
         case "options":
             return _option_rows(_task_kinds(names))
         case "studies":
-            from seatrial.studies.new.study import STUDIES, read_study
+            from seatrial.studies.study import STUDIES, read_study
 
             return [(name, read_study(name).summary) for name in STUDIES]
         case "tasks":

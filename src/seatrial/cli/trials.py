@@ -15,10 +15,10 @@ from seatrial.errors import BadData, BadOption
 
 if TYPE_CHECKING:
     from seatrial.analysis.records import ClaimResult
-    from seatrial.studies.new.dry_run import DryRun
-    from seatrial.studies.new.outcome import Outcome
-    from seatrial.studies.new.progress import Screen
-    from seatrial.studies.new.study import Study
+    from seatrial.studies.dry_run import DryRun
+    from seatrial.studies.outcome import Outcome
+    from seatrial.studies.progress import Screen
+    from seatrial.studies.study import Study
 
 
 class Terminated(KeyboardInterrupt):
@@ -49,12 +49,12 @@ def run(
             commas between them.
     """
     from seatrial.model import keep_freed_memory
-    from seatrial.runs.store import Store
-    from seatrial.studies.new.outcome import outcome
-    from seatrial.studies.new.progress import Meter
-    from seatrial.studies.new.run import run as run_study
-    from seatrial.studies.new.study import read_study
-    from seatrial.studies.new.workers import Local, Processes
+    from seatrial.store import Store
+    from seatrial.studies.outcome import outcome
+    from seatrial.studies.progress import Meter
+    from seatrial.studies.run import run as run_study
+    from seatrial.studies.study import read_study
+    from seatrial.studies.workers import Local, Processes
 
     defects = [name.strip() for name in as_published.split(",") if name.strip()]
     lines = [line for several in changes for line in several]
@@ -73,8 +73,8 @@ def run(
 
 
 def _preview(study: "Study") -> None:
-    from seatrial.studies.new import dry_run
-    from seatrial.studies.new.toml import as_toml
+    from seatrial.studies import dry_run
+    from seatrial.studies.toml import as_toml
 
     counted = dry_run.dry_run(study, seconds=dry_run.CALIBRATION)
     say(OUT, f"# {study.run_name}, as completed with defaults and changes")
@@ -126,7 +126,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
 @contextmanager
 def _screen() -> Iterator["Screen"]:
     """A bar on a terminal that can show one; else a plain line now and then."""
-    from seatrial.studies.new.progress import plainly
+    from seatrial.studies.progress import plainly
 
     if not ERR.is_terminal or ERR.is_dumb_terminal or ERR.no_color:
         yield plainly(lambda line: say(ERR, line))
@@ -169,14 +169,14 @@ def report(
         json: Print results.json instead of tables.
     """
     from seatrial.report import make_report, verdict_table, write
-    from seatrial.runs.store import Store
+    from seatrial.store import Store
 
     if not folders:
         raise BadOption("report needs a results folder: seatrial report runs/NAME")
     if out is None and len(folders) > 1:
         raise BadOption("a report of several studies needs its own folder: --out FOLDER")
     made = make_report(*map(Store, folders))
-    path = write(made, out or folders[0])
+    path = write(made, out or next(iter(folders)))
     if json:
         say(OUT, made.json.rstrip())
     else:
@@ -202,7 +202,7 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
         folder: Results folder of a finished study, or of one that the audit stopped.
     """
     from seatrial.report.terminal import audit_line, audit_table
-    from seatrial.runs.store import Store
+    from seatrial.store import Store
 
     store = Store(folder)
     checks = [check for unit in store.units() for check in unit.header.get("audit", ())]

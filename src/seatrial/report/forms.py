@@ -13,7 +13,7 @@ from seatrial.report.html import page
 from seatrial.report.markdown import markdown
 from seatrial.report.results import results_text
 from seatrial.report.words import headline
-from seatrial.runs.store import Store
+from seatrial.store import Store
 
 _LONGEST = 600
 """Characters of the headline that a notebook or a console shows."""

@@ -7,11 +7,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from seatrial.errors import BadOption
-from seatrial.runs.records import Failed, Progress, Rows, Unit
-from seatrial.runs.store import Store
-from seatrial.studies.new.run import run
-from seatrial.studies.new.study import read_study
-from seatrial.studies.new.workers import Local, Processes
+from seatrial.store.records import Failed, Progress, Rows, Unit
+from seatrial.store.store import Store
+from seatrial.studies.run import run
+from seatrial.studies.study import read_study
+from seatrial.studies.workers import Local, Processes
 
 ORDER = [
     "behaviour",

@@ -12,14 +12,14 @@ from typing import Any, Literal, NamedTuple, final
 from seatrial.analysis.damage import DamageKind
 from seatrial.methods.base import doses_of
 from seatrial.model import Model, Outline
-from seatrial.runs.records import Phase, Unit, choices_by
 from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
+from seatrial.store.records import Phase, Unit, choices_by
+from seatrial.studies.arms import Arm, arms_of, deciding, draws_of
+from seatrial.studies.asked import Asked
+from seatrial.studies.behaviour import BASE, Behaviour
+from seatrial.studies.choose import settings_of
 from seatrial.studies.expand import Point, Shape
-from seatrial.studies.new.arms import Arm, arms_of, deciding, draws_of
-from seatrial.studies.new.asked import Asked
-from seatrial.studies.new.behaviour import BASE, Behaviour
-from seatrial.studies.new.choose import settings_of
-from seatrial.studies.new.fitting import Fitting
+from seatrial.studies.fitting import Fitting
 from seatrial.studies.plan import ConditionPlan, GuardPlan, Plan, TargetPlan
 from seatrial.tasks import Contrastive, Prose, Scored, Task
 from seatrial.types import Role, Split

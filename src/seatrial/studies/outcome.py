@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from seatrial.runs.records import Failed, Unit
-from seatrial.runs.store import Store
-from seatrial.studies.new.jobs import phases_of, units_of
-from seatrial.studies.new.study import Study
+from seatrial.store import Store
+from seatrial.store.records import Failed, Unit
+from seatrial.studies.jobs import phases_of, units_of
+from seatrial.studies.study import Study
 
 
 @final

@@ -36,9 +36,9 @@ def plan(concept):
 @pytest.fixture
 def measured(tmp_path):
     """Run a plan; its store and every record. Given a store, that one grows."""
-    from seatrial.runs.store import Store
-    from seatrial.studies.new.run import run
-    from seatrial.studies.new.study import read_study
+    from seatrial.store.store import Store
+    from seatrial.studies.run import run
+    from seatrial.studies.study import read_study
 
     def make(plan, store=None, workers=None):
         records = []

@@ -10,7 +10,7 @@ import pytest
 
 from seatrial.errors import BadFile, StoreFault
 from seatrial.files import Folder
-from seatrial.runs.records import (
+from seatrial.store.records import (
     Begun,
     Checked,
     Chosen,
@@ -24,7 +24,7 @@ from seatrial.runs.records import (
     Rows,
     Unit,
 )
-from seatrial.runs.unit import UnitFolder, read_sealed, write_sealed
+from seatrial.store.unit import UnitFolder, read_sealed, write_sealed
 
 UNIT = Unit("smollm2-135m", 0, "antonym")
 

@@ -8,7 +8,7 @@ from typing import final
 from seatrial.files import fingerprint
 from seatrial.model import Model, Outline
 from seatrial.steering import Steering
-from seatrial.studies.new.cells import Ask
+from seatrial.studies.cells import Ask
 from seatrial.tasks import Task, Written
 from seatrial.tasks.base import Contrastive, Scored
 from seatrial.tasks.spec import identity_of

@@ -20,7 +20,7 @@ import polars as pl
 
 from seatrial.errors import BadFile
 from seatrial.files import Folder, fingerprint
-from seatrial.runs.records import (
+from seatrial.store.records import (
     PHASES,
     Begun,
     Checked,

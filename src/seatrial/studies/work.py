@@ -9,7 +9,8 @@ import torch
 
 from seatrial.errors import SeatrialError
 from seatrial.model import Model
-from seatrial.runs.records import (
+from seatrial.steering import UNSTEERED, Intervention, Steering
+from seatrial.store.records import (
     Begun,
     Checked,
     Chosen,
@@ -25,14 +26,13 @@ from seatrial.runs.records import (
     Rows,
     Unit,
 )
-from seatrial.runs.store import environment
-from seatrial.steering import UNSTEERED, Intervention, Steering
-from seatrial.studies.new.asked import Asked
-from seatrial.studies.new.audit import audit_fit, audit_items, audit_reads, plain, refuse
-from seatrial.studies.new.cells import cell_id
-from seatrial.studies.new.fitting import as_bytes, facts_of, from_bytes
-from seatrial.studies.new.jobs import Job
-from seatrial.studies.new.phases import Batch, Phases, Placed
+from seatrial.store.store import environment
+from seatrial.studies.asked import Asked
+from seatrial.studies.audit import audit_fit, audit_items, audit_reads, plain, refuse
+from seatrial.studies.cells import cell_id
+from seatrial.studies.fitting import as_bytes, facts_of, from_bytes
+from seatrial.studies.jobs import Job
+from seatrial.studies.phases import Batch, Phases, Placed
 from seatrial.studies.plan import Plan
 from seatrial.tasks import Scored
 from seatrial.types import Score

@@ -7,12 +7,12 @@ from typing import final
 
 from seatrial.errors import UnknownName
 from seatrial.model import Model, Outline, is_fetched, is_here, outline_of
-from seatrial.runs.records import Phase, Unit
 from seatrial.steering import UNSTEERED
-from seatrial.studies.new.jobs import phases_of, units_of
-from seatrial.studies.new.phases import NotApplicable, Phases
-from seatrial.studies.new.study import Study
+from seatrial.store.records import Phase, Unit
+from seatrial.studies.jobs import phases_of, units_of
+from seatrial.studies.phases import NotApplicable, Phases
 from seatrial.studies.plan import ModelPlan, Plan
+from seatrial.studies.study import Study
 from seatrial.types import Request
 
 CALIBRATION = 10.0

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, final
 
 from seatrial.errors import BadOption
-from seatrial.runs.records import Failed, Finished, Record
-from seatrial.studies.new.jobs import Job
+from seatrial.store.records import Failed, Finished, Record
+from seatrial.studies.jobs import Job
 
 W = TypeVar("W", bound="Workers")
 
@@ -46,7 +46,7 @@ class Local(Workers):
 
     def run(self, jobs: Iterable[Job | None]) -> Iterator[Record]:
         """The records of each job, before the next one is asked for."""
-        from seatrial.studies.new.work import Worker
+        from seatrial.studies.work import Worker
 
         worker = Worker()
         for job in jobs:
@@ -187,7 +187,7 @@ def _serve(line: Any, threads: int | None, team: int) -> None:
     import torch
 
     from seatrial.model import keep_freed_memory
-    from seatrial.studies.new.work import Worker
+    from seatrial.studies.work import Worker
 
     # Ctrl-C reaches the whole group; the driver decides what happens.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,10 +6,9 @@ from typing import Any
 import polars as pl
 
 from seatrial.analysis.damage import damage
-from seatrial.runs.unit import UnitFolder
-from seatrial.studies.expand import Shape
-from seatrial.studies.new.arms import Arm, arms_of
-from seatrial.studies.new.choose import (
+from seatrial.store import UnitFolder
+from seatrial.studies.arms import Arm, arms_of
+from seatrial.studies.choose import (
     Candidate,
     Offer,
     first_within,
@@ -17,6 +16,7 @@ from seatrial.studies.new.choose import (
     rank,
     settings_of,
 )
+from seatrial.studies.expand import Shape
 from seatrial.studies.plan import Plan
 
 Choice = dict[str, Any]

@@ -11,9 +11,9 @@ from seatrial import steering
 from seatrial.methods import Method, options_of
 from seatrial.methods.base import doses_of
 from seatrial.model import Model
-from seatrial.runs.unit import file_sum
 from seatrial.steering import Intervention
-from seatrial.studies.new.cells import Fit
+from seatrial.store.unit import file_sum
+from seatrial.studies.cells import Fit
 from seatrial.types import FitData
 
 

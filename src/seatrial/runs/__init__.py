@@ -1,1 +1,0 @@
-"""What was measured, on disk: one folder a run, one a unit; tables, names, checksums."""
