@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods import KSteering, make_method, options_of
-from seatrial.methods.fitting.classifier import Classifier
+from seatrial.methods.fitting.classifier import StateClassifier
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.k_steering import class_labels
 from seatrial.model import Model
@@ -176,7 +176,7 @@ def test_its_step_is_the_gradient_of_mean_logits(target, avoid):
 
     generator = torch.Generator().manual_seed(0)
     shapes = (7, 5), (7,), (6, 7), (6,), (3, 6), (3,)
-    network = Classifier(*(normal(*shape) for shape in shapes))
+    network = StateClassifier(*(normal(*shape) for shape in shapes))
     h = normal(20, 5).requires_grad_()
 
     logits = network.logits(h)

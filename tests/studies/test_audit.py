@@ -13,7 +13,7 @@ from seatrial.steering.edits import Add
 from seatrial.steering.intervention import UNSTEERED, Intervention
 from seatrial.store import COLUMNS
 from seatrial.studies import audit
-from seatrial.studies.audit import audit_behaviour, audit_model, audit_rows, plain
+from seatrial.studies.audit import audit_behaviour, audit_model, audit_rows, plain_checks
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.study import make_study
 from seatrial.tasks import Open, Propensity, fit_data
@@ -338,9 +338,9 @@ def test_only_log_probabilities_must_be_below_0():
 def test_checks_are_listed_in_one_order_whatever_the_order_they_were_made_in(behaviour):
     checks = [*audit_rows(rows(), {"a", "b"}), *audit_behaviour(behaviour)]
 
-    listed = plain(checks)
+    listed = plain_checks(checks)
 
-    assert listed == plain(checks[::-1])
+    assert listed == plain_checks(checks[::-1])
     assert [entry["id"] for entry in listed] == ["H6", "H7", "H8", "H9", "H9", "H9"]
 
 

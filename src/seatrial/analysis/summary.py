@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from seatrial.analysis.confounds import Share, shares
+from seatrial.analysis.confounds import Share, confound_shares
 from seatrial.analysis.curves import Curves, curve_of, parted, values_of
 from seatrial.analysis.records import (
     SHOWN_ITEMS,
@@ -192,7 +192,7 @@ def _spread(
     measured = set(rows.own["metric"])
     orders = [name for name in target.named("order") if name in measured]
     order = slopes(rows.doses, rows.curve_of(rows.own, orders[0])) if orders else None
-    return shares(slopes(rows.doses, rows.curve), order, flags, rows.groups)
+    return confound_shares(slopes(rows.doses, rows.curve), order, flags, rows.groups)
 
 
 def _layers(

@@ -82,7 +82,7 @@ class Fit:
 
 @final
 @dataclass(frozen=True)
-class Control:
+class ControlOptions:
     """What a control is fitted with besides."""
 
     of: str = "caa"
@@ -139,14 +139,14 @@ def _parse_fit(name: str, options: Sequence[str]) -> tuple[Fit, "Method"]:
     kind = method_named(name)
     if kind.is_control:
         # Its reference decides which options there are, so that is read beforehand.
-        of = _value_of("--of", options) or Control.of
+        of = _value_of("--of", options) or ControlOptions.of
         controlled = method_named(of)
         if controlled.is_control:
             raise BadOption(
                 f"{of!r} is a control itself; --of takes the method it controls"
             )
         default = kind(reference=_with_defaults(controlled))  # pyright: ignore[reportCallIssue]
-        _check_flags(name, Fit, Control, kind, controlled)
+        _check_flags(name, Fit, ControlOptions, kind, controlled)
     else:
         default = _with_defaults(kind)
         _check_flags(name, Fit, kind)
@@ -154,7 +154,7 @@ def _parse_fit(name: str, options: Sequence[str]) -> tuple[Fit, "Method"]:
     def plain(fit: Fit, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         return fit, method
 
-    def control(fit: Fit, control: Control, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+    def control(fit: Fit, control: ControlOptions, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         return fit, method
 
     return tyro.cli(

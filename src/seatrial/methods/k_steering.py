@@ -21,7 +21,7 @@ from seatrial.methods.base import (
     origin_of,
     other_data,
 )
-from seatrial.methods.fitting.classifier import Classifier, Labels, States, trained
+from seatrial.methods.fitting.classifier import Labels, StateClassifier, States, trained
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
@@ -181,7 +181,7 @@ class KSteering(Method):
         )
         return target, avoid
 
-    def classifier(self, states: States, labels: Labels, seed: int) -> Classifier:
+    def classifier(self, states: States, labels: Labels, seed: int) -> StateClassifier:
         """A network trained to tell the classes of some states."""
         return trained(
             states,

@@ -15,14 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption
 from seatrial.files import short_hash
-from seatrial.model.engine.activations import Moments, Stream, Take, read
+from seatrial.model.engine.activations import Moments, Stream, Take, read_states
 from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.engine.engine import Engine
 from seatrial.model.engine.gates import decide, picked, with_unsteered
 from seatrial.model.engine.generate import generate
 from seatrial.model.engine.onednn import reordering
 from seatrial.model.engine.sampling import Sampling
-from seatrial.model.load.load import ModelCard, load
+from seatrial.model.load.load import ModelCard, load_weights
 from seatrial.model.load.locate import locate
 from seatrial.model.load.small_models import TINY
 from seatrial.model.load.tiny import load_tiny
@@ -112,7 +112,9 @@ class Model:
         """
         if name == TINY and revision is None:
             return Model(*load_tiny(dtype=dtype, device=device))
-        return Model(*load(locate(name, revision=revision), dtype=dtype, device=device))
+        return Model(
+            *load_weights(locate(name, revision=revision), dtype=dtype, device=device)
+        )
 
     @property
     def identity(self) -> str:
@@ -381,7 +383,7 @@ class Model:
         def take(site: Site, text: int, h: Tensor) -> None:
             states[text][site] = h.float().cpu()
 
-        read(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
+        read_states(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
         return states
 
     @_one_at_a_time
@@ -433,7 +435,7 @@ class Model:
         encoded = [self.encoder.encode_text(text) for text in texts]
         spans = [self.encoder.read_span(text, at) for text in encoded]
         self.engine.check_context(max((len(text.ids) for text in encoded), default=0))
-        read(self.engine, [text.ids for text in encoded], spans, sites, take)
+        read_states(self.engine, [text.ids for text in encoded], spans, sites, take)
 
     @_one_at_a_time
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:

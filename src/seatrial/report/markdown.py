@@ -23,9 +23,9 @@ from seatrial.report.words import (
     failures,
     headline,
     measured,
-    name_of,
     not_the_concept,
     surfaces,
+    trial_name,
     wrong_items,
 )
 
@@ -114,7 +114,7 @@ def _is_guarded(summary: Summary) -> bool:
 def _section(trial: Trial, summary: Summary) -> list[str]:
     about = summary.concepts.get(trial.concept, {}).get("about", "")
     return [
-        f"## {text(name_of(trial))} ({text(trial.method)}): {trial.verdict.label}",
+        f"## {text(trial_name(trial))} ({text(trial.method)}): {trial.verdict.label}",
         f"{text(trial.concept)}: {text(about)}. "
         f"Measured: {text(measured(trial, summary))}. Unsteered: {trial.base}.",
         "\n".join(f"- {text(reason)}" for reason in trial.verdict.reasons),

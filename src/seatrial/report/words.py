@@ -83,7 +83,7 @@ def percent(share: Estimate) -> str:
     return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]"
 
 
-def name_of(trial: Trial) -> str:
+def trial_name(trial: Trial) -> str:
     """A trial in words, its surface included."""
     return f"{trial.concept} on {trial.task}"
 
@@ -130,7 +130,8 @@ def failures(summary: Summary) -> str:
     worst = max(summary.trials, key=lambda trial: trial.response.anti_steerable.value)
     sentences.append(
         f"The largest share of items that moved the wrong way or not at all is "
-        f"{percent(worst.response.anti_steerable)}, in {name_of(worst)} ({worst.method})."
+        f"{percent(worst.response.anti_steerable)}, in {trial_name(worst)} "
+        f"({worst.method})."
     )
     sentences += [completeness(summary), _audited(summary), noise(summary)]
     return " ".join(filter(None, sentences))

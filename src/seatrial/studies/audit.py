@@ -240,7 +240,7 @@ def audit_rows(frame: pl.DataFrame, planned: Collection[str]) -> list[Check]:
     ]
 
 
-def plain(checks: Sequence[Check]) -> list[dict[str, Any]]:
+def plain_checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """Checks as plain values, in a fixed order."""
     return [
         asdict(check) for check in sorted(checks, key=lambda c: (int(c.id[1:]), c.question))

@@ -15,7 +15,7 @@ Progress = Callable[[str, float], None]
 
 
 @final
-class Meter:
+class TokenMeter:
     """How much of a study is done, counted in scored tokens."""
 
     def __init__(

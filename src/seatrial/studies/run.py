@@ -16,10 +16,16 @@ from seatrial.errors import BadData, BadOption, SteeringFault
 from seatrial.model import Model
 from seatrial.steering import saving
 from seatrial.store import AUDIT, PROGRESS, Store
-from seatrial.studies.audit import Check, audit_behaviour, audit_model, audit_rows, plain
+from seatrial.studies.audit import (
+    Check,
+    audit_behaviour,
+    audit_model,
+    audit_rows,
+    plain_checks,
+)
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.jobs import Batch, Plan
-from seatrial.studies.progress import Meter, Progress, silent
+from seatrial.studies.progress import Progress, TokenMeter, silent
 from seatrial.studies.study import Study
 from seatrial.tasks.measure import measure
 
@@ -55,7 +61,7 @@ def run(
     header = {**model.header(), "data": data}
     store.open(study.id, asdict(study), plans[0].labels(), header)
     store.write_json(PROGRESS, {"finished": False})
-    meter = Meter(study, behaviours, model, progress)
+    meter = TokenMeter(study, behaviours, model, progress)
     planned: set[str] = set()
     checks: list[Check] = []
     with model.session(passes=False):
@@ -63,7 +69,7 @@ def run(
             planned |= _measure_concept(plan, store, meter, checks)
     _record(checks, audit_rows(store.frame(), planned), store)
     store.write_items([line for each in behaviours for line in _in_words(each)])
-    store.write_json(AUDIT, plain(checks))
+    store.write_json(AUDIT, plain_checks(checks))
     done = {
         "finished": True,
         "cells": len(planned),
@@ -74,7 +80,7 @@ def run(
 
 
 def _measure_concept(
-    plan: Plan, store: Store, meter: Meter, checks: list[Check]
+    plan: Plan, store: Store, meter: TokenMeter, checks: list[Check]
 ) -> set[str]:
     """Measure all cells of one concept, and audit what they rest on; the cells' ids."""
     model = plan.model
@@ -94,7 +100,7 @@ def _record(checks: list[Check], new: Sequence[Check], store: Store) -> None:
     checks += new
     failed = [check for check in new if check.status == "failed"]
     if failed:
-        store.write_json(AUDIT, plain(checks))
+        store.write_json(AUDIT, plain_checks(checks))
         first = failed[0]
         kind = SteeringFault if first.id in ("H1", "H2", "H3", "H4", "H5") else BadData
         raise kind(
@@ -121,12 +127,12 @@ def _audit(plan: Plan, chosen: dict[tuple[str, int], int], store: Store) -> list
         task = plan.behaviour.targets[target]
         read = getattr(method, "read", None) if target == plan.study.fit_on else None
         checks += audit_model(plan.model, name, task, fitted, read)
-    store.write_json(path, plain(checks))
+    store.write_json(path, plain_checks(checks))
     return checks
 
 
 def _measure(
-    batches: Iterable[Batch], model: Model, store: Store, meter: Meter
+    batches: Iterable[Batch], model: Model, store: Store, meter: TokenMeter
 ) -> set[str]:
     """Measure what is not stored yet; return the ids of all cells."""
     planned = set()
