@@ -80,7 +80,9 @@ def test_commands_in_the_docs_have_the_flags_that_are_shown(page, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
     for words in COMMAND_LINES[page]:
-        described = help_of(*words[: 2 if words[0] == "fit" else 1])
+        # A reader's own method has the flags that ours have in common.
+        method = ["caa" if ":" in words[1] else words[1]] if words[0] == "fit" else []
+        described = help_of(words[0], *method)
         for flag in (word for word in words if word.startswith("--")):
             assert re.search(rf"(?<!\S){flag}(?!\S)", described), (words, flag)
 

@@ -35,58 +35,70 @@ def find(kind: str, name: str, ours: Mapping[str, type[T]], base: type[T]) -> ty
         return ours[name]
     if ":" in name:
         module, _, attribute = name.partition(":")
-        return _checked(kind, name, _imported(kind, name, module, attribute), base)
+        thing = _imported(
+            f"the {kind} {name!r}",
+            module,
+            attribute,
+            "write module:Class, of a module that is installed or lies in this folder",
+        )
+        return _checked(kind, name, thing, base)
     installed = {point.name: point for point in _points(kind)}
     if name in installed:
         point = installed[name]
-        return _checked(kind, name, _imported(kind, name, point.module, point.attr), base)
+        package = point.dist.name if point.dist else "the package that brings it"
+        thing = _imported(
+            f"the installed {kind} {name!r}",
+            point.module,
+            point.attr,
+            f"mend or uninstall {package}",
+        )
+        return _checked(kind, name, thing, base)
     raise unknown(
         kind, name, [*ours, *installed, "or a dotted name such as package.module:Class"]
     )
 
 
 def table(kind: str, ours: Mapping[str, type[T]], base: type[T]) -> dict[str, type[T]]:
-    """Ours and those of installed packages by name; ours win where two share a name.
+    """Ours, then those of installed packages, by name; ours win where two share a name.
 
     Raises:
         BadOption: for an installed one that cannot be imported or is none of these.
     """
-    names = [point.name for point in _points(kind)]
-    return {**{name: find(kind, name, ours, base) for name in names}, **ours}
+    installed = [point.name for point in _points(kind) if point.name not in ours]
+    return {**ours, **{name: find(kind, name, ours, base) for name in installed}}
 
 
 def _points(kind: str) -> list[EntryPoint]:
     return sorted(entry_points(group=f"seatrial.{kind}s"))
 
 
-def _imported(kind: str, name: str, module: str, attribute: str) -> object:
+def _imported(what: str, module: str, attribute: str, remedy: str) -> object:
+    """What a module calls by a name; a refusal says what was wanted and what to do."""
     here = os.getcwd()
     # A module in this folder can be named; an installed program does not look here itself.
     is_new = here not in sys.path
     if is_new:
         sys.path.append(here)
     try:
-        found: object = importlib.import_module(module)
+        thing: object = importlib.import_module(module)
         for part in attribute.split("."):
-            found = getattr(found, part)
-    except (
-        Exception
-    ) as error:  # third parties' code may raise anything while it is imported
+            thing = getattr(thing, part)
+    # While it is imported, third parties' code may raise anything, and a script may leave.
+    except (Exception, SystemExit) as error:
         raise BadOption(
-            f"the {kind} {name!r} cannot be imported ({type(error).__name__}: "
-            f"{sentence(error)}); write module:Class, of a module that is installed or "
-            "lies in this folder"
+            f"{what} cannot be imported ({type(error).__name__}: {sentence(error)}); "
+            f"{remedy}"
         ) from error
     finally:
         if is_new:
             sys.path.remove(here)
-    return found
+    return thing
 
 
-def _checked(kind: str, name: str, found: object, base: type[T]) -> type[T]:
-    if isinstance(found, type) and issubclass(found, base):
-        return found
+def _checked(kind: str, name: str, thing: object, base: type[T]) -> type[T]:
+    if isinstance(thing, type) and issubclass(thing, base):
+        return thing
     raise BadOption(
         f"{name!r} is no {kind}: it must be a class that inherits "
-        f"{base.__module__}.{base.__qualname__}, and is {found!r}"
+        f"{base.__module__}.{base.__qualname__}, and is {thing!r}"
     )

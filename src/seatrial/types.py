@@ -49,6 +49,12 @@ def as_text(prompt: Prompt) -> str:
     return "\n\n".join(f"{message.role.title()}: {message.content}" for message in prompt)
 
 
+def as_questions(turns: Sequence[Message]) -> str:
+    """A conversation for a base model: instructions, then Question and Answer in turn."""
+    heads = {"system": "", "user": "Question: ", "assistant": "Answer: "}
+    return "\n\n".join(f"{heads[turn.role]}{turn.content}" for turn in turns)
+
+
 class Text(NamedTuple):
     """A prompt and what follows it, kept apart so that token positions can be named."""
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seatrial.analysis.confounds import shares, spread_sentences
+from seatrial.analysis.confounds import confound_shares, spread_sentences
 from seatrial.errors import BadData
 from seatrial.stats import explained
 from seatrial.types import Score
@@ -64,17 +64,17 @@ def test_one_group_has_no_interval_and_is_not_told_of():
 def test_items_that_differ_by_their_order_only_have_the_order_to_be_told_of():
     alike, orders = np.ones(N), np.where(FLAGS["(A)"], 1.0, 2.0)
 
-    [found] = shares(alike, orders, FLAGS, GROUPS)
+    [found] = confound_shares(alike, orders, FLAGS, GROUPS)
 
     assert found.by.startswith("which answer is named first")
     assert found.share.value == 1
-    assert shares(alike, None, FLAGS, GROUPS) == ()
-    assert shares(alike, 0 * orders, FLAGS, GROUPS) == ()
+    assert confound_shares(alike, None, FLAGS, GROUPS) == ()
+    assert confound_shares(alike, 0 * orders, FLAGS, GROUPS) == ()
 
 
 def test_a_value_that_is_no_number_is_not_passed_over():
     with pytest.raises(BadData, match="finite"):
-        shares(np.where(np.arange(N) == 3, np.nan, VIEWS), None, FLAGS, GROUPS)
+        confound_shares(np.where(np.arange(N) == 3, np.nan, VIEWS), None, FLAGS, GROUPS)
 
 
 def test_the_order_of_changes_is_that_of_the_changes():

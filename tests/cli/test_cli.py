@@ -17,7 +17,7 @@ from seatrial.cli.changes import change
 from seatrial.errors import BadOption
 from seatrial.methods import METHODS
 from seatrial.steering import load, save
-from seatrial.steering.compare import added, compared
+from seatrial.steering.compare import added_vectors, comparison
 from seatrial.steering.edits import Add
 from seatrial.steering.intervention import Intervention, PromptEdit
 from seatrial.store import Store
@@ -157,7 +157,7 @@ def test_fit_writes_a_file_that_can_be_loaded(name, root, tmp_path, call):
     assert code == 0
     fitted = load(out)
     assert f"{out}: 6 pairs; " in said
-    assert ("no added vector" in said) == (not added({name: fitted}))
+    assert ("no added vector" in said) == (not added_vectors({name: fitted}))
     assert (fitted.origin.method, fitted.origin.seed) == (name, 2)
 
 
@@ -168,7 +168,7 @@ def test_fit_says_how_long_a_vector_of_any_kind_is(method, root, tmp_path, call)
 
     _, said, _ = call("fit", *method, *data)
 
-    for row in compared({"fitted": load(out)}).rows:
+    for row in comparison({"fitted": load(out)}).rows:
         beside = f" (|v|/|h| {row.ratio:.2g})" if row.ratio else ""
         assert f"site {row.site}: norm {row.norm:.3g}{beside}" in said
 
@@ -181,7 +181,7 @@ def test_the_options_of_a_method_reach_it(root, tmp_path, call):
     _, said, _ = call("fit", "caa", *data, *options)
 
     fitted = load(out)
-    [row] = compared({"caa": fitted}).rows
+    [row] = comparison({"caa": fitted}).rows
     assert f"norm {row.norm:.3g} (|v|/|h| {row.ratio:.2g})" in said
     assert list(fitted.edits) == [Site(0)]
     assert fitted.tokens == "first_2"

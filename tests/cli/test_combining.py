@@ -8,7 +8,7 @@ import torch
 from seatrial import cli
 from seatrial.model import Model
 from seatrial.steering import load, save
-from seatrial.steering.compare import compared
+from seatrial.steering.compare import comparison
 from seatrial.steering.compose import joined, weighted
 from seatrial.steering.edits import Add, Project
 from seatrial.steering.intervention import Intervention, PromptEdit, Steering
@@ -108,7 +108,7 @@ def test_compare_shows_every_norm_and_cosine_by_site(files, call):
 
     code, said, err = call("compare", *paths.values())
 
-    rows = compared(several).rows
+    rows = comparison(several).rows
     lines = [
         [cell.strip() for cell in line.split("│")[1:-1]]
         for line in said.splitlines()
@@ -186,7 +186,7 @@ def test_files_of_different_models_are_one_sentence(command, files, out, refused
         ("a", "", "has nothing to be joined with; name several, or scale its vectors"),
         ("a a", "1 1", "is named twice; name it once"),
         ("a ghost", "", "ghost.safetensors does not exist; a steering is made with"),
-        ("a b", "1", "--weights needs one number for each file, so 2 and not 1"),
+        ("a b", "1", "must be one weight for each steering, so 2 and not 1"),
         ("a b", "1 nan", "each with a weight that is a finite number, not [1.0, nan]"),
         ("a b", "0 0", "cancel out at site 0.resid"),
         ("a far", "1 1", "only vectors at the same sites and tokens can be added up"),

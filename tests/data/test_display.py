@@ -23,7 +23,9 @@ def long_data():
 
 
 @pytest.mark.parametrize(
-    "data", [*map(load_concept, CONCEPTS), *map(load_map, MAPS), *long_data()], ids=id
+    "data",
+    [*map(load_concept, CONCEPTS), *map(load_map, MAPS), *long_data()],
+    ids=lambda data: data.name[:30],
 )
 def test_a_repr_is_one_short_line_and_a_page_is_small(data):
     page = data._repr_html_()

@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 import pytest
 
 from seatrial.data import MAPS
-from seatrial.data.lint.read import read
+from seatrial.data.lint.read import read_sheet
 from seatrial.data.texts import near_copies, plain
 
 CORE = files("seatrial.data") / "items"
@@ -26,7 +26,7 @@ def rows():
     found = []
     for name in NAMES:
         with as_file(CORE / name) as path:
-            found += [(name, row) for row in read(path)[0].rows]
+            found += [(name, row) for row in read_sheet(path)[0].rows]
     return found
 
 
@@ -65,7 +65,7 @@ def test_a_map_is_read_by_the_checks_as_by_the_loader(name):
     from seatrial.data import load_map
 
     with as_file(CORE / "maps" / f"{name}.jsonl") as path:
-        rows = read(path)[0].rows
+        rows = read_sheet(path)[0].rows
 
     assert [(row.id, row.group, row.prompt, row.right) for row in rows] == [
         (pair.id, pair.group, pair.input, pair.output) for pair in load_map(name).pairs

@@ -7,12 +7,6 @@ from seatrial.errors import BadOption
 from seatrial.methods import Conceptor
 from seatrial.methods.conceptor import conceptor
 from seatrial.methods.fitting.contrast import contrast
-from seatrial.methods.fitting.linear_algebra import (
-    conceptor_and,
-    conceptor_aperture,
-    conceptor_not,
-    conceptor_or,
-)
 from seatrial.testing import CHECKS
 from seatrial.types import FitData, Site
 
@@ -72,61 +66,7 @@ def test_changing_the_aperture_is_what_the_paper_says(states):
 
     changed = c @ torch.linalg.inv(c + (old / new) ** 2 * (torch.eye(D).double() - c))
 
-    torch.testing.assert_close(conceptor_aperture(c, new / old), changed)
     torch.testing.assert_close(changed, conceptor(states, new), rtol=1e-8, atol=1e-8)
-
-
-def cloud(n, seed):
-    generator = torch.Generator().manual_seed(seed)
-    mix = torch.randn(D, D, generator=generator, dtype=torch.float64)
-    return torch.randn(n, D, generator=generator, dtype=torch.float64) @ mix
-
-
-SIZES = pytest.mark.parametrize(("n", "m"), [(60, 60), (4, 60), (4, 5), (2, 3)])
-
-
-@SIZES
-def test_not_and_or_obey_their_laws(n, m):
-    a, b = conceptor(cloud(n, 0), 0.7), conceptor(cloud(m, 1), 0.7)
-    no, both, either = conceptor_not, conceptor_and, conceptor_or
-
-    def same(one, other):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
-
-    same(no(no(a)), a)
-    same(both(a, b), both(b, a))
-    same(either(a, b), either(b, a))
-    same(no(both(no(a), no(b))), either(a, b))
-    same(no(either(no(a), no(b))), both(a, b))
-    same(both(a, torch.eye(D).double()), a)
-    for made in (both(a, b), either(a, b)):
-        values = torch.linalg.eigvalsh(made)
-        assert float(values.min()) > -1e-8 and float(values.max()) < 1
-    # What both let through, each one does, and either lets through all that one does.
-    assert float(torch.linalg.eigvalsh(a - both(a, b)).min()) > -1e-8
-    assert float(torch.linalg.eigvalsh(either(a, b) - a).min()) > -1e-8
-
-
-@SIZES
-def test_or_is_the_conceptor_of_both_sets_of_states(n, m):
-    x, y = cloud(n, 0), cloud(m, 1)
-    r = x.mT @ x / n + y.mT @ y / m
-
-    made = conceptor_or(conceptor(x, 0.7), conceptor(y, 0.7))
-
-    wanted = r @ torch.linalg.inv(r + torch.eye(D).double() / 0.7**2)
-    torch.testing.assert_close(made, wanted, rtol=1e-6, atol=1e-8)
-
-
-def test_what_only_one_of_two_reaches_is_not_in_both():
-    a, b = conceptor(cloud(2, 0), 5.0), conceptor(cloud(2, 1), 5.0)
-
-    assert float(conceptor_and(a, b).abs().max()) == 0
-
-
-def test_an_aperture_that_does_not_grow_by_a_factor_is_refused(states):
-    with pytest.raises(BadOption, match="only grow by a factor above 0, not 0"):
-        conceptor_aperture(conceptor(states, 1.0), 0.0)
 
 
 def test_the_paper_replaces_and_the_released_code_adds(tiny, many):

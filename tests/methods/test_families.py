@@ -22,9 +22,17 @@ CHEAP = {
     "orthogonal": {"reference": CAA(layer=1)},
     "random": {"reference": CAA(layer=1)},
     "shuffled": {"reference": CAA(layer=1)},
+    # By default tokens that lack little of the behaviour are left alone: in falcon-alibi
+    # all are, but for what rounding does on some processors. With beta -1 none is left
+    # alone, and with a small kappa even one close to the pole moves visibly.
+    "spherical": {"kappa": 2.0, "beta": -1.0},
     "task-vector": {"shots": 2, "dummies": 1},
 }
-"""Options that make a fit quick, and references of controls; elsewhere the defaults."""
+"""Options that make a fit quick or its edit act, and references of controls; elsewhere the
+defaults."""
+
+NOISE = 1e-4
+"""Nats that rounding may make up; what acts moves some answer by more."""
 
 NO_HEADS = "no attention heads were found"
 REFUSED = {
@@ -77,9 +85,19 @@ def test_every_method_steers_this_family_or_says_why_not(tiny, family):
     assert all(wanted[name] in said for name, said in refused.items()), refused
     answers = dict(zip(under, steered, strict=True))
     odd = [name for name, line in answers.items() if not all(map(is_finite, line))]
-    idle = [name for name, line in answers.items() if line == plain]
+    idle = [name for name, line in answers.items() if furthest(line, plain) <= NOISE]
     assert (odd, idle) == ([], [])
 
 
 def is_finite(answer):
     return all(isfinite(x) for tokens in answer.log_probs for x in tokens)
+
+
+def furthest(steered, plain):
+    """How far any token's log-probability is moved, in nats."""
+    return max(
+        abs(after - before)
+        for answer, other in zip(steered, plain, strict=True)
+        for tokens, others in zip(answer.log_probs, other.log_probs, strict=True)
+        for after, before in zip(tokens, others, strict=True)
+    )

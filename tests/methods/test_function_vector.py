@@ -16,7 +16,7 @@ from seatrial.methods import (
     Shuffled,
     make_method,
 )
-from seatrial.methods.fitting.heads import mean_added
+from seatrial.methods.fitting.heads import mean_contribution
 from seatrial.methods.fitting.patching import best, effects, survey
 from seatrial.steering import load, save
 from seatrial.steering.intervention import UNSTEERED, Steering
@@ -116,7 +116,7 @@ def test_the_vector_is_the_sum_of_the_best_heads_shares(tiny, upper, family, wri
         seed=3,
     ).states
     heads = best(model, table, 3)
-    assert torch.equal(vector_of(fitted), mean_added(model, states, heads, write))
+    assert torch.equal(vector_of(fitted), mean_contribution(model, states, heads, write))
     found = fitted.origin.options["chosen"]
     assert found == [[*head, float(table[head])] for head in heads]
     values = [effect for *_, effect in found]

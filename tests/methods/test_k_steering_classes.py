@@ -10,9 +10,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from seatrial.errors import BadData, BadOption, UnknownName
 from seatrial.methods import KSteering, make_method, options_of
-from seatrial.methods.fitting.classifier import Classifier
+from seatrial.methods.fitting.classifier import StateClassifier
 from seatrial.methods.fitting.contrast import contrast
-from seatrial.methods.k_steering import labels_of
+from seatrial.methods.k_steering import class_labels
 from seatrial.model import Model
 from seatrial.steering.intervention import Steering
 from seatrial.tasks.others import with_others
@@ -100,7 +100,7 @@ def read(world, method):
     everything = [world.data, *method.other_classes(filled(method, world.data))]
     sides = [contrast(world.model, d.pairs, SITE, "completion") for d in everything]
     states = torch.cat([torch.stack(each, dim=1) for each in sides]).double()
-    return states, labels_of(everything[0], everything[1:])
+    return states, class_labels(everything[0], everything[1:])
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_its_step_is_the_gradient_of_mean_logits(target, avoid):
 
     generator = torch.Generator().manual_seed(0)
     shapes = (7, 5), (7,), (6, 7), (6,), (3, 6), (3,)
-    network = Classifier(*(normal(*shape) for shape in shapes))
+    network = StateClassifier(*(normal(*shape) for shape in shapes))
     h = normal(20, 5).requires_grad_()
 
     logits = network.logits(h)
@@ -237,7 +237,7 @@ def test_a_text_has_every_class_it_stands_in_word_for_word():
     own = FitData("tone", (pair("a", " Sir", " hey"), pair("b", " hey", " yo")))
     other = FitData("joke", (pair("c", " ha", " hey"), pair("d", " Sir", " no")))
 
-    labels = labels_of(own, [other])
+    labels = class_labels(own, [other])
 
     assert labels.int().tolist() == [
         [[1, 0, 1], [0, 1, 0]],

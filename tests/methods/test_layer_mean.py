@@ -8,7 +8,7 @@ import torch
 from seatrial.data.templates import TEMPLATES, generator_for
 from seatrial.errors import BadData
 from seatrial.methods import LayerMean
-from seatrial.methods.fitting.map_prompts import questions
+from seatrial.methods.fitting.map_prompts import draw_prompts
 from seatrial.testing import CHECKS, planted_map
 from seatrial.types import Example, FitData, Site
 
@@ -33,7 +33,7 @@ def test_it_is_the_mean_of_what_a_block_gives_at_the_last_token(tiny, upper, bos
     model = tiny("llama", bos=bos)
     written = TEMPLATES[template]
     generator = generator_for(4, "layer-mean", "means")
-    asked = questions(upper.examples, written, 2, 5, generator)
+    asked = draw_prompts(upper.examples, written, 2, 5, generator)
 
     fitted = replace(SMALL, layer=1, mean_prompts=5, template=template).fit(
         model, upper, seed=4

@@ -172,7 +172,7 @@ def test_it_refuses_a_reference_without_a_direction(planted, planted_data):
 
 
 def test_it_refuses_a_reference_without_edits(planted, planted_data):
-    with pytest.raises(BadOption, match="'prompt' edits no activation"):
+    with pytest.raises(BadOption, match="'instruction' edits no activation"):
         Orthogonal(Instruction()).fit(planted[0], planted_data, seed=0)
 
 

@@ -21,7 +21,7 @@ from seatrial.methods import (
 from seatrial.methods.base import state_norms
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.steering import load, save
-from seatrial.steering.compare import STATE_NORMS, compared
+from seatrial.steering.compare import STATE_NORMS, comparison
 from seatrial.tasks.others import with_others
 from seatrial.testing import tiny_model
 from seatrial.types import Example, FitData, Site, Text
@@ -74,7 +74,7 @@ def test_every_block_and_form_has_its_own(tiny, example):
         for k in range(3)
     }
     assert norms_of(fitted) == near(lengths)
-    found = compared({"repe": fitted}).rows
+    found = comparison({"repe": fitted}).rows
     assert [row.ratio for row in found] == near(
         [row.norm / norms_of(fitted)[str(row.site)] for row in found]
     )
@@ -116,7 +116,7 @@ def test_of_a_map_it_is_that_of_prompts_or_bare_queries(tiny):
     found = function.fit(model, UPPER, seed=0)
     assert norms_of(found) == near({"1.resid": mean_length(states)})
     # The mean of two states is no longer than they are, and about as long.
-    [row] = compared({"mean": mean}).rows
+    [row] = comparison({"mean": mean}).rows
     assert 0.5 < row.ratio < 1
 
 
@@ -129,7 +129,7 @@ def test_controls_stand_beside_the_same_states(tiny, example, kind):
     data = with_others(example, control.references(example), seed=0)
     control = control.fit(model, data, seed=0)
 
-    one, other = compared({"caa": fitted, "control": control}).rows
+    one, other = comparison({"caa": fitted, "control": control}).rows
     assert one.norm == pytest.approx(other.norm, rel=1e-5)
     if kind is OtherTask:  # it was fitted on other texts
         assert other.ratio > 0 and other.ratio != one.ratio

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seatrial.errors import BadOption, ForeignIntervention
 from seatrial.steering import load, save
-from seatrial.steering.compose import equalised, joined, weighted
+from seatrial.steering.compose import combine_files, combined, joined, weighted
 from seatrial.steering.edits import Add, Project, Replace
 from seatrial.steering.intervention import (
     UNSTEERED,
@@ -279,80 +279,39 @@ def test_weights_that_are_no_numbers_are_refused(weights):
         weighted({push(k): weight for k, weight in enumerate(weights)})
 
 
-def lengths(interventions):
-    return [list(each.norms().values()) for each in interventions]
+def test_several_are_joined_or_weighted_by_whether_there_are_weights():
+    one, other = push(1), push(2)
 
-
-def test_equalised_vectors_share_the_mean_length_of_their_layer_and_keep_their_direction():
-    """As in the code released for CAA: all behaviours have one norm in a layer."""
-    several = [
-        Intervention({Site(layer): Add(normal(seed + layer)) for layer in (0, 2)}, "last")
-        for seed in (0, 10, 20)
-    ]
-    means = [sum(row) / 3 for row in zip(*lengths(several), strict=True)]
-
-    made = equalised(several)
-
-    assert lengths(made) == [pytest.approx(means, rel=1e-5)] * 3
-    for one, other in zip(several, made, strict=True):
-        assert other.tokens == "last"
-        for site in (Site(0), Site(2)):
-            vectors = one.edits[site].vector, other.edits[site].vector
-            assert float(torch.cosine_similarity(*vectors, dim=0)) > 0.99999
-
-
-def test_variants_get_the_length_of_a_baseline():
-    baseline, *variants = (push(seed) for seed in range(3))
-
-    made = equalised(variants, to=baseline)
-
-    assert lengths(made) == [pytest.approx(lengths([baseline])[0])] * 2
-
-
-def test_the_factor_of_every_vector_is_recorded(tmp_path):
-    one, other = push(1, origin=origin()), push(2)
-    [wanted], [norm] = lengths([other])[0], lengths([one])[0]
-
-    made, by_hand = equalised([one, other], to=other)
-    save(made, tmp_path / "made.safetensors")
-
-    options = load(tmp_path / "made.safetensors").origin.options
-    assert options["layer"] == 1
-    assert options["equalised"] == {"0.resid": pytest.approx(wanted / norm)}
-    assert by_hand.origin is None
-
-
-def test_parts_at_tokens_of_their_own_keep_their_proportions():
-    first, then = normal(0), normal(1)
-    both, louder = (
-        Intervention(
-            {Site(0): Add(first)}, "at_0", also=(Part({Site(0): Add(k * then)}, "last"),)
-        )
-        for k in (1, 3)
-    )
-
-    [made] = equalised([both], to=louder)
-
-    ratios = [
-        part.edits[Site(0)].vector / v
-        for part, v in zip(made.parts, (first, then), strict=True)
-    ]
-    torch.testing.assert_close(ratios[0], ratios[1])
-    assert float(ratios[0][0]) > 1.5
+    assert len(combined([one, other]).parts) == 2
+    [edit] = combined([one, other], [1.0, -0.5]).edits.values()
+    torch.testing.assert_close(edit.vector, normal(1) - 0.5 * normal(2))
+    [half] = combined([one], [0.5]).edits.values()
+    torch.testing.assert_close(half.vector, 0.5 * normal(1))
 
 
 @pytest.mark.parametrize(
-    ("several", "message"),
+    ("several", "weights", "message"),
     [
-        ([], "there is nothing to equalise"),
-        ([push(), push(layer=1)], "vectors at the same sites and tokens can be equalised"),
-        (
-            [push(), Intervention({Site(0): Replace(normal(0))})],
-            "add vectors and do nothing",
-        ),
-        ([push(), Intervention({Site(0): Add(torch.zeros(WIDTH))})], "a vector of zeros"),
+        ([push(1)], [], "a single steering has nothing to be joined with; name several"),
+        ([push(1), push(2)], [1.0], "one weight for each steering, so 2 and not 1;"),
+        ([], [], "there is nothing to join"),
     ],
 )
-def test_what_has_no_common_length_is_refused(several, message):
+def test_what_cannot_be_combined_is_refused(several, weights, message):
     with pytest.raises(BadOption, match=message):
-        equalised(several)
+        combined(several, weights)
+
+
+def test_files_are_combined_and_none_of_them_is_written_over(tmp_path):
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for seed, file in enumerate(files):
+        save(push(seed), file)
+
+    made = combine_files(files, tmp_path / "c", [1.0, 1.0])
+
+    assert torch.equal(
+        load(tmp_path / "c").edits[Site(0)].vector, made.edits[Site(0)].vector
+    )
+    with pytest.raises(BadOption, match="one of the files that are combined and would be"):
+        combine_files(files, files[1])
+    assert torch.equal(load(files[1]).edits[Site(0)].vector, normal(1))

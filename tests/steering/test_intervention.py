@@ -6,15 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.errors import BadData, BadOption
-from seatrial.steering.edits import Add, Replace
+from seatrial.steering import ContrastLayers, Gate, PromptEdit
+from seatrial.steering.edits import Add, Project, Replace
 from seatrial.steering.intervention import (
     SCOPES,
+    UNSTEERED,
     Intervention,
     Part,
+    Steering,
     check_scope,
     scope_span,
 )
-from seatrial.types import Site
+from seatrial.types import Origin, Site, Text
 
 
 @pytest.mark.parametrize(
@@ -128,3 +131,62 @@ def test_parts_stand_in_the_order_in_which_they_edit():
     ]  # fmt: skip
     with pytest.raises(BadOption, match="'here' is no token scope"):
         Part({}, "here")
+
+
+SHIP = "<b>Praise</b> the ship."
+
+
+def everything():
+    edits = {Site(k): Project(torch.eye(4)[:, :1]) for k in range(6)}
+    edits[Site(1)] = Add(torch.tensor([3.0, 4.0, 0.0, 0.0]))
+    return Intervention(
+        edits,
+        "last",
+        PromptEdit(SHIP, "", positive=(Text("So", " it is"),)),
+        Origin("tiny <1>", 4, "caa", {}, "data", 7),
+        ContrastLayers((0,)),
+        (Part({Site(0): Add(torch.ones(4)), Site(2): Add(torch.zeros(4))}, "at_1"),),
+        Gate(Site(2), torch.ones(4), 0.25, "below"),
+    )
+
+
+def test_it_says_what_it_does_where_and_where_it_comes_from():
+    words = repr(everything())
+
+    for part in (
+        "Project at 5 sites from 0.resid to 5.resid, tokens last",
+        "Add at 1.resid, tokens last, norm 5",
+        "Add at 0.resid, 2.resid, tokens at_1, norm 0 to 2",
+        f"prompt edit {SHIP!r} with 1 demonstrations",
+        "readout ContrastLayers(layers=(0,)",
+        "gate at 2.resid, below 0.25",
+        "from caa on tiny <1>, seed 7",
+    ):
+        assert part in words
+    assert repr(Steering(everything(), 0.5)) == f"<Steering: dose 0.5 of {words}>"
+    assert repr(UNSTEERED) == "<Steering: dose 0 of <Intervention: nothing>>"
+    assert everything().in_words() == (
+        "edits at 0.resid, 1.resid, 2.resid, 3.resid, 4.resid, 5.resid and a prompt edit "
+        "and a readout and a gate"
+    )
+
+
+def test_a_notebook_shows_a_small_table_of_escaped_text():
+    page = Steering(everything(), -1.0)._repr_html_()
+
+    assert page.startswith("dose -1 of <b>Intervention</b><table><tr><th>edit</th>")
+    assert "<td>Add</td><td>1.resid</td><td>last</td><td>5</td>" in page
+    assert "&lt;b&gt;Praise&lt;/b&gt; the ship." in page and "tiny &lt;1&gt;" in page
+    assert "<b>Praise" not in page
+    assert len(page) < 1500
+    assert Intervention()._repr_html_() == "<b>Intervention</b>: nothing"
+
+
+def test_a_display_stays_small_whatever_is_in_it():
+    long = Intervention(
+        {Site(k): Add(torch.ones(4096)) for k in range(64)},
+        prompt_edit=PromptEdit("word " * 5000, ""),
+    )
+
+    assert len(repr(long)) < 300
+    assert len(long._repr_html_()) < 500

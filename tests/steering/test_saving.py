@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from seatrial.errors import BadFile, BadOption, StoreFault
-from seatrial.steering import load, save
+from seatrial.steering import load, load_several, save
 from seatrial.steering.edits import (
     EDITS,
     Add,
@@ -395,3 +395,21 @@ def test_no_line_of_the_library_reads_pickles():
 
     assert len(sources) > 20
     assert found == []
+
+
+def test_several_files_are_read_by_name(tmp_path):
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "x" / "a"]
+    for seed, path in enumerate(paths):
+        save(Intervention({Site(0): Add(normal(seed, 6))}), path)
+
+    assert list(load_several(paths[:2])) == ["a", "b"]
+    assert list(load_several(paths)) == [str(path) for path in paths]
+    vectors = [each.edits[Site(0)].vector for each in load_several(paths).values()]
+    assert all(torch.equal(v, normal(seed, 6)) for seed, v in enumerate(vectors))
+
+
+def test_no_file_and_a_file_twice_are_refused(saved):
+    with pytest.raises(BadOption, match="there is no file; name those"):
+        load_several([])
+    with pytest.raises(BadOption, match="is named twice; name it once, and give it"):
+        load_several([saved, saved.parent / "." / saved.name])

@@ -14,7 +14,7 @@ from seatrial.tasks.base import instructions_of
 from seatrial.tasks.generation import concept_of
 from seatrial.tasks.judges import Classifier, Judge, Judgement, Lexicon, Regex, Scale
 from seatrial.tasks.measure import measure
-from seatrial.tasks.repetition import words_of
+from seatrial.tasks.repetition import written_words
 from seatrial.types import Completion, Message, Request
 
 GOOD, BAD, PLAIN = (
@@ -73,7 +73,7 @@ def test_a_parrot_that_pleases_the_judge_is_seen_to_repeat_itself():
 
     assert parrot["score"] > honest["score"] > 0.5
     # "what joy, what joy what joy, ...": of 27 4-grams 5 differ, of 29 pairs 4.
-    words = len(words_of(" what joy, what joy" * 6))
+    words = len(written_words(" what joy, what joy" * 6))
     assert words == 30
     assert parrot["degenerate"] == pytest.approx(1 - 5 / 27)
     assert parrot["distinct_2"] == pytest.approx(4 / 29)

@@ -9,17 +9,17 @@ from seatrial.tasks.repetition import (
     distinct,
     longest_loop,
     repetition,
-    words_of,
+    written_words,
 )
 
 TEXTS = st.lists(st.sampled_from("abc"), max_size=24)
 
 
 def test_words_are_lower_case_and_signs_stand_alone():
-    assert words_of("Wait, hold on.\n\nWAIT!!") == [
+    assert written_words("Wait, hold on.\n\nWAIT!!") == [
         "wait", ",", "hold", "on", ".", "wait", "!", "!",
     ]  # fmt: skip
-    assert words_of("It's 3.5 \u00e9t\u00e9") == [
+    assert written_words("It's 3.5 \u00e9t\u00e9") == [
         "it",
         "'",
         "s",
@@ -28,7 +28,7 @@ def test_words_are_lower_case_and_signs_stand_alone():
         "5",
         "\u00e9t\u00e9",
     ]
-    assert words_of(" \n\t") == []
+    assert written_words(" \n\t") == []
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_saying_all_again_and_again_raises_repetition_and_makes_one_loop(words):
     ("text", "lost"), [("", 1), ("a b c", 0), ("a b c d", 0), ("a a a a a a", 2 / 3)]
 )
 def test_an_empty_text_is_lost_and_a_short_one_is_not(text, lost):
-    assert degenerate(words_of(text)) == pytest.approx(lost)
+    assert degenerate(written_words(text)) == pytest.approx(lost)

@@ -14,8 +14,8 @@ from seatrial.tasks.spec import (
     in_conditions,
     make_fit_data,
     make_task,
+    option_values,
     options_for,
-    options_of,
     with_options,
 )
 
@@ -42,17 +42,17 @@ def test_what_is_listed_is_what_a_task_takes(name):
     task = kind.of(kind.sources[0], seed=0, limit=4)
     listed = options_for(kind)
 
-    assert [option.name for option in listed] == list(options_of(task))
+    assert [option.name for option in listed] == list(option_values(task))
     for option in listed:
         if option.name == "judge":
             continue
-        known = options_of(with_options(task, {}))[option.name]
+        known = option_values(with_options(task, {}))[option.name]
         assert option.default == getattr(known, "name", str(known))
         values = OTHERS[option.name]
         wanted = [v for v in values if not option.choices or v in option.choices]
         assert wanted
         for value in wanted:
-            found = options_of(with_options(task, {option.name: value}))[option.name]
+            found = option_values(with_options(task, {option.name: value}))[option.name]
             assert getattr(found, "name", found) == value
 
 
@@ -104,7 +104,7 @@ SPLITS = {"fit": ITEMS[:8], "select": (), "test": ITEMS}
 
 
 def test_options_are_the_fields_with_defaults():
-    assert options_of(Propensity(SPLITS)) == {
+    assert option_values(Propensity(SPLITS)) == {
         "form": None,
         "wording": "clean",
         "both_orders": False,
@@ -115,7 +115,7 @@ def test_options_are_set_together_and_leave_the_task_alone():
     task = Map.of("antonym", seed=0, limit=4)
 
     for options in ({"labels": "shuffled", "shots": 2}, {"shots": 2, "labels": "shuffled"}):
-        assert options_of(with_options(task, options)) == options_of(task) | options
+        assert option_values(with_options(task, options)) == option_values(task) | options
     assert task.shots == 0
 
 

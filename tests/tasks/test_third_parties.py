@@ -113,7 +113,7 @@ def test_it_is_listed_with_its_options(mine, capsys):
     out, err = capsys.readouterr()
     assert "guard" in out and "sums of two small numbers" in out
     assert "plus=+" in out and "The sign between the numbers" in out
-    assert "names are of tasks and options, not of maps" in err
+    assert "names are of methods, tasks and options, not of maps" in err
 
 
 def test_what_is_no_task_is_refused_in_one_sentence(mine):

@@ -26,7 +26,7 @@ class Share:
     """What is divided, where it is not all of it."""
 
 
-def shares(
+def confound_shares(
     values: Values,
     orders: Values | None,
     factors: Mapping[str, Sequence[bool]],
@@ -86,7 +86,7 @@ def spread_sentences(
         }
     lines = []
     for name, columns in spreads.items():
-        divided = shares(columns[metric], columns.get("order"), flags, groups)
+        divided = confound_shares(columns[metric], columns.get("order"), flags, groups)
         if divided:
             parts = "; ".join(map(_in_words, divided))
             lines.append(f"Share of the variance of {metric} ({name}): {parts}")

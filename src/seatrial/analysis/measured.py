@@ -93,7 +93,7 @@ def _measured(
     estimate = cluster_mean if ends is None else partial(_bounded, ends)
     if not is_steered:
         return Measured(name, dose, estimate(plain, groups), None, None, *counts)
-    change = difference(plain, after, groups, is_share)
+    change = mean_change(plain, after, groups, is_share)
     if ends is not None:
         most = ends[1] - ends[0]
         change = replace(change, low=max(change.low, -most), high=min(change.high, most))
@@ -124,7 +124,7 @@ def _bounded(
     return Estimate(value, least, most, share.n)
 
 
-def difference(
+def mean_change(
     plain: Sequence[float], after: Sequence[float], groups: Sequence[str], is_share: bool
 ) -> Estimate:
     """The mean of ``after - plain``; ``measured_rows`` says what of flags that stayed."""

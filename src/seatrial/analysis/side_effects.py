@@ -7,7 +7,7 @@ from typing import final
 import polars as pl
 
 from seatrial.analysis.curves import values_of
-from seatrial.analysis.measured import NO_SHARES, difference
+from seatrial.analysis.measured import NO_SHARES, mean_change
 from seatrial.analysis.verdict import Damage
 from seatrial.stats import cluster_mean, cluster_share, control_band
 from seatrial.store.labels import MetricLabel, TaskLabel
@@ -100,7 +100,7 @@ def _change(after: Values, base: Values, metric: str, sign: int) -> Estimate:
     assert list(after) == list(base), f"items of a guard differ in {metric}"
     plain, steered = ([value for _, value in values.values()] for values in (base, after))
     groups = [group for group, _ in base.values()]
-    change = difference(plain, steered, groups, _is_share(metric, base, after))
+    change = mean_change(plain, steered, groups, _is_share(metric, base, after))
     if sign > 0:
         return change
     return Estimate(-change.value, -change.high, -change.low, change.n)

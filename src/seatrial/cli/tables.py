@@ -52,11 +52,13 @@ def show(
 
     Args:
         what: Which table.
-        names: Of tasks and options, those of these tasks alone; also yours, as
-            my_package.my_module:MyTask.
+        names: Only these methods or tasks, or the options of these tasks; also yours, as
+            my_package.my_module:MyMethod.
     """
-    if names and what not in ("tasks", "options"):
-        raise BadOption(f"names are of tasks and options, not of {what}; leave them out")
+    if names and what not in ("methods", "tasks", "options"):
+        raise BadOption(
+            f"names are of methods, tasks and options, not of {what}; leave them out"
+        )
     table = Table(box=None, show_header=False)
     for row in _rows(what, names):
         table.add_row(*map(Text, row))
@@ -85,9 +87,10 @@ def _rows(what: Shown, names: Sequence[str]) -> list[tuple[str, ...]]:
             maps = map(load_map, MAPS)
             return [(m.name, f"{m.about} ({len(m.pairs)} pairs)") for m in maps]
         case "methods":
-            from seatrial.methods import METHODS
+            from seatrial.methods import all_methods, method_named
 
-            return [(name, kind.summary) for name, kind in METHODS.items()]
+            methods = {name: method_named(name) for name in names} or all_methods()
+            return [(name, kind.summary) for name, kind in methods.items()]
         case "models":
             from seatrial.model import describe_models
 
@@ -109,7 +112,7 @@ def _task_kinds(names: Sequence[str]) -> dict[str, type["Task"]]:
 
     if names:
         return {name: task_named(name) for name in names}
-    return {**TASKS, **table("task", TASKS, Task)}
+    return table("task", TASKS, Task)
 
 
 def _option_rows(kinds: Mapping[str, type["Task"]]) -> list[tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """`seatrial fit` and `steer`: vectors made, and tried out on one prompt."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from math import hypot
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from seatrial.cli.changes import Changes, changed
 from seatrial.cli.screen import OUT, say
-from seatrial.errors import BadOption, unknown
+from seatrial.errors import BadOption
 
 if TYPE_CHECKING:
     from seatrial.methods import Method
@@ -82,18 +82,20 @@ class Fit:
 
 @final
 @dataclass(frozen=True)
-class Control:
+class ControlOptions:
     """What a control is fitted with besides."""
 
     of: str = "caa"
-    """The method that it stands beside, whose options are options here."""
+    """The method that it stands beside, whose options are options here; yours as
+    module:Class."""
 
 
 def fit(method: tyro.conf.Positional[str]) -> None:
     """Fit a method and save it as a file; `seatrial fit METHOD --help` lists its options.
 
     Args:
-        method: See `seatrial list methods`; its options follow.
+        method: See `seatrial list methods`, or yours as my_package.my_module:MyMethod; its
+            options follow.
     """
     raise AssertionError("main hands `fit` on to fit_method")
 
@@ -101,16 +103,13 @@ def fit(method: tyro.conf.Positional[str]) -> None:
 def fit_method(name: str, options: Sequence[str]) -> None:
     """Fit a method whose own fields are further options, and save what it makes."""
     from seatrial.data.catalogue import note_on
-    from seatrial.methods import METHODS
     from seatrial.model import Model
     from seatrial.steering import save
-    from seatrial.steering.compare import added
+    from seatrial.steering.compare import added_vectors
     from seatrial.tasks.others import with_others
     from seatrial.tasks.spec import make_fit_data
 
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    fitting, method = _parse_fit(name, METHODS, options)
+    fitting, method = _parse_fit(name, options)
     data = make_fit_data(
         fitting.task,
         fitting.concept,
@@ -122,10 +121,10 @@ def fit_method(name: str, options: Sequence[str]) -> None:
     fitted = method.fit(Model.load(fitting.model), data, seed=fitting.seed)
     save(fitted, fitting.out)
     norms = []
-    for site, vectors in added({name: fitted}).items():
+    for site, vectors in added_vectors({name: fitted}).items():
         # Those at tokens of their own count together.
         norm = hypot(*(float(each.vector.norm()) for each in vectors))
-        states = vectors[0].beside
+        states = vectors[0].state_norm
         beside = f" (|v|/|h| {norm / states:.2g})" if states else ""
         norms.append(f"site {site}: norm {norm:.3g}{beside}")
     lengths = ", ".join(norms) or "no added vector"
@@ -134,27 +133,28 @@ def fit_method(name: str, options: Sequence[str]) -> None:
         say(OUT, f"Note: {note}")
 
 
-def _parse_fit(
-    name: str, methods: Mapping[str, type["Method"]], options: Sequence[str]
-) -> tuple[Fit, "Method"]:
-    kind = methods[name]
+def _parse_fit(name: str, options: Sequence[str]) -> tuple[Fit, "Method"]:
+    from seatrial.methods import method_named
+
+    kind = method_named(name)
     if kind.is_control:
         # Its reference decides which options there are, so that is read beforehand.
-        of = _value_of("--of", options) or Control.of
-        if of not in methods:
-            raise unknown("method", of, methods)
-        if methods[of].is_control:
+        of = _value_of("--of", options) or ControlOptions.of
+        controlled = method_named(of)
+        if controlled.is_control:
             raise BadOption(
                 f"{of!r} is a control itself; --of takes the method it controls"
             )
-        default = kind(reference=methods[of]())  # pyright: ignore[reportCallIssue]
+        default = kind(reference=_with_defaults(controlled))  # pyright: ignore[reportCallIssue]
+        _check_flags(name, Fit, ControlOptions, kind, controlled)
     else:
-        default = kind()
+        default = _with_defaults(kind)
+        _check_flags(name, Fit, kind)
 
     def plain(fit: Fit, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         return fit, method
 
-    def control(fit: Fit, control: Control, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+    def control(fit: Fit, control: ControlOptions, method: kind = default) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         return fit, method
 
     return tyro.cli(
@@ -164,6 +164,28 @@ def _parse_fit(
         description=f"{kind.summary}. {kind.paper}".strip(),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def _check_flags(name: str, *kinds: type) -> None:
+    """Refuse options that would be one flag; all of them are written without a prefix."""
+    flags = ["set"]  # how `changes` is written
+    flags += [part.name for kind in kinds for part in fields(kind) if part.init]
+    if twice := sorted({flag for flag in flags if flags.count(flag) > 1}):
+        raise BadOption(
+            f"method {name!r} cannot be fitted on the command line, where {twice[0]!r} "
+            "would mean two things; rename that option, or fit it in Python"
+        )
+
+
+def _with_defaults(kind: type["Method"]) -> "Method":
+    """A method whose options that have no default are flags that must be given."""
+    parts = fields(kind)  # pyright: ignore[reportArgumentType]
+    required = [p.name for p in parts if p.init and not _has_default(p)]
+    return kind(**dict.fromkeys(required, tyro.MISSING))
+
+
+def _has_default(part: Field[Any]) -> bool:
+    return part.default is not MISSING or part.default_factory is not MISSING
 
 
 def _value_of(flag: str, options: Sequence[str]) -> str | None:

@@ -43,7 +43,7 @@ def line(kind: str, name: str, about: str, items: Sequence[Any], noun: str) -> s
     return f"<{kind} {shortened(name)!r}: {shortened(about)}; {counted(items, noun)}>"
 
 
-def table(name: str, about: str, items: Sequence[Any], noun: str) -> str:
+def html_table(name: str, about: str, items: Sequence[Any], noun: str) -> str:
     """What stands in a notebook: HTML with the first items, every text escaped."""
     first = items[:SHOWN]
     head = f"<b>{escape(shortened(name))}</b>: {escape(shortened(about, 3 * WIDTH))}"

@@ -7,7 +7,7 @@ question has the same group in every file that holds it.
 from dataclasses import asdict, dataclass
 from typing import Generic, Literal, TypeVar, final
 
-from seatrial.data.display import line, table
+from seatrial.data.display import html_table, line
 from seatrial.data.texts import plain
 from seatrial.errors import BadData
 from seatrial.files import fingerprint
@@ -65,7 +65,7 @@ class Concept(Generic[T]):
         return line("Concept", self.name, self.about, self.items, "items")
 
     def _repr_html_(self) -> str:
-        return table(self.name, self.about, self.items, "items")
+        return html_table(self.name, self.about, self.items, "items")
 
 
 @final
@@ -108,7 +108,7 @@ class MapData:
         return line("MapData", self.name, self.about, self.pairs, "pairs")
 
     def _repr_html_(self) -> str:
-        return table(self.name, self.about, self.pairs, "pairs")
+        return html_table(self.name, self.about, self.pairs, "pairs")
 
 
 @final

@@ -101,23 +101,23 @@ class ActAdd(Method):
         self, model: Model, data: FitData
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Token ids of both prompts, of one length."""
-        given = self.positive, self.negative
-        asked = given if any(given) else (data.encourage, data.discourage)
-        if not all(asked):
+        own = self.positive, self.negative
+        prompts = own if any(own) else (data.encourage, data.discourage)
+        if not all(prompts):
             raise BadOption(
-                f"actadd needs two prompts, not {asked[0]!r} and {asked[1]!r}; give both "
-                "positive and negative (a blank one is a space), or neither and data that "
-                "has instructions"
+                f"actadd needs two prompts, not {prompts[0]!r} and {prompts[1]!r}; give "
+                "both positive and negative (a blank one is a space), or neither and data "
+                "that has instructions"
             )
-        one, other = map(model.tokens, asked)
+        one, other = map(model.tokens, prompts)
         k = max(len(one), len(other))
         if len(one) != len(other):
             filler = self._filler(model)
             one, other = (ids + filler * (k - len(ids)) for ids in (one, other))
         if one == other:
             raise BadOption(
-                f"the prompts {asked[0]!r} and {asked[1]!r} are the same tokens, so they "
-                "have no difference to add; give two that differ"
+                f"the prompts {prompts[0]!r} and {prompts[1]!r} are the same tokens, so "
+                "they have no difference to add; give two that differ"
             )
         return one, other
 
@@ -145,7 +145,7 @@ def states_of(
     """
     # In one order, so that exchanging the two only turns the sign of their difference.
     low, high = sorted((positive, negative))
-    before, after = (found[site] for found in model.token_activations([low, high], [site]))
+    before, after = (read[site] for read in model.token_activations([low, high], [site]))
     same = next(k for k in range(len(low)) if low[k] != high[k])
     after = torch.cat([before[:same], after[same:]])
     if torch.equal(before, after):

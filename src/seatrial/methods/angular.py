@@ -70,8 +70,8 @@ class Angular(Method):
                 f"is no whole turn (not {self.angle:g}), and adaptive belongs to form 'to'"
             )
         everywhere: list[Layer] = list(range(model.n_layers))
-        wanted: list[Layer] = everywhere if self.layer == "all" else [self.layer]
-        sites = [model.site(layer) for layer in wanted]
+        layers: list[Layer] = everywhere if self.layer == "all" else [self.layer]
+        sites = [model.site(layer) for layer in layers]
         candidates, differences = [], []
         for site in [model.site(layer) for layer in range(model.n_layers)]:
             positive, negative = contrast(model, data.pairs, site, self.read)

@@ -191,7 +191,7 @@ def origin_of(
     model: Model,
     data: FitData,
     seed: int,
-    found: Mapping[str, object] | None = None,
+    facts: Mapping[str, object] | None = None,
 ) -> Origin:
     """The record of where a fitted intervention comes from.
 
@@ -200,12 +200,12 @@ def origin_of(
         model: what it was fitted on.
         data: what it was fitted to.
         seed: of the fit.
-        found: what the fit has found out, told beside the options: plain values by name.
+        facts: what the fit has found out, kept beside the options: plain values by name.
     """
     options = options_of(method)
     name = options.pop("name")
-    told = {**options, **(found or {})}
-    return Origin(model.identity, model.d_model, name, told, data.fingerprint, seed)
+    options |= facts or {}
+    return Origin(model.identity, model.d_model, name, options, data.fingerprint, seed)
 
 
 def state_norms(read: Mapping[Site, Sequence[Tensor]]) -> dict[str, object]:
@@ -225,7 +225,7 @@ def state_norms(read: Mapping[Site, Sequence[Tensor]]) -> dict[str, object]:
     return {STATE_NORMS: {site: float(f"{mean:.6g}") for site, mean in means.items()}}
 
 
-def norms_beside(fitted: Intervention) -> dict[str, object]:
+def recorded_norms(fitted: Intervention) -> dict[str, object]:
     """The same of what was fitted already, for a control that stands in its place."""
     options = fitted.origin.options if fitted.origin else {}
     return {name: options[name] for name in (STATE_NORMS,) if name in options}
@@ -275,18 +275,18 @@ def rescaled(fitted: Intervention, goal: Intervention, complaint: str) -> Interv
     Raises:
         BadData: with the complaint.
     """
-    found, wanted = fitted.norms(), goal.norms()
-    if not (found and wanted):
+    norms, goals = fitted.norms(), goal.norms()
+    if not (norms and goals):
         return fitted
-    if set(found) != set(wanted):
-        wanted = dict.fromkeys(found, hypot(*wanted.values()))
-        found = dict.fromkeys(found, hypot(*found.values()))
+    if set(norms) != set(goals):
+        goals = dict.fromkeys(norms, hypot(*goals.values()))
+        norms = dict.fromkeys(norms, hypot(*norms.values()))
 
     def change(site: Site, edit: Edit) -> Edit:
         if not isinstance(edit, Add):
             return edit
-        if found[site] <= _ROUNDING * wanted[site]:
+        if norms[site] <= _ROUNDING * goals[site]:
             raise BadData(complaint.replace("{site}", str(site)))
-        return Add(edit.vector * (wanted[site] / found[site]))
+        return Add(edit.vector * (goals[site] / norms[site]))
 
     return with_edits(fitted, change)

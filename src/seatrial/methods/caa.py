@@ -19,8 +19,8 @@ class CAA(Method):
         v = mean(h+) - mean(h-)        h <- h + dose * v
 
     A dose of 1 is the raw difference: it moves the average negative text onto the average
-        positive one. Released code for the paper also rescales vectors so that all
-        behaviours share one norm per layer; we do not, and report the norm instead.
+    positive one. Released code for the paper also rescales vectors so that all behaviours
+    share one norm per layer; we do not, and report the norm instead.
     """
 
     name: ClassVar[str] = "caa"
@@ -32,8 +32,7 @@ class CAA(Method):
     """Decoder block whose output is read and edited, counted from 0."""
     read: TokenSelector = "last"
     """Which token of each text is read: the last one, the one before it (the letter of
-    "(A)"),
-    the prompt's last, or the mean over the completion or over everything."""
+    "(A)"), the prompt's last, or the mean over the completion or over everything."""
     tokens: str = "from_last_prompt"
     """Which tokens are edited: from_last_prompt, generated, last, prompt, all, or
     first_K."""

@@ -52,8 +52,8 @@ class CAST(Method):
     depends on the scale of the states and hardly tells a text from its opposite, so it is
     an option (`similarity`); block outputs are read and edited and not inputs; every gap
     between two texts is tried as threshold, not a fixed grid; a dose of 1 moves the mean
-    negative projection on the direction onto the mean positive one (there the
-    factor is free, 1.5 in the released settings).
+    negative projection on the direction onto the mean positive one (there the factor is
+    free, 1.5 in the released settings).
     """
 
     name: ClassVar[str] = "cast"
@@ -81,8 +81,8 @@ class CAST(Method):
     similarity: Similarity = "cosine"
     """cosine: cos(h, c); published: cos(h, tanh(P h))."""
     gate_on: str = ""
-    """Another concept whose texts the gate is fitted on: built-in, published, or
-    your own file; its fit split is used. Empty: the pairs of the behaviour."""
+    """Another concept whose texts the gate is fitted on: built-in, published, or your
+    own file; its fit split is used. Empty: the pairs of the behaviour."""
     gate_task: str = "open"
     """Which target task's pairs of the other concept are read."""
 
@@ -105,11 +105,11 @@ class CAST(Method):
         edits, read = {}, {}
         for site in [model.site(first + k) for k in range(self.blocks)]:
             read[site] = states = contrast(model, data.pairs, site, self.read)
-            u = along(*states, site, self.direction)
+            u = signed_direction(*states, site, self.direction)
             edits[site] = Add(((difference(*states) @ u) * u).float())
         texts = self._texts(data)
         gate, cut = self._gate(model, texts.pairs)
-        found = {
+        facts = {
             "gate": str(gate.site),
             "threshold": cut.threshold,
             "fires": cut.fires,
@@ -118,7 +118,7 @@ class CAST(Method):
             "gate_data": texts.fingerprint,
             **state_norms(read),
         }
-        origin = origin_of(self, model, data, seed, found)
+        origin = origin_of(self, model, data, seed, facts)
         return Intervention(edits, self.tokens, origin=origin, gate=gate)
 
     def _texts(self, data: FitData) -> FitData:
@@ -136,12 +136,12 @@ class CAST(Method):
     def _gate(self, model: Model, pairs: Sequence[Pair]) -> tuple[Gate, Cut]:
         """The best cut of the best block."""
         everywhere: list[Layer] = list(range(model.n_layers))
-        asked = self.gate_layer
-        wanted: list[Layer] = everywhere if asked == "best" else [asked]
+        one = self.gate_layer
+        layers: list[Layer] = everywhere if one == "best" else [one]
         best: tuple[Gate, Cut] | None = None
-        for site in [model.site(layer) for layer in wanted]:
+        for site in [model.site(layer) for layer in layers]:
             positive, negative = contrast(model, pairs, site, self.gate_read)
-            vector = along(positive, negative, site, self.direction).float()
+            vector = signed_direction(positive, negative, site, self.direction).float()
             cut = best_cut(
                 similarity(positive, vector, self.similarity),
                 similarity(negative, vector, self.similarity),
@@ -165,7 +165,7 @@ class CAST(Method):
         return float(gate.opens(negative).double().mean())
 
 
-def along(
+def signed_direction(
     positive: Float[Tensor, "pair width"],
     negative: Float[Tensor, "pair width"],
     site: Site,

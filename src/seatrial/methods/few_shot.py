@@ -58,8 +58,8 @@ class FewShot(Method):
             return pair.positive.completion, pair.negative.completion
 
         pairs = dealt(data.pairs, answers, self.shots, seed)
-        positive = tuple(_told(pair, pair.positive) for pair in pairs)
-        return positive, tuple(_told(pair, pair.negative) for pair in pairs)
+        positive = tuple(_demonstration(pair, pair.positive) for pair in pairs)
+        return positive, tuple(_demonstration(pair, pair.negative) for pair in pairs)
 
     def _examples(
         self, data: FitData, seed: int
@@ -102,7 +102,7 @@ def dealt(
     return [in_turn[k] for k in generator.permutation(n).tolist()]
 
 
-def _told(pair: Pair, text: Text) -> Text:
+def _demonstration(pair: Pair, text: Text) -> Text:
     if not text.completion.strip():
         raise BadData(
             f"pair {pair.id!r} has a text without a completion, so it demonstrates "

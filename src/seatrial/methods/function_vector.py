@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, final
 from seatrial.data.templates import template_named
 from seatrial.errors import BadOption
 from seatrial.methods.base import Layer, Method, Need, check_fits, origin_of, state_norms
-from seatrial.methods.fitting.heads import check_heads, mean_added
+from seatrial.methods.fitting.heads import check_heads, mean_contribution
 from seatrial.methods.fitting.map_prompts import last_states
 from seatrial.methods.fitting.patching import best, survey
 from seatrial.model import Model
@@ -82,11 +82,11 @@ class FunctionVector(Method):
             seed=seed,
         )
         heads = self.use if table is None else best(model, table, self.heads)
-        vector = mean_added(model, states, heads, self.write)
+        vector = mean_contribution(model, states, heads, self.write)
         chosen = [[*head, None if table is None else float(table[head])] for head in heads]
         form = template_named(self.template)
         bare = [form.prompt((), example.input) for example in data.examples[:BARE]]
         norms = state_norms({site: [last_states(model, bare, [site])[site]]})
-        found = {**counts, "chosen": chosen, **norms}
-        origin = origin_of(self, model, data, seed, found)
+        facts = {**counts, "chosen": chosen, **norms}
+        origin = origin_of(self, model, data, seed, facts)
         return Intervention({site: Add(vector)}, self.tokens, origin=origin)

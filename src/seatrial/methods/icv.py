@@ -75,8 +75,8 @@ class ICV(Method):
                 "the other way"
             )
         everywhere: list[Layer] = list(range(model.n_layers))
-        wanted: list[Layer] = everywhere if self.layer == "all" else [self.layer]
-        sites = [model.site(layer, self.point) for layer in wanted]
+        layers: list[Layer] = everywhere if self.layer == "all" else [self.layer]
+        sites = [model.site(layer, self.point) for layer in layers]
         deltas = []
         for layer in range(model.n_layers):
             positive, negative = contrast(model, data.pairs, model.site(layer), self.read)

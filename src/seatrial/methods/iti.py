@@ -88,7 +88,7 @@ class ITI(Method):
         )
 
 
-class Head(NamedTuple):
+class HeadSlice(NamedTuple):
     """One head as a slice of its site."""
 
     site: Site
@@ -153,14 +153,14 @@ def _parts(pairs: Sequence[Pair], folds: int, seed: int) -> list[list[int]]:
 
 def _read(
     model: Model, pairs: Sequence[Pair], layers: Sequence[int], read: TokenSelector
-) -> dict[Head, tuple[Tensor, Tensor]]:
+) -> dict[HeadSlice, tuple[Tensor, Tensor]]:
     """States of every head of some blocks on the positive and on the negative texts."""
     heads = []
     for layer in layers:
         if n_heads := model.heads_in(layer):
             site = Site(layer, "heads")
             width = model.width(site) // n_heads
-            heads += [Head(site, k * width, (k + 1) * width) for k in range(n_heads)]
+            heads += [HeadSlice(site, k * width, (k + 1) * width) for k in range(n_heads)]
     if not heads:
         raise UnsupportedModel(
             f"no attention heads were found in {model.card.name!r}, and 'iti' edits "
@@ -172,16 +172,16 @@ def _read(
             "difference; write a negative that lacks the behaviour"
         )
     texts = [*texts_of(pairs, "positive"), *texts_of(pairs, "negative")]
-    found = model.activations(texts, sorted({head.site for head in heads}), read)
+    by_site = model.activations(texts, sorted({head.site for head in heads}), read)
     n, states = len(pairs), {}
     for head in heads:
-        both = found[head.site][:, head.start : head.stop]
+        both = by_site[head.site][:, head.start : head.stop]
         states[head] = both[:n], both[n:]
     return states
 
 
 def _whole(
-    states: Mapping[Head, tuple[Tensor, Tensor]], site: Site
+    states: Mapping[HeadSlice, tuple[Tensor, Tensor]], site: Site
 ) -> list[Float[Tensor, "pair width"]]:
     """The states of all heads of a site side by side again, of either class."""
     mine = [sides for head, sides in states.items() if head.site == site]

@@ -21,7 +21,7 @@ from seatrial.methods.base import (
     origin_of,
     other_data,
 )
-from seatrial.methods.fitting.classifier import Classifier, Labels, States, trained
+from seatrial.methods.fitting.classifier import Labels, StateClassifier, States, trained
 from seatrial.methods.fitting.contrast import contrast
 from seatrial.methods.fitting.linear_algebra import difference, unit
 from seatrial.model import Model, TokenSelector
@@ -48,6 +48,7 @@ class KSteering(Method):
     The step depends on the token, so what is already there can be pushed less or otherwise.
     What is climbed is the difference: of several classes each need not rise, or fall, at
     every state by itself.
+
     At a dose of 1 the mean step on the fit states is as long as the mean state of the
     target classes is away from that of the avoided ones, or of all other texts where none
     is. Departures from the released code: its hook averages logits over all tokens of a
@@ -123,7 +124,7 @@ class KSteering(Method):
         for each in sides:
             unit(difference(*each), site)  # refuses texts that do not differ
         states = torch.cat([torch.stack(each, dim=1) for each in sides]).double()
-        labels = labels_of(data, others)
+        labels = class_labels(data, others)
         climb = self.classifier(states, labels, seed).climb(target, avoid)
         slope = climb.gradient(states).norm(dim=-1).mean()
         if not 0 < float(slope) < inf:
@@ -134,9 +135,9 @@ class KSteering(Method):
         size = _apart(states, labels, target, avoid) / slope
         share = self.decay ** torch.arange(self.steps, dtype=torch.float64)
         climb = replace(climb, steps=(size * share / share.sum()).float())
-        found = {"others_data": [other.fingerprint for other in others]} if others else {}
+        facts = {"others_data": [other.fingerprint for other in others]} if others else {}
         return Intervention(
-            {site: climb}, self.tokens, origin=origin_of(self, model, data, seed, found)
+            {site: climb}, self.tokens, origin=origin_of(self, model, data, seed, facts)
         )
 
     def _check(self) -> None:
@@ -180,7 +181,7 @@ class KSteering(Method):
         )
         return target, avoid
 
-    def classifier(self, states: States, labels: Labels, seed: int) -> Classifier:
+    def classifier(self, states: States, labels: Labels, seed: int) -> StateClassifier:
         """A network trained to tell the classes of some states."""
         return trained(
             states,
@@ -195,7 +196,7 @@ class KSteering(Method):
         )
 
 
-def labels_of(data: FitData, others: Sequence[FitData]) -> Labels:
+def class_labels(data: FitData, others: Sequence[FitData]) -> Labels:
     """The classes of every text: of the pairs first, then of the other concepts' pairs.
 
     The first two are the sides of the pairs, then comes one for each other concept.
@@ -224,11 +225,11 @@ def _apart(
     Raises:
         BadData: if there is none that is left.
     """
-    wanted = labels[..., list(target)].any(-1)
-    left = labels[..., list(avoid)].any(-1) if avoid else torch.ones_like(wanted)
-    if not (left & ~wanted).any():
+    in_target = labels[..., list(target)].any(-1)
+    in_avoid = labels[..., list(avoid)].any(-1) if avoid else torch.ones_like(in_target)
+    if not (in_avoid & ~in_target).any():
         raise BadData(
             "every text that k-steering should leave is one of the target's too, so there "
             "is no way from one to the other; give another target or avoid"
         )
-    return difference(states[wanted], states[left & ~wanted]).norm()
+    return difference(states[in_target], states[in_avoid & ~in_target]).norm()

@@ -8,8 +8,8 @@ from torch import Tensor
 from seatrial.data.templates import generator_for, template_named
 from seatrial.methods.base import Layer, Method, Need, check_fits, origin_of, state_norms
 from seatrial.methods.fitting.map_prompts import (
+    draw_prompts,
     last_states,
-    questions,
     solved,
 )
 from seatrial.model import Model
@@ -53,7 +53,7 @@ class LayerMean(Method):
         site, template = model.site(self.layer), template_named(self.template)
         examples = data.examples
         generator = generator_for(seed, self.name, "means")
-        shown = questions(examples, template, self.shots, self.mean_prompts, generator)
+        shown = draw_prompts(examples, template, self.shots, self.mean_prompts, generator)
         counts = {"prompts_asked": len(shown)}
         if self.only_solved:
             shown = solved(model, shown, template)

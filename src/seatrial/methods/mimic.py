@@ -84,10 +84,10 @@ def transport(
 def _covariances(
     source: Float[Tensor, "pair width"],
     target: Float[Tensor, "pair width"],
-    asked: float | None,
+    shrinkage: float | None,
 ) -> tuple[Float[Tensor, "width width"], Float[Tensor, "width width"]]:
     within = torch.cat([x.double() - x.double().mean(0) for x in (source, target)])
-    share = shrinkage_of(within, asked)
+    share = shrinkage_of(within, shrinkage)
     level = float(within.square().mean())  # the mean variance of a coordinate
     one, other = (shrunk(covariance(x), share, level) for x in (source, target))
     return one, other

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 
 from seatrial.errors import BadOption
-from seatrial.methods.base import Method, heads_at, norms_beside, origin_of, with_edits
+from seatrial.methods.base import Method, heads_at, origin_of, recorded_norms, with_edits
 from seatrial.methods.fitting.fit_states import fit_states
 from seatrial.model import Model
 from seatrial.steering.edits import Draw, Edit
@@ -60,5 +60,5 @@ class Orthogonal(Method):
             return made[id(edit)]
 
         control = with_edits(fitted, beside)
-        origin = origin_of(self, model, data, seed, norms_beside(fitted))
+        origin = origin_of(self, model, data, seed, recorded_norms(fitted))
         return replace(control, prompt_edit=None, readout=None, origin=origin)

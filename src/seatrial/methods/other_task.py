@@ -8,9 +8,9 @@ from seatrial.errors import BadOption
 from seatrial.methods.base import (
     Method,
     check_fits,
-    norms_beside,
     origin_of,
     other_data,
+    recorded_norms,
     rescaled,
 )
 from seatrial.model import Model
@@ -72,9 +72,9 @@ class OtherTask(Method):
                 f"{elsewhere.concept!r} gives a zero vector at site {{site}}; choose "
                 "another concept, or read at a token where its texts differ",
             )
-        found = {"other": elsewhere.concept, "other_data": elsewhere.fingerprint}
-        found |= norms_beside(fitted)
-        return replace(fitted, origin=origin_of(self, model, data, seed, found))
+        facts = {"other": elsewhere.concept, "other_data": elsewhere.fingerprint}
+        facts |= recorded_norms(fitted)
+        return replace(fitted, origin=origin_of(self, model, data, seed, facts))
 
     def elsewhere(self, data: FitData) -> FitData:
         """What the reference is fitted on instead.

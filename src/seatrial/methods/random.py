@@ -12,8 +12,8 @@ from seatrial.methods.base import (
     Method,
     heads_at,
     later,
-    norms_beside,
     origin_of,
+    recorded_norms,
     with_edits,
 )
 from seatrial.methods.fitting.fit_states import fit_states
@@ -91,5 +91,5 @@ class Random(Method):
             )
 
         control = with_edits(fitted, turned)
-        origin = origin_of(self, model, data, seed, norms_beside(fitted))
+        origin = origin_of(self, model, data, seed, recorded_norms(fitted))
         return replace(control, prompt_edit=None, readout=None, origin=origin)

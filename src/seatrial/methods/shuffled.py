@@ -8,7 +8,7 @@ import torch
 
 from seatrial.data.templates import with_labels_moved
 from seatrial.errors import BadData, BadOption
-from seatrial.methods.base import Method, check_fits, norms_beside, origin_of, rescaled
+from seatrial.methods.base import Method, check_fits, origin_of, recorded_norms, rescaled
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Pair
@@ -57,7 +57,7 @@ class Shuffled(Method):
                 "swapped: all pairs differ alike, so they count as one. Give pairs with "
                 "different texts, or read at a token where they differ",
             )
-        origin = origin_of(self, model, data, seed, norms_beside(fitted))
+        origin = origin_of(self, model, data, seed, recorded_norms(fitted))
         return replace(fitted, origin=origin)
 
 

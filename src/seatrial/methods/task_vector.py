@@ -68,9 +68,9 @@ class TaskVector(Method):
             )
         examples, template = data.examples, template_named(self.template)
         generator = generator_for(seed, self.name, "contexts")
-        found = []
+        prompts = []
         for _ in range(self.contexts):
             drawn = draw(examples, self.shots + self.dummies, generator)
-            shown, asked = drawn[: self.shots], drawn[self.shots :]
-            found += [template.prompt(shown, query.input) for query in asked]
-        return found
+            shown, queries = drawn[: self.shots], drawn[self.shots :]
+            prompts += [template.prompt(shown, query.input) for query in queries]
+        return prompts

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption
 from seatrial.files import fingerprint, short_hash
-from seatrial.model.engine.activations import Moments, Stream, Take, read
+from seatrial.model.engine.activations import Moments, Stream, Take, read_states
 from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.engine.engine import Engine
 from seatrial.model.engine.gates import decide, picked, with_unsteered
@@ -396,7 +396,7 @@ class Model:
         def take(site: Site, text: int, h: Tensor) -> None:
             states[text][site] = h.float().cpu()
 
-        read(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
+        read_states(self.engine, ids, [(0, len(text)) for text in ids], sites, take)
         return states
 
     @_one_at_a_time
@@ -448,7 +448,7 @@ class Model:
         encoded = [self.encoder.encode_text(text) for text in texts]
         spans = [self.encoder.read_span(text, at) for text in encoded]
         self.engine.check_context(max((len(text.ids) for text in encoded), default=0))
-        read(self.engine, [text.ids for text in encoded], spans, sites, take)
+        read_states(self.engine, [text.ids for text in encoded], spans, sites, take)
 
     @_one_at_a_time
     def where(self, request: Request, intervention: Intervention) -> list[EditedToken]:

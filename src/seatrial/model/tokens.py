@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption, sentence
 from seatrial.steering.intervention import Intervention, scope_span
-from seatrial.types import EditedToken, Message, Prompt, Request, Text
+from seatrial.types import EditedToken, Message, Prompt, Request, Text, as_questions
 
 TokenSelector = Literal["last", "second_last", "last_prompt", "completion", "mean"]
 """Where an activation is read: the last token of the text, the one before it (the letter of
@@ -105,7 +105,7 @@ class Encoder:
         if not prompt:
             raise BadData("a conversation needs at least one message; give a user message")
         if not self.is_chat:
-            return Rendered(_as_questions(prompt), " ", False)
+            return Rendered(_for_base_model(prompt), " ", False)
         ends_open = prompt[-1].role == "assistant"
         try:
             text = self._template(prompt, ends_open)
@@ -279,17 +279,7 @@ def _fold_system(prompt: tuple[Message, ...]) -> tuple[Message, ...]:
     return (Message(second.role, f"{first.content}\n\n{second.content}"), *rest)
 
 
-def _as_questions(prompt: tuple[Message, ...]) -> str:
-    """A conversation for a base model: instructions, then Question and Answer in turn."""
-    lines = []
-    for message in prompt:
-        match message.role:
-            case "system":
-                lines.append(message.content)
-            case "user":
-                lines.append(f"Question: {message.content}")
-            case _:
-                lines.append(f"Answer: {message.content}")
-    if prompt[-1].role == "assistant":
-        return "\n\n".join(lines)
-    return "\n\n".join([*lines, "Answer:"])
+def _for_base_model(prompt: tuple[Message, ...]) -> str:
+    """A conversation for a base model, up to where its answer begins."""
+    text = as_questions(prompt)
+    return text if prompt[-1].role == "assistant" else f"{text}\n\nAnswer:"

@@ -15,7 +15,13 @@ from seatrial.stats.bootstrap import (
     partition,
     resample,
 )
-from seatrial.stats.continuations import SHARES, Cut, Promotion, on_one_scale, promotion
+from seatrial.stats.continuations import (
+    SHARES,
+    Promotion,
+    PromotionCut,
+    on_one_scale,
+    promotion,
+)
 from seatrial.stats.controls import beats, control_band, holm, paired_sign_flip_p
 from seatrial.stats.dose_response import (
     RANGES,
@@ -32,11 +38,11 @@ __all__ = [
     "RANGES",
     "SHARES",
     "Curvature",
-    "Cut",
     "DoseResponse",
     "Factor",
     "Partition",
     "Promotion",
+    "PromotionCut",
     "Statistic",
     "Values",
     "beats",

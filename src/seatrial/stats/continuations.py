@@ -34,7 +34,7 @@ SHARES: tuple[float, ...] = (0.25, 0.5, 0.75)
 
 @final
 @dataclass(frozen=True)
-class Cut:
+class PromotionCut:
     """The change of some continuations of one kind, steered minus unsteered."""
 
     side: Side
@@ -57,7 +57,7 @@ class Promotion:
     """That level itself, in nats per token."""
     unsteered: Mapping[Side, Estimate]
     steered: Mapping[Side, Estimate]
-    cuts: tuple[Cut, ...]
+    cuts: tuple[PromotionCut, ...]
 
     @property
     def promotes(self) -> bool:
@@ -176,7 +176,7 @@ def _level(scores: Sequence[Score], side: Side, reference: float) -> Estimate:
 
 def _cut(
     unsteered: Sequence[Score], steered: Sequence[Score], side: Side, end: End, share: float
-) -> Cut:
+) -> PromotionCut:
     # Equal values are told apart by their item, so that the order given does not matter.
     order = sorted(
         range(len(unsteered)),
@@ -190,4 +190,4 @@ def _cut(
         [unsteered[k].metrics[side] for k in picked],
         [unsteered[k].group for k in picked],
     )
-    return Cut(side, end, share, change)
+    return PromotionCut(side, end, share, change)

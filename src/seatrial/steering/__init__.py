@@ -1,7 +1,7 @@
 """What is done to a model: edits, prompt, readout, gate; saved, composed, compared."""
 
-from seatrial.steering.compare import Comparison, compared
-from seatrial.steering.compose import joined, weighted
+from seatrial.steering.compare import Comparison, comparison
+from seatrial.steering.compose import combine_files, combined, joined, weighted
 from seatrial.steering.edits import EDITS, Add, Edit
 from seatrial.steering.gate import Gate
 from seatrial.steering.intervention import (
@@ -13,7 +13,7 @@ from seatrial.steering.intervention import (
 )
 from seatrial.steering.prompt import PromptEdit
 from seatrial.steering.readout import READOUTS, ContrastLayers, Readout
-from seatrial.steering.saving import load, save
+from seatrial.steering.saving import load, load_several, save
 
 __all__ = [
     "EDITS",
@@ -30,9 +30,12 @@ __all__ = [
     "PromptEdit",
     "Readout",
     "Steering",
-    "compared",
+    "combine_files",
+    "combined",
+    "comparison",
     "joined",
     "load",
+    "load_several",
     "save",
     "weighted",
 ]

@@ -23,7 +23,7 @@ STATE_NORMS = "state_norms"
 
 @final
 @dataclass(frozen=True)
-class Row:
+class ComparedVector:
     """One vector that an intervention adds, beside those of all at its site."""
 
     site: Site
@@ -45,10 +45,12 @@ class Row:
 class Comparison:
     """Norms and pairwise cosines of added vectors, site by site; as text, a table."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedVector, ...]
     """Ordered by site, then as the interventions were given."""
+    without: tuple[str, ...] = ()
+    """Names of those that add no vector, so that no row is theirs."""
 
-    def at(self, site: Site) -> tuple[Row, ...]:
+    def at(self, site: Site) -> tuple[ComparedVector, ...]:
         """The rows of a site."""
         return tuple(row for row in self.rows if row.site == site)
 
@@ -75,7 +77,7 @@ class Comparison:
         )
 
 
-def compared(interventions: Mapping[str, Intervention]) -> Comparison:
+def comparison(interventions: Mapping[str, Intervention]) -> Comparison:
     """How long the vectors of some interventions are, and how alike at each site.
 
     Vectors are those of ``Add``, ``AddBySide`` and ``AddKeepingNorm`` edits; other kinds
@@ -89,39 +91,45 @@ def compared(interventions: Mapping[str, Intervention]) -> Comparison:
         ForeignIntervention: if they were fitted on different models, or have other widths.
     """
     # For the refusal of different models only.
-    origin_of_parts("compared", list(interventions.values()), {})
-    found = added(interventions)
-    if not found:
+    origin_of_parts("comparison", list(interventions.values()), {})
+    by_site = added_vectors(interventions)
+    if not by_site:
         raise BadOption(
             "none of these interventions adds a vector, so there are no lengths and "
             "angles to compare; give some that do, such as those of caa"
         )
-    return Comparison(tuple(row for site in found for row in _rows(site, found[site])))
+    shown = {each.name for vectors in by_site.values() for each in vectors}
+    return Comparison(
+        tuple(row for site, vectors in by_site.items() for row in _rows(site, vectors)),
+        tuple(name for name in interventions if name not in shown),
+    )
 
 
 @final
-class Vector(NamedTuple):
+class AddedVector(NamedTuple):
     """One vector that an intervention adds."""
 
     name: str
     """Of the intervention."""
     tokens: str
     vector: Tensor
-    beside: float | None
+    state_norm: float | None
     """How long the states are that it stands beside, where that is on record."""
 
 
-def added(interventions: Mapping[str, Intervention]) -> dict[Site, list[Vector]]:
+def added_vectors(
+    interventions: Mapping[str, Intervention],
+) -> dict[Site, list[AddedVector]]:
     """The vectors of some interventions by site, sites in order."""
-    found: dict[Site, list[Vector]] = {}
+    vectors: dict[Site, list[AddedVector]] = {}
     for name, intervention in interventions.items():
         for part in intervention.parts:
             for site, edit in part.edits.items():
                 if isinstance(edit, Add | AddBySide | AddKeepingNorm):
-                    beside = _beside(intervention.origin, site, edit)
-                    vector = Vector(name, part.tokens, edit.vector, beside)
-                    found.setdefault(site, []).append(vector)
-    return dict(sorted(found.items()))
+                    norm = _norm_beside(intervention.origin, site, edit)
+                    vector = AddedVector(name, part.tokens, edit.vector, norm)
+                    vectors.setdefault(site, []).append(vector)
+    return dict(sorted(vectors.items()))
 
 
 def _state_norm(origin: Origin | None, site: Site) -> float | None:
@@ -129,8 +137,8 @@ def _state_norm(origin: Origin | None, site: Site) -> float | None:
 
     Of a composition it is the mean over the parts that have read there.
     """
-    found = list(_recorded(origin.options, str(site))) if origin else []
-    return fmean(found) if found else None
+    norms = list(_recorded(origin.options, str(site))) if origin else []
+    return fmean(norms) if norms else None
 
 
 def _recorded(options: Mapping[str, Any], site: str) -> Iterator[float]:
@@ -143,14 +151,14 @@ def _recorded(options: Mapping[str, Any], site: str) -> Iterator[float]:
             yield from _recorded(part["options"], site)
 
 
-def _beside(origin: Origin | None, site: Site, edit: Edit) -> float | None:
+def _norm_beside(origin: Origin | None, site: Site, edit: Edit) -> float | None:
     return 1.0 if isinstance(edit, AddKeepingNorm) else _state_norm(origin, site)
 
 
-def _rows(site: Site, found: Sequence[Vector]) -> list[Row]:
+def _rows(site: Site, vectors: Sequence[AddedVector]) -> list[ComparedVector]:
     """The vectors of one site, beside each other."""
-    first = found[0]
-    for name, _, vector, _ in found:
+    first = vectors[0]
+    for name, _, vector, _ in vectors:
         if len(vector) != len(first.vector):
             raise ForeignIntervention(
                 f"the vector of {name!r} at site {site} is {len(vector)} wide, that of "
@@ -161,11 +169,15 @@ def _rows(site: Site, found: Sequence[Vector]) -> list[Row]:
                 f"the vector of {name!r} at site {site} is 0, so it has no direction; fit "
                 "it on texts that differ"
             )
-    rows = torch.stack([each.vector.double() for each in found])
+    rows = torch.stack([each.vector.double() for each in vectors])
     units = rows / rows.norm(dim=-1, keepdim=True)
     cosines = (units @ units.mT).clamp(-1, 1).tolist()
     norms = rows.norm(dim=-1).tolist()
     return [
-        Row(site, name, tokens, norm, norm / beside if beside else None, tuple(line))
-        for (name, tokens, _, beside), norm, line in zip(found, norms, cosines, strict=True)
+        ComparedVector(
+            site, name, tokens, norm, norm / state_norm if state_norm else None, tuple(line)
+        )
+        for (name, tokens, _, state_norm), norm, line in zip(
+            vectors, norms, cosines, strict=True
+        )
     ]

@@ -1,8 +1,9 @@
 """Several interventions as one, on purpose: joined, or their vectors added up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,16 +15,67 @@ from seatrial.files import digest
 from seatrial.steering.edits import Add, Edit
 from seatrial.steering.gate import Gate
 from seatrial.steering.intervention import Intervention, Part
+from seatrial.steering.saving import load_several, save
 from seatrial.types import Origin, Site
+
+
+def combine_files(
+    files: Sequence[Path | str], out: Path | str, weights: Sequence[float] = ()
+) -> Intervention:
+    """Combine saved interventions (``combined``), save the one that this makes, return it.
+
+    Raises:
+        BadOption: as ``combined`` and ``load_several``, or where ``out`` is one of the
+            files.
+        BadFile: as ``load``.
+        ForeignIntervention: if they were fitted on different models.
+        StoreFault: as ``save``.
+    """
+    if Path(out).resolve() in [Path(file).resolve() for file in files]:
+        raise BadOption(
+            f"{out} is one of the files that are combined and would be lost; choose "
+            "another name for what they make"
+        )
+    made = combined(list(load_several(files).values()), weights)
+    save(made, out)
+    return made
+
+
+def combined(
+    interventions: Sequence[Intervention], weights: Sequence[float] = ()
+) -> Intervention:
+    """One intervention of several: ``joined``, or ``weighted`` where there are weights.
+
+    Args:
+        interventions: fitted on one model; without weights at least two.
+        weights: none, or one for each of them.
+
+    Raises:
+        BadOption: for another number of weights, for a single one without a weight, and
+            as ``joined`` or ``weighted``.
+        ForeignIntervention: if they were fitted on different models.
+    """
+    if weights and len(weights) != len(interventions):
+        raise BadOption(
+            f"there must be one weight for each steering, so {len(interventions)} and not "
+            f"{len(weights)}; give none to let all of them act at once"
+        )
+    if weights:
+        return weighted(dict(zip(interventions, weights, strict=True)))
+    if len(interventions) == 1:
+        raise BadOption(
+            "a single steering has nothing to be joined with; name several, or scale its "
+            "vectors with a weight"
+        )
+    return joined(*interventions)
 
 
 def joined(*interventions: Intervention) -> Intervention:
     """One intervention that does what all of them do, in this order, at one dose.
 
     All edits of activations are made, those of the first one first. Together they may have
-    one prompt edit, one readout, and one gate, which all of them must have.
-    A single intervention is returned as it is. Give vectors other weights with ``weighted``
-    first.
+    one prompt edit, one readout, and one gate, which all of them must have. A single
+    intervention is returned as it is. Give vectors other weights with ``weighted`` first.
 
     Raises:
         BadOption: for none, or for several prompt edits, readouts or gates.
@@ -45,9 +97,9 @@ def joined(*interventions: Intervention) -> Intervention:
     )
 
 
-def _only(what: str, found: Sequence[Any]) -> Any:
+def _only(what: str, surfaces: Sequence[Any]) -> Any:
     """The one of these that is not ``None``, if there is any."""
-    several = [each for each in found if each is not None]
+    several = [surface for surface in surfaces if surface is not None]
     if len(several) > 1:
         raise BadOption(
             f"{len(several)} {what} cannot be joined, because what the second one makes of "
@@ -92,7 +144,7 @@ def weighted(weights: Mapping[Intervention, float]) -> Intervention:
             f"finite number, not {list(weights.values())}"
         )
     interventions, factors = list(weights), list(weights.values())
-    _check_alike(interventions, "added up")
+    _check_alike(interventions)
     parts = [
         Part(_sum(together, factors), together[0].tokens)
         for together in zip(*(each.parts for each in interventions), strict=True)
@@ -105,67 +157,13 @@ def weighted(weights: Mapping[Intervention, float]) -> Intervention:
     )
 
 
-def equalised(
-    interventions: Sequence[Intervention], *, to: Intervention | None = None
-) -> tuple[Intervention, ...]:
-    """The same interventions with added vectors of one length at every site.
-
-    That length is the mean over all of them, as in the code released for CAA
-    (https://arxiv.org/abs/2312.06681), which gives all behaviours one norm in a layer; or
-    that of ``to``, for variants of one behaviour that should be as strong as a baseline.
-    The origin records the factor of every vector.
-
-    Raises:
-        BadOption: for none, for anything but ``Add`` edits, for sites or tokens that
-            differ, or for a vector of zeros, which has no direction to scale.
-    """
-    if not interventions:
-        raise BadOption("there is nothing to equalise; give at least one intervention")
-    together = [*interventions] if to is None else [*interventions, to]
-    _check_alike(together, "equalised")
-    if any(norm == 0 for each in interventions for norm in each.norms().values()):
-        raise BadOption(
-            "a vector of zeros cannot be given a length, because it has no direction; "
-            "leave that intervention out"
-        )
-    goals = interventions if to is None else [to]
-    goal = {
-        site: sum(each.norms()[site] for each in goals) / len(goals)
-        for site in together[0].norms()
-    }
-    return tuple(_with_lengths(each, goal) for each in interventions)
-
-
-def _with_lengths(intervention: Intervention, goal: Mapping[Site, float]) -> Intervention:
-    factors = {site: goal[site] / norm for site, norm in intervention.norms().items()}
-    parts = [
-        Part(
-            {s: Add(_vector(edit) * factors[s]) for s, edit in part.edits.items()},
-            part.tokens,
-        )
-        for part in intervention.parts
-    ]
-    origin = intervention.origin
-    if origin is not None:
-        recorded = {str(site): factor for site, factor in factors.items()}
-        origin = replace(origin, options={**origin.options, "equalised": recorded})
-    first, *also = parts
-    return replace(
-        intervention,
-        edits=first.edits,
-        tokens=first.tokens,
-        also=tuple(also),
-        origin=origin,
-    )
-
-
-def _check_alike(interventions: Sequence[Intervention], what: str) -> None:
+def _check_alike(interventions: Sequence[Intervention]) -> None:
     first = interventions[0]
     for each in interventions:
         _check_adds_only(each)
         if _places(each) != _places(first):
             raise BadOption(
-                f"only vectors at the same sites and tokens can be {what}, not at "
+                "only vectors at the same sites and tokens can be added up, not at "
                 f"{_in_words(_places(first))} and {_in_words(_places(each))}; join them "
                 "instead, or fit them at the same layer with the same tokens"
             )
@@ -175,17 +173,13 @@ def _check_adds_only(intervention: Intervention) -> None:
     kinds = {
         type(edit).__name__ for part in intervention.parts for edit in part.edits.values()
     }
-    more = [
-        what
-        for what in ("prompt_edit", "readout", "gate")
-        if getattr(intervention, what) is not None
-    ]
+    more = [name for name, surface in intervention.surfaces if surface is not None]
     if kinds != {"Add"} or more:
         has = f"makes {', '.join(sorted(kinds)) or 'no'} edits"
-        has = f"has a {more[0].replace('_', ' ')}" if more else has
+        has = f"has a {more[0]}" if more else has
         raise BadOption(
-            "only interventions that add vectors and do nothing else can be added up or "
-            f"given one length; one of these {has}; join them instead"
+            "only interventions that add vectors and do nothing else can be added up; "
+            f"one of these {has}; join them instead"
         )
 
 

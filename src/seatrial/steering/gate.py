@@ -43,8 +43,8 @@ def check_words(fires: str, read: str, similarity: str) -> None:
     Raises:
         BadOption: with the choices.
     """
-    said = {"fires": fires, "read": read, "similarity": similarity}
-    for (name, word), choices in zip(said.items(), _WORDS, strict=True):
+    words = {"fires": fires, "read": read, "similarity": similarity}
+    for (name, word), choices in zip(words.items(), _WORDS, strict=True):
         if word not in get_args(choices):
             raise BadOption(
                 f"{word!r} is no {name!r} of a gate; choose "

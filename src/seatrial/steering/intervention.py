@@ -1,8 +1,9 @@
-"""What a fitted method is: edits of activations, prompt and readout, to be saved."""
+"""What a fitted method is: edits of activations, a prompt edit, a readout and a gate."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from math import hypot
 from types import MappingProxyType
 from typing import NamedTuple, final
@@ -138,18 +139,103 @@ class Intervention:
         """Whether it changes nothing at any dose."""
         return not (self.parts or self.prompt_edit or self.readout)
 
+    @property
+    def surfaces(self) -> tuple[tuple[str, PromptEdit | Readout | Gate | None], ...]:
+        """What there can be beside edits of activations, by its name in words."""
+        return (
+            ("prompt edit", self.prompt_edit),
+            ("readout", self.readout),
+            ("gate", self.gate),
+        )
+
+    def in_words(self) -> str:
+        """What it does, in a line: "edits at 0.resid, 1.resid and a prompt edit"."""
+        sites = sorted({site for part in self.parts for site in part.edits})
+        words = [f"edits at {', '.join(map(str, sites))}"] if sites else []
+        words += [f"a {name}" for name, surface in self.surfaces if surface is not None]
+        return " and ".join(words) or "nothing"
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{kind} at {sites}, tokens {tokens}{norm and f', norm {norm}'}"
+            for kind, sites, tokens, norm in _rows(self.parts)
+        ]
+        lines += _more_lines(self)
+        return f"<Intervention: {'; '.join(lines) or 'nothing'}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook; every text as text."""
+        head = ("edit", "sites", "tokens", "norm")
+        rows = [("th", head)] if self.parts else []
+        rows += [("td", row) for row in _rows(self.parts)]
+        table = "".join(
+            f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+            for tag, cells in rows
+        )
+        lines = "".join(f"<br>{escape(line)}" for line in _more_lines(self))
+        nothing = "" if table or lines else ": nothing"
+        return f"<b>Intervention</b>{nothing}{table and f'<table>{table}</table>'}{lines}"
+
     def norms(self) -> dict[Site, float]:
         """Length of every added vector, by site (other kinds of edits have none).
 
         Where several are added at one site, at tokens of their own, it is that of all of
         them together: the root of the sum of squares.
         """
-        found: dict[Site, float] = {}
+        norms: dict[Site, float] = {}
         for part in self.parts:
             for site, edit in part.edits.items():
                 if isinstance(edit, Add):
-                    found[site] = hypot(found.get(site, 0.0), float(edit.vector.norm()))
-        return dict(sorted(found.items()))
+                    norms[site] = hypot(norms.get(site, 0.0), float(edit.vector.norm()))
+        return dict(sorted(norms.items()))
+
+
+def _rows(parts: Sequence[Part]) -> list[tuple[str, str, str, str]]:
+    """Kind, sites, tokens and norm of edits, those of one kind in a part together."""
+    rows: list[tuple[str, str, str, str]] = []
+    for part in parts:
+        kinds: dict[str, list[Site]] = {}
+        for site, edit in part.edits.items():
+            kinds.setdefault(type(edit).__name__, []).append(site)
+        for kind, sites in kinds.items():
+            edits = [part.edits[site] for site in sites]
+            norms = [float(edit.vector.norm()) for edit in edits if isinstance(edit, Add)]
+            ends = dict.fromkeys(
+                f"{norm:.3g}" for norm in sorted(norms)[:: len(norms) - 1 or 1]
+            )
+            rows.append((kind, _few(sites), part.tokens, " to ".join(ends)))
+    return rows
+
+
+def _few(sites: Sequence[Site]) -> str:
+    """Sites in words, few of many."""
+    if len(sites) <= 4:
+        return ", ".join(map(str, sites))
+    return f"{len(sites)} sites from {sites[0]} to {sites[-1]}"
+
+
+def _more_lines(intervention: Intervention) -> list[str]:
+    """What an intervention does beside edits, and where it comes from."""
+    lines: list[str] = []
+    if (edit := intervention.prompt_edit) is not None:
+        shown = len(edit.positive) + len(edit.negative)
+        words = f"prompt edit {_cut(edit.encourage)!r}"
+        if shown:
+            words += f" with {shown} demonstrations"
+        lines.append(words)
+    if (readout := intervention.readout) is not None:
+        lines.append(f"readout {readout}")
+    if (gate := intervention.gate) is not None:
+        words = f"gate at {gate.site}, {gate.fires} {gate.threshold:.3g}"
+        lines.append(words)
+    if (origin := intervention.origin) is not None:
+        words = f"from {origin.method} on {origin.model}, seed {origin.seed}"
+        lines.append(words)
+    return lines
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class Steering(NamedTuple):
@@ -157,6 +243,13 @@ class Steering(NamedTuple):
 
     intervention: Intervention
     dose: float = 1.0
+
+    def __repr__(self) -> str:
+        return f"<Steering: dose {self.dose:g} of {self.intervention!r}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        return f"dose {self.dose:g} of {self.intervention._repr_html_()}"
 
 
 UNSTEERED = Steering(Intervention(), 0.0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from seatrial.errors import BadOption
-from seatrial.types import Message, Prompt, Text
+from seatrial.types import Message, Prompt, Text, as_questions
 
 
 @final
@@ -63,13 +63,8 @@ def _as_exchange(text: Text) -> tuple[Message, ...]:
     return (*turns, Message("assistant", completion))
 
 
-_LABELS = {"user": "Question: ", "assistant": "Answer: "}
-"""How a conversation is written for a model that knows none; see ``model.tokens``."""
-
-
 def _as_paragraphs(text: Text) -> str:
     """A demonstration as plain text."""
     if isinstance(text.prompt, str):
         return text.prompt + text.completion
-    turns = _as_exchange(text)
-    return "\n\n".join(f"{_LABELS[turn.role]}{turn.content}" for turn in turns)
+    return as_questions(_as_exchange(text))

@@ -166,11 +166,11 @@ class ContrastLayers(Readout):
         if self.normalise or self.plausibility or dose == 0:
             return super().at(depths, dose, rows, tokens)
         far = self.chosen(depths)[rows]
-        found = depths.final[rows, tokens]
+        contrast = depths.final[rows, tokens]
         for number, layer in enumerate(self.layers):
             mine = far == number
-            found[mine] -= dose * depths.early[layer][rows[mine], tokens[mine]]
-        return found
+            contrast[mine] -= dose * depths.early[layer][rows[mine], tokens[mine]]
+        return contrast
 
     def _premature(self, depths: Depths) -> Float[Tensor, "row vocabulary"]:
         """Log-probabilities after the layer that is contrasted, row by row."""
@@ -185,7 +185,7 @@ class ContrastLayers(Readout):
         return torch.stack(distances).argmax(0)
 
 
-class Choice(NamedTuple):
+class LayerChoice(NamedTuple):
     """What the choice of layers looks like over many rows (trap T17)."""
 
     shares: dict[int, float]
@@ -199,7 +199,7 @@ class Choice(NamedTuple):
     one: near 1, taking it away changes nothing and the contrast is the baseline."""
 
 
-def choice_of(readout: ContrastLayers, depths: Depths) -> Choice:
+def choice_of(readout: ContrastLayers, depths: Depths) -> LayerChoice:
     """Which layers a readout contrasts on some rows, and whether they say anything.
 
     Raises:
@@ -213,7 +213,7 @@ def choice_of(readout: ContrastLayers, depths: Depths) -> Choice:
     early = torch.stack([depths.early[layer] for layer in readout.layers])
     q = early[chosen, torch.arange(len(chosen), device=chosen.device)].double()
     spread = -(q.exp() * q.clamp_min(-1e4)).sum(-1).mean()
-    return Choice(
+    return LayerChoice(
         dict(zip(readout.layers, shares.tolist(), strict=True)),
         float(shares.max()),
         float(torch.special.entr(shares).sum()),

@@ -1,7 +1,7 @@
 """Interventions on disk: tensors as safetensors, everything else in a JSON header."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -64,10 +64,10 @@ def save(intervention: Intervention, path: Path | str) -> None:
         "origin": asdict(intervention.origin) if intervention.origin else None,
     }
     content = tensors or {_EMPTY: torch.zeros(1)}
-    told = {"seatrial": json.dumps(header, sort_keys=True)}
+    metadata = {"seatrial": json.dumps(header, sort_keys=True)}
     path = Path(path)
     try:
-        write_whole(path, lambda whole: save_file(content, whole, told))
+        write_whole(path, lambda whole: save_file(content, whole, metadata))
     except (OSError, SafetensorError) as error:
         raise StoreFault(
             f"cannot write {path}: {error}; free space or choose another place"
@@ -107,6 +107,36 @@ def load(path: Path | str) -> Intervention:
         raise BadFile(
             f"{path} holds a value out of range ({error}); fit it again"
         ) from error
+
+
+def load_several(files: Sequence[Path | str]) -> dict[str, Intervention]:
+    """Read several saved interventions, by the names of their files.
+
+    Names are those of ``names_of_files``.
+
+    Raises:
+        BadOption: for no file, or one that is named twice.
+        BadFile: as ``load``.
+    """
+    if not files:
+        raise BadOption("there is no file; name those that `seatrial fit` made")
+    paths = [Path(file) for file in files]
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise BadOption(
+                f"{path} is named twice; name it once, and give it another strength by a "
+                "weight or by the dose"
+            )
+    return {
+        name: load(path) for name, path in zip(names_of_files(files), paths, strict=True)
+    }
+
+
+def names_of_files(files: Sequence[Path | str]) -> list[str]:
+    """Names of files without their ending, or paths where that leaves two alike."""
+    stems = [Path(file).stem for file in files]
+    return stems if len(set(stems)) == len(stems) else [str(file) for file in files]
 
 
 def _edits_header(

@@ -10,7 +10,7 @@ from seatrial.data.records import Question
 from seatrial.data.split import deal
 from seatrial.errors import unknown
 from seatrial.tasks.base import Written, shares
-from seatrial.tasks.repetition import distinct, longest_loop, repetition, words_of
+from seatrial.tasks.repetition import distinct, longest_loop, repetition, written_words
 from seatrial.types import Completion, Message, Metric, Request, Score, Split
 
 
@@ -93,7 +93,7 @@ def _openings() -> tuple[Question, ...]:
 
 
 def _metrics(completion: Completion) -> dict[str, float]:
-    words = words_of(completion.text)
+    words = written_words(completion.text)
     repeated = repetition(words)
     maybe = {
         "repetition": repeated,

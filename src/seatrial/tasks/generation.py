@@ -23,7 +23,7 @@ from seatrial.tasks.judges import (
     tally,
 )
 from seatrial.tasks.judges.base import MAX_UNREADABLE, check_bound, check_readable
-from seatrial.tasks.repetition import degenerate, distinct, words_of
+from seatrial.tasks.repetition import degenerate, distinct, written_words
 from seatrial.types import Completion, Message, Metric, Prompt, Request, Score, Split
 
 Opening = Item | TextPair | Question
@@ -239,7 +239,7 @@ def learnt_judge(source: str, items: Sequence[ContrastiveItem]) -> Classifier:
 
 def _wear(completion: Completion) -> dict[str, float]:
     """What the score does not see: repetition, variety and length."""
-    words = words_of(completion.text)
+    words = written_words(completion.text)
     variety = distinct(words, 2)
     return {
         "degenerate": degenerate(words),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 
-def words_of(text: str) -> list[str]:
+def written_words(text: str) -> list[str]:
     """Lower-case words and single signs; a run without spaces or signs is one word.
 
     Languages that are written without spaces come out as few long words: read their numbers

@@ -229,7 +229,7 @@ def with_options(task: Task, options: Mapping[str, Any]) -> Task:
         UnknownName: for a field that is no option.
         BadOption: for a value of the wrong type or out of range.
     """
-    known = options_of(task)
+    known = option_values(task)
     for key in options:
         if key not in known:
             raise unknown(f"option of {task.name!r}", key, known)
@@ -238,7 +238,7 @@ def with_options(task: Task, options: Mapping[str, Any]) -> Task:
     return replace(task, **checked)  # pyright: ignore[reportArgumentType]
 
 
-def options_of(task: Task) -> dict[str, Any]:
+def option_values(task: Task) -> dict[str, Any]:
     """Fields that can be set, which are those with defaults, with their values."""
     assert is_dataclass(task)
     options = (part.name for part in fields(task) if _is_option(part))
@@ -326,7 +326,7 @@ def identity_of(task: Task) -> dict[str, Any]:
         return identity_of(task.task) | carried | {"instruction": task.instruction}
     options = {
         key: value.identity if isinstance(value, Judge) else value
-        for key, value in options_of(task).items()
+        for key, value in option_values(task).items()
     }
     return {
         "task": task.name,

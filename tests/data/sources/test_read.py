@@ -2,7 +2,7 @@
 
 import pytest
 
-from seatrial.data.sources.read import json_lines, json_list, table
+from seatrial.data.sources.read import json_lines, json_list, read_table
 from seatrial.errors import BadData
 
 FIELDS = {"q": str, "n": int}
@@ -74,7 +74,7 @@ def test_a_bad_entry_of_a_list_is_named_by_its_number(write):
 def test_a_table_keeps_quoted_breaks_and_skips_the_byte_order_mark(write):
     path = write('\ufeffa,b\n"x\r\ny",2\n3,\n')
 
-    assert list(table(path, ["a", "b"], may_be_empty=["b"])) == [
+    assert list(read_table(path, ["a", "b"], may_be_empty=["b"])) == [
         ("toy.txt, line 3", {"a": "x\r\ny", "b": "2"}),
         ("toy.txt, line 4", {"a": "3", "b": ""}),
     ]
@@ -92,7 +92,7 @@ def test_a_table_keeps_quoted_breaks_and_skips_the_byte_order_mark(write):
 )
 def test_a_broken_row_is_one_sentence_with_its_line(text, match, write):
     with pytest.raises(BadData, match=match):
-        list(table(write(text), ["a", "b"]))
+        list(read_table(write(text), ["a", "b"]))
 
 
 def test_other_encodings_and_missing_files_are_said(write, tmp_path):

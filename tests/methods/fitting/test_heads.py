@@ -11,9 +11,9 @@ from seatrial.errors import BadOption, UnsupportedModel
 from seatrial.methods.fitting.heads import (
     attending,
     check_heads,
-    mean_added,
+    contributions,
+    mean_contribution,
     projection,
-    written,
 )
 from seatrial.methods.fitting.map_prompts import last_states
 from seatrial.model import Model
@@ -38,7 +38,7 @@ def states_of(model):
 def written_at(model, layer, heads=None):
     states = states_of(model)
     here, added = states[Site(layer, "heads")], states[Site(layer, "attn")]
-    return written(model, layer, here, added, heads), added.double()
+    return contributions(model, layer, here, added, heads), added.double()
 
 
 def changed(model, change):
@@ -186,8 +186,8 @@ def test_what_is_no_norm_is_refused_unless_it_is_left_out(tiny):
     with pytest.raises(
         UnsupportedModel, match="between the attention output projection and"
     ):
-        mean_added(model, states, [(1, 2)], "residual")
-    assert mean_added(model, states, [(1, 2)], "textbook").any()
+        mean_contribution(model, states, [(1, 2)], "residual")
+    assert mean_contribution(model, states, [(1, 2)], "textbook").any()
 
 
 class Adapted(nn.Linear):
@@ -213,8 +213,8 @@ def test_textbook_is_the_share_before_norm_and_factor(tiny, family):
     states = states_of(model)
     heads = [(1, 0), (2, 3)]
 
-    residual = mean_added(model, states, heads, "residual")
-    textbook = mean_added(model, states, heads, "textbook")
+    residual = mean_contribution(model, states, heads, "residual")
+    textbook = mean_contribution(model, states, heads, "textbook")
 
     factor = scale_at(model.structure, Site(1, "attn"))
     alike = float(torch.cosine_similarity(residual, textbook, dim=0))
@@ -228,7 +228,7 @@ def test_textbook_is_the_share_before_norm_and_factor(tiny, family):
 def test_a_sum_over_heads_is_the_mean_of_their_shares_and_each_counts_once(tiny):
     model = tiny("gemma2")
 
-    found = mean_added(model, states_of(model), [(2, 1), (0, 3), (2, 1)], "residual")
+    found = mean_contribution(model, states_of(model), [(2, 1), (0, 3), (2, 1)], "residual")
 
     wanted = sum(
         written_at(model, layer)[0].by_head[:, head].mean(0)

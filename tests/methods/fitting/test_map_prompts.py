@@ -9,9 +9,9 @@ import torch
 from seatrial.data.templates import TEMPLATES
 from seatrial.errors import BadData, BadOption
 from seatrial.methods.fitting.map_prompts import (
+    draw_prompts,
     last_states,
     mean_state,
-    questions,
     requests_of,
     solved,
 )
@@ -24,7 +24,7 @@ EXAMPLES = tuple(Example(x, x.upper()) for x in ("sea", "day", "road", "house", 
 
 
 def drawn(shots=2, n=9, seed=0, **options):
-    return questions(EXAMPLES, QA, shots, n, np.random.default_rng(seed), **options)
+    return draw_prompts(EXAMPLES, QA, shots, n, np.random.default_rng(seed), **options)
 
 
 def shown_in(question):
@@ -80,7 +80,7 @@ def test_the_last_token_of_the_text_is_read_with_and_without_bos(
 ):
     """A BOS token must not shift the position by one (trap T6)."""
     model = tiny(family, bos=bos)
-    asked = questions(EXAMPLES, template, 2, 3, np.random.default_rng(0))
+    asked = draw_prompts(EXAMPLES, template, 2, 3, np.random.default_rng(0))
     prompts = [prompt for prompt, _ in asked]
 
     found = last_states(model, prompts, [Site(1)])[Site(1)]
@@ -129,7 +129,7 @@ def letters():
 def test_only_what_greedy_decoding_answers_rightly_is_solved(letters):
     model, examples = letters
     odd = [replaced(example) if k < 3 else example for k, example in enumerate(examples)]
-    asked = questions(examples, QA, 4, 12, np.random.default_rng(0), queries=odd)
+    asked = draw_prompts(examples, QA, 4, 12, np.random.default_rng(0), queries=odd)
 
     kept = solved(model, asked, QA)
 
@@ -143,7 +143,7 @@ def replaced(example):
 def test_a_map_that_is_never_solved_is_said(letters):
     model, examples = letters
     odd = [replaced(example) for example in examples]
-    asked = questions(examples, QA, 4, 12, np.random.default_rng(0), queries=odd)
+    asked = draw_prompts(examples, QA, 4, 12, np.random.default_rng(0), queries=odd)
 
     with pytest.raises(BadData, match="the model solves none of the 12 prompts"):
         solved(model, asked, QA)
@@ -163,7 +163,7 @@ def test_an_answer_that_melts_with_the_end_of_the_prompt_is_refused(tiny):
     """ "ion" is one token of this tokenizer, so "->" alone must not be what is edited."""
     model = tiny("llama")
     template = replace(ARROW, query="{x} i")
-    asked = questions(EXAMPLES, template, 1, 1, np.random.default_rng(0))
+    asked = draw_prompts(EXAMPLES, template, 1, 1, np.random.default_rng(0))
     odd = [question._replace(query=Example("sea", "s the")) for question in asked]
     assert len(tiny_tokenizer()(" is", add_special_tokens=False).input_ids) == 1
 

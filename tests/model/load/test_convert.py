@@ -7,7 +7,7 @@ import pytest
 
 from seatrial import errors
 from seatrial.model.load import convert as converting
-from seatrial.model.load.load import load
+from seatrial.model.load.load import load_weights
 from seatrial.model.load.pull import Source, pull
 
 
@@ -35,7 +35,7 @@ def test_both_rotary_bases_of_gemma_are_written(tmp_path):
 
 
 def test_digits_are_split_off_first_where_the_gguf_says_so(gguf):
-    _, tokenizer, _ = load(Source("tiny", gguf, "gguf"))
+    _, tokenizer, _ = load_weights(Source("tiny", gguf, "gguf"))
 
     pieces = tokenizer.convert_ids_to_tokens(tokenizer("a  1")["input_ids"])
 

@@ -3,7 +3,7 @@
 import torch
 
 from seatrial.model.load.fingerprint import fingerprint_of_files, fingerprint_of_parameters
-from seatrial.model.load.load import load
+from seatrial.model.load.load import load_weights
 from seatrial.model.load.locate import locate
 
 
@@ -27,7 +27,7 @@ def test_fingerprint_does_not_depend_on_the_order_of_files(tmp_path):
 
 
 def test_fingerprint_of_parameters_follows_the_weights(folder):
-    model, _, _ = load(locate(str(folder)))
+    model, _, _ = load_weights(locate(str(folder)))
     before = fingerprint_of_parameters(model)
     again = fingerprint_of_parameters(model)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, LlamaForCausalLM
 
 from seatrial import errors
-from seatrial.model.load.load import load
+from seatrial.model.load.load import load_weights
 from seatrial.model.load.locate import locate
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -18,11 +18,11 @@ def test_damaged_gguf_is_refused(tmp_path):
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF and nothing else")
 
     with pytest.raises(errors.BadFile, match=r"tiny\.gguf cannot be read as GGUF"):
-        load(locate(str(tmp_path / "tiny.gguf")))
+        load_weights(locate(str(tmp_path / "tiny.gguf")))
 
 
 def test_tiny_folder_loads(folder):
-    model, tokenizer, card = load(locate(str(folder)))
+    model, tokenizer, card = load_weights(locate(str(folder)))
 
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -32,13 +32,13 @@ def test_tiny_folder_loads(folder):
 
 
 def test_loading_prints_nothing(folder, capfd):
-    load(locate(str(folder)))
+    load_weights(locate(str(folder)))
 
     assert capfd.readouterr() == ("", "")
 
 
 def test_dtype_and_attention_can_be_chosen(folder):
-    model, _, _ = load(
+    model, _, _ = load_weights(
         locate(str(folder)), dtype="bfloat16", device="cpu", attention="eager"
     )
 
@@ -48,20 +48,20 @@ def test_dtype_and_attention_can_be_chosen(folder):
 def test_identity_does_not_depend_on_dtype(folder):
     source = locate(str(folder))
 
-    _, _, full = load(source)
-    _, _, half = load(source, dtype="bfloat16")
+    _, _, full = load_weights(source)
+    _, _, half = load_weights(source, dtype="bfloat16")
 
     assert full.identity == half.identity == f"tiny (folder, {full.fingerprint})"
     assert len(full.fingerprint) == 12
 
 
 def test_identity_changes_when_one_weight_changes(copy):
-    _, _, before = load(locate(str(copy)))
+    _, _, before = load_weights(locate(str(copy)))
     tensors = load_file(copy / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"][3, 4] += 0.1
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
 
-    _, _, after = load(locate(str(copy)))
+    _, _, after = load_weights(locate(str(copy)))
 
     assert after.identity != before.identity
 
@@ -76,14 +76,14 @@ def test_identity_changes_when_one_weight_changes(copy):
 )
 def test_option_outside_its_choices_is_refused(folder, option, message):
     with pytest.raises(errors.BadOption, match=message):
-        load(locate(str(folder)), **option)
+        load_weights(locate(str(folder)), **option)
 
 
 def test_corrupt_safetensors_are_refused(copy):
     (copy / "model.safetensors").write_bytes(b"\x10" * 5000)
 
     with pytest.raises(errors.BadFile, match=r"weights in .* cannot be read"):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 def test_truncated_safetensors_are_refused(copy):
@@ -91,7 +91,7 @@ def test_truncated_safetensors_are_refused(copy):
     file.write_bytes(file.read_bytes()[:-400])
 
     with pytest.raises(errors.BadFile, match=r"weights in .* cannot be read"):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 def test_missing_tensors_are_refused_rather_than_made_up(copy):
@@ -102,7 +102,7 @@ def test_missing_tensors_are_refused_rather_than_made_up(copy):
     with pytest.raises(
         errors.BadFile, match=r"lack 1 of .* model\.layers\.0\.mlp\.up_proj"
     ):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 def test_weights_of_another_shape_are_refused(copy):
@@ -110,7 +110,7 @@ def test_weights_of_another_shape_are_refused(copy):
     (copy / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
 
     with pytest.raises(errors.BadFile, match=r"weights in .* cannot be read"):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 def test_missing_tokenizer_is_refused(copy):
@@ -118,14 +118,14 @@ def test_missing_tokenizer_is_refused(copy):
     (copy / "tokenizer_config.json").unlink()
 
     with pytest.raises(errors.BadFile, match=r"tokenizer in .* cannot be read"):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 def test_config_that_is_no_json_is_refused(copy):
     (copy / "config.json").write_text("{")
 
     with pytest.raises(errors.BadFile, match=r"config\.json is not JSON"):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_unknown_architecture_is_refused_and_its_code_not_run(copy, config):
     with pytest.raises(
         errors.UnsupportedModel, match="Code that comes with a model is never"
     ):
-        load(locate(str(copy)))
+        load_weights(locate(str(copy)))
 
 
 def test_masked_language_model_is_refused(tmp_path):
@@ -154,4 +154,4 @@ def test_masked_language_model_is_refused(tmp_path):
     with pytest.raises(
         errors.UnsupportedModel, match="BertForMaskedLM, not a causal language"
     ):
-        load(locate(str(tmp_path)))
+        load_weights(locate(str(tmp_path)))

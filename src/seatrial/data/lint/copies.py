@@ -6,7 +6,7 @@ Numbered traps are those of docs/hazards.md.
 from collections.abc import Collection, Iterator, Sequence
 from itertools import takewhile
 
-from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, lines_of
+from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, line_numbers
 from seatrial.data.texts import near_copies, plain
 
 
@@ -22,7 +22,7 @@ def ids(sheet: Sheet) -> Iterator[Finding]:
                 "ids",
                 f"the id {identity!r} is used {len(rows)} times",
                 "give every row its own",
-                lines_of(rows),
+                line_numbers(rows),
             )
 
 
@@ -92,14 +92,14 @@ def _repeat(
             "leakage",
             f"the same text stands in {len(rows)} rows of several groups: {shown}",
             "remove the copies, or give all of them the same `group`",
-            lines_of(rows),
+            line_numbers(rows),
         )
     return Finding(
         "warning",
         "copies",
         f"the same text stands in {len(rows)} rows: {shown}",
         "remove the copies; a text that stands twice counts twice",
-        lines_of(rows),
+        line_numbers(rows),
     )
 
 
@@ -115,7 +115,7 @@ def _reversed(sheet: Sheet) -> Iterator[Finding]:
                 f"{row.prompt!r} to {row.right!r} stands the other way round in another "
                 "group",
                 "give both rows the same `group`",
-                lines_of((row, other)),
+                line_numbers((row, other)),
             )
 
 
@@ -141,7 +141,7 @@ def near(sheet: Sheet) -> Iterator[Finding]:
             f"nearly the same text in groups {one.group!r} and {other.group!r}: "
             f"{_shown(text, owners[0][1])}",
             "give both rows the same `group`, or rewrite one",
-            lines_of((one, other)),
+            line_numbers((one, other)),
         )
 
 

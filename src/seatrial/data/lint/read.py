@@ -43,7 +43,7 @@ _WHOLE: dict[Form, tuple[Callable[..., Sequence[Any]], Callable[..., SheetRow]]]
 """Forms that are read as a whole: rows of these belong together."""
 
 
-def read(path: Path) -> Reading:
+def read_sheet(path: Path) -> Reading:
     """The rows of a file, and what kept others from being read.
 
     Raises:
@@ -98,7 +98,7 @@ def _json(path: Path) -> Reading:
     findings, numbers, items = [], [], []
     for row, (where, entry) in enumerate(json_entries(path)):
         try:
-            item = caa_format.read_item(entry, path.stem, row, where)
+            item = caa_format.read_choice_item(entry, path.stem, row, where)
         except BadData as error:
             findings.append(from_error(error, where, [row + 1]))
             continue

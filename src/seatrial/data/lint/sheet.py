@@ -105,7 +105,7 @@ class Sheet:
         return [row for row in self.rows if row.right and row.wrong]
 
 
-def lines_of(rows: Iterable[SheetRow]) -> tuple[int, ...]:
+def line_numbers(rows: Iterable[SheetRow]) -> tuple[int, ...]:
     """Where rows stand, in order and each once."""
     return tuple(sorted({row.line for row in rows}))
 

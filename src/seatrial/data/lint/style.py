@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from seatrial.data.lint.bias import ADVANTAGE, DIFFERENCE, contrast, credit, towards
-from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, lines_of
+from seatrial.data.lint.bias import ADVANTAGE, DIFFERENCE, picking_gain, side_gap, towards
+from seatrial.data.lint.sheet import Finding, Sheet, SheetRow, line_numbers
 from seatrial.data.texts import plain, words_of
 
 
@@ -16,7 +16,7 @@ def prompt_words(sheet: Sheet) -> Iterator[Finding]:
         words = words_of(text)
         return sum(word in prompts[row.line] for word in words) / max(1, len(words))
 
-    gain = credit(rows, repeated)
+    gain = picking_gain(rows, repeated)
     if gain is not None and gain.low > 0 and gain.value >= ADVANTAGE:
         yield Finding(
             "warning",
@@ -39,7 +39,7 @@ def given_answers(sheet: Sheet) -> Iterator[Finding]:
             "prompt",
             f"the answer stands in the prompt of {len(given)} of {len(sheet.rows)} rows",
             "ask so that the prompt does not hold it, or drop those rows",
-            lines_of(given),
+            line_numbers(given),
         )
 
 
@@ -65,7 +65,7 @@ _STYLES: dict[str, Callable[[str], bool]] = {
 def styles(sheet: Sheet) -> Iterator[Finding]:
     """Capitals, full stops and the like should be as common on both sides."""
     for name, has in _STYLES.items():
-        gap = contrast(sheet.sided, lambda text, has=has: float(has(text)))
+        gap = side_gap(sheet.sided, lambda text, has=has: float(has(text)))
         if gap is not None and gap.excludes(0.0) and abs(gap.value) >= DIFFERENCE:
             side, size = towards(gap)
             yield Finding(

@@ -25,12 +25,12 @@ def parse(path: Path, name: str) -> tuple[ChoiceItem, ...]:
         BadData: with the entry and what is wrong with it.
     """
     return tuple(
-        read_item(entry, name, row, where)
+        read_choice_item(entry, name, row, where)
         for row, (where, entry) in enumerate(json_entries(path))
     )
 
 
-def read_item(entry: object, name: str, row: int, where: str) -> ChoiceItem:
+def read_choice_item(entry: object, name: str, row: int, where: str) -> ChoiceItem:
     """What one entry of the list says.
 
     Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seatrial.data.records import StereotypePair, group_of
 from seatrial.data.sources.dataset import Dataset
-from seatrial.data.sources.read import table
+from seatrial.data.sources.read import read_table
 from seatrial.errors import BadData
 
 _COLUMNS = ("", "sent_more", "sent_less", "stereo_antistereo", "bias_type", "annotations",
@@ -19,7 +19,7 @@ def parse(path: Path, name: str) -> tuple[StereotypePair, ...]:
         BadData: with the line and what is wrong with it.
     """
     items = []
-    for row, (where, entry) in enumerate(table(path, _COLUMNS, may_be_empty=[])):
+    for row, (where, entry) in enumerate(read_table(path, _COLUMNS, may_be_empty=[])):
         if entry["stereo_antistereo"] not in _KINDS:
             raise BadData(
                 f"{where}: stereo_antistereo is {entry['stereo_antistereo']!r}; wanted: "

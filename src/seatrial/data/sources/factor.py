@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seatrial.data.records import ChoiceItem, group_of
 from seatrial.data.sources.dataset import Dataset
-from seatrial.data.sources.read import table
+from seatrial.data.sources.read import read_table
 
 _OPTIONS = ("completion", "contradiction_0", "contradiction_1", "contradiction_2")
 _NEWS = ("", "full_prefix", "doc_id", *_OPTIONS, "longest_completions",
@@ -43,7 +43,7 @@ def parse(path: Path, name: str, columns: tuple[str, ...]) -> tuple[ChoiceItem, 
             row=row,
             published=entry["full_prefix"],
         )
-        for row, (_, entry) in enumerate(table(path, columns, may_be_empty=[]))
+        for row, (_, entry) in enumerate(read_table(path, columns, may_be_empty=[]))
     )
 
 

@@ -120,7 +120,7 @@ def fetch(
     mirror = mirror_folder(mirror)
     path = root / file.place
     if path.is_file():
-        check(file, pieces_of(path), f"delete {path} and try again")
+        check_content(file, pieces_of(path), f"delete {path} and try again")
         return path
     original = None if mirror is None else mirror / file.place
     has_original = original is not None and original.is_file()
@@ -131,7 +131,7 @@ def fetch(
         if original is not None and has_original:
             advice = f"copy it to {original} again, byte for byte"
             with part.open("wb") as copy:
-                check(file, pieces_of(original), advice, copy)
+                check_content(file, pieces_of(original), advice, copy)
         else:
             get(file, part, root, mirror)
 
@@ -157,13 +157,13 @@ def get(file: File, part: Path, root: Path, mirror: Path | None) -> None:
         mirror: The mirror that does not have it, for the message.
 
     Raises:
-        BadFile: as ``check``.
+        BadFile: as ``check_content``.
         Unreachable: if GitHub does not give it.
     """
 
     def take(pieces: Iterable[bytes]) -> None:
         with part.open("wb") as copy:
-            check(file, pieces, "try again", copy)
+            check_content(file, pieces, "try again", copy)
 
     if why := download(file.url, take, PATIENCE):
         tried = "" if mirror is None else f"the mirror {mirror} does not hold it, and "
@@ -174,7 +174,7 @@ def get(file: File, part: Path, root: Path, mirror: Path | None) -> None:
         )
 
 
-def check(
+def check_content(
     file: File, pieces: Iterable[bytes], advice: str, copy: BufferedIOBase | None = None
 ) -> None:
     """Read content to its end, keep it if there is a place, and check what it was.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seatrial.data.records import TextPair, group_of
 from seatrial.data.sources.dataset import Dataset
-from seatrial.data.sources.read import table
+from seatrial.data.sources.read import read_table
 
 _REWRITES = ("neutral1", "neutral2", "neutral3")
 
@@ -19,7 +19,9 @@ def parse(path: Path, name: str) -> tuple[TextPair, ...]:
         BadData: with the line and what is wrong with it.
     """
     items = []
-    rows = table(path, ("toxic", *_REWRITES), delimiter="\t", may_be_empty=_REWRITES[1:])
+    rows = read_table(
+        path, ("toxic", *_REWRITES), delimiter="\t", may_be_empty=_REWRITES[1:]
+    )
     for row, (_, entry) in enumerate(rows):
         toxic = entry["toxic"].strip()
         rewrites = dict.fromkeys(entry[key].strip() for key in _REWRITES)

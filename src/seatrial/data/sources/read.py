@@ -69,7 +69,7 @@ def json_entries(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]
         yield f"{path.name}, entry {number}", entry
 
 
-def table(
+def read_table(
     path: Path,
     columns: Sequence[str] | None,
     *,

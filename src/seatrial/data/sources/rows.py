@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from seatrial.data.sources.read import json_lines, table
+from seatrial.data.sources.read import json_lines, read_table
 from seatrial.errors import BadData, BadOption, Unreachable, sentence
 
 Rows = Iterator[tuple[str, Mapping[str, Any]]]
@@ -27,7 +27,7 @@ def local_rows(source: Path, name: str) -> Rows:
         return json_lines(source, None)
     if source.suffix == ".parquet":
         return _parquet(source)
-    return table(source, None, delimiter="\t" if source.suffix == ".tsv" else ",")
+    return read_table(source, None, delimiter="\t" if source.suffix == ".tsv" else ",")
 
 
 def _parquet(source: Path) -> Rows:

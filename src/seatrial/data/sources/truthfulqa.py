@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seatrial.data.records import ChoiceItem, LetteredPrompt, TruthfulItem, group_of
 from seatrial.data.sources.dataset import Dataset
-from seatrial.data.sources.read import json_list, table
+from seatrial.data.sources.read import json_list, read_table
 from seatrial.errors import BadData
 
 _COLUMNS = ("Type", "Category", "Question", "Best Answer", "Correct Answers",
@@ -25,7 +25,9 @@ def parse(path: Path, name: str) -> tuple[TruthfulItem, ...]:
         BadData: with the line and what is wrong with it.
     """
     items = []
-    for row, (where, entry) in enumerate(table(path, _COLUMNS, may_be_empty=["Source"])):
+    for row, (where, entry) in enumerate(
+        read_table(path, _COLUMNS, may_be_empty=["Source"])
+    ):
         correct = answers_of(entry["Correct Answers"], where)
         best = entry["Best Answer"].strip()
         if best not in correct:
@@ -103,7 +105,7 @@ def parse_binary(path: Path, name: str) -> tuple[ChoiceItem, ...]:
             row=row,
             published=entry["Question"],
         )
-        for row, (_, entry) in enumerate(table(path, _BINARY, may_be_empty=["Source"]))
+        for row, (_, entry) in enumerate(read_table(path, _BINARY, may_be_empty=["Source"]))
     )
 
 
@@ -124,7 +126,7 @@ def closed(answer: str) -> str:
     return answer if answer.endswith(".") else f"{answer}."
 
 
-def tan_prompt(item: TruthfulItem) -> LetteredPrompt:
+def tan_question(item: TruthfulItem) -> LetteredPrompt:
     """The prompt of Tan et al.: the best answer against the first false one.
 
     (B) is right in even rows and (A) in odd ones. They read ``truthfulqa-mc`` from another

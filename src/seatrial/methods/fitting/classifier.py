@@ -21,7 +21,7 @@ Labels = Float[Tensor, "pair side class"]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class StateClassifier:
     """Two hidden layers and a logit for every class, in float64."""
 
     first: Float[Tensor, "hidden d_model"]
@@ -62,7 +62,7 @@ def trained(
     rate: float,
     weight_decay: float,
     seed: int,
-) -> Classifier:
+) -> StateClassifier:
     """A classifier that has learnt the classes of some states.
 
     The hidden layers start at random and the last one at zero, so that swapped classes give
@@ -87,7 +87,7 @@ def trained(
         x, classes = ((states - centre) / scale).clone(), labels.clone()
 
         def loss(weights: Sequence[Tensor], chosen: Tensor) -> Tensor:
-            logits = Classifier(*weights).logits(x[chosen])
+            logits = StateClassifier(*weights).logits(x[chosen])
             return binary_cross_entropy_with_logits(logits, classes[chosen])
 
         first, first_bias, *rest = train(
@@ -101,7 +101,7 @@ def trained(
             generator=generator,
         )
     first = first / scale
-    return Classifier(first, first_bias - first @ centre, *rest)
+    return StateClassifier(first, first_bias - first @ centre, *rest)
 
 
 def _start(

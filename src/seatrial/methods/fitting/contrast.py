@@ -30,8 +30,7 @@ def contrast(
         if pair.positive == pair.negative:
             raise BadData(
                 f"pair {pair.id!r} has the same text on both sides, so it shows no "
-                "difference; "
-                "write a negative that lacks the behaviour"
+                "difference; write a negative that lacks the behaviour"
             )
     positive, negative = texts_of(pairs, "positive"), texts_of(pairs, "negative")
     both = _read(model, (*positive, *negative), site, at)

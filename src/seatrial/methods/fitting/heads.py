@@ -29,7 +29,7 @@ _LOUD = 64.0
 """Size of the states by which a norm is probed; its epsilon is nothing beside them."""
 
 
-class Written(NamedTuple):
+class Contributions(NamedTuple):
     """What attention of one block adds to the residual stream, taken apart; float64."""
 
     by_head: Float[Tensor, "text head d_model"]
@@ -45,13 +45,13 @@ def attending(model: Model) -> dict[int, Heads]:
         UnsupportedModel: if no block has.
     """
     blocks = enumerate(model.structure.blocks)
-    found = {layer: block.heads for layer, block in blocks if block.heads is not None}
-    if not found:
+    heads = {layer: block.heads for layer, block in blocks if block.heads is not None}
+    if not heads:
         raise UnsupportedModel(
             f"no attention heads were found in {model.card.name!r}; use a method that "
             "edits the residual stream, such as layer-mean"
         )
-    return found
+    return heads
 
 
 def check_heads(model: Model, heads: Sequence[Head]) -> None:
@@ -87,15 +87,15 @@ def projection(
     # Anything without a pattern: neither of mean 0 nor the same backwards.
     probe = (0.618034 * torch.arange(1, model.width(site) + 1)).frac().to(weight)
     with torch.inference_mode(), model.lock:
-        wanted = heads.projection(probe[None, None])[0, 0].cpu().double()
-    probe, added = probe.cpu().double(), torch.zeros_like(wanted)
+        output = heads.projection(probe[None, None])[0, 0].cpu().double()
+    probe, added = probe.cpu().double(), torch.zeros_like(output)
     if isinstance(bias, Tensor):
         added = bias.detach().cpu().double()
     plain = weight.detach().cpu().double()
     # A linear layer keeps outputs in rows, GPT-2's in columns; square ones do not tell.
     for matrix in (plain, plain.mT):
-        if matrix.shape == (len(wanted), len(probe)) and _alike(
-            matrix @ probe + added, wanted, weight.dtype
+        if matrix.shape == (len(output), len(probe)) and _alike(
+            matrix @ probe + added, output, weight.dtype
         ):
             return matrix, added
     raise UnsupportedModel(
@@ -106,13 +106,13 @@ def projection(
     )
 
 
-def written(
+def contributions(
     model: Model,
     layer: int,
     states: Float[Tensor, "text width"],
     added: Float[Tensor, "text d_model"],
     heads: Sequence[int] | None = None,
-) -> Written:
+) -> Contributions:
     """Take apart what attention of a block adds, head by head, behind any norm.
 
         c_j = scale * g * (W_O[:, j] a_j) / r        r: that of the whole, text by text
@@ -131,17 +131,17 @@ def written(
         UnsupportedModel: if what stands in between is neither nothing nor a norm, by its
             arithmetic on these very states.
     """
-    found = attending(model)[layer]
+    layout = attending(model)[layer]
     matrix, bias = projection(model, layer)
     scale = scale_at(model.structure, Site(layer, "attn"))
     norm = _norm(model, layer, states.double() @ matrix.mT + bias, added.double() / scale)
-    chosen = list(range(found.n_heads) if heads is None else heads)
-    parts = _products(matrix, states, found, chosen)
+    chosen = list(range(layout.n_heads) if heads is None else heads)
+    parts = _products(matrix, states, layout, chosen)
     rest = norm.share(bias.expand(len(states), 1, -1))[:, 0] + norm.shift
-    return Written(scale * norm.share(parts), scale * rest)
+    return Contributions(scale * norm.share(parts), scale * rest)
 
 
-def mean_added(
+def mean_contribution(
     model: Model,
     states: Mapping[Site, Float[Tensor, "text width"]],
     heads: Sequence[Head],
@@ -153,18 +153,20 @@ def mean_added(
         model: the model.
         states: what was read at the ``heads`` and ``attn`` sites of their blocks.
         heads: which heads; one that is named twice counts once.
-        write: ``residual`` is ``written``; ``textbook`` leaves out what stands behind the
-            projection, ``W_O[:, j] mean(a_j)``.
+        write: ``residual`` is ``contributions``; ``textbook`` leaves out what stands behind
+            the projection, ``W_O[:, j] mean(a_j)``.
 
     Raises:
-        UnsupportedModel: as ``written`` and ``projection``.
+        UnsupportedModel: as ``contributions`` and ``projection``.
     """
     total = torch.zeros(model.d_model, dtype=torch.float64)
     for layer in sorted({layer for layer, _ in heads}):
         chosen = sorted({head for of, head in heads if of == layer})
         here = states[Site(layer, "heads")]
         if write == "residual":
-            parts = written(model, layer, here, states[Site(layer, "attn")], chosen).by_head
+            parts = contributions(
+                model, layer, here, states[Site(layer, "attn")], chosen
+            ).by_head
         else:
             matrix, _ = projection(model, layer)
             parts = _products(matrix, here, attending(model)[layer], chosen)
@@ -212,8 +214,8 @@ def _norm(
     one, zero = torch.ones_like(o[0]), torch.zeros_like(o[0])
     if _alike(o, y, dtype):
         return _Norm(one, zero, False, torch.ones_like(o[:, 0]))
-    found = _probe(model, layer)
-    for is_centred, (gain, shift) in product((False, True), found):
+    candidates = _probe(model, layer)
+    for is_centred, (gain, shift) in product((False, True), candidates):
         x = gain * (o - o.mean(-1, keepdim=True) if is_centred else o)
         # The divisor that fits best, which includes the epsilon as the model has it.
         divisor = (x * x).sum(-1) / (x * (y - shift)).sum(-1)

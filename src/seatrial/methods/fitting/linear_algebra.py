@@ -39,26 +39,26 @@ def covariance(points: Float[Tensor, "point width"]) -> Float[Tensor, "width wid
     return centred.mT @ centred / len(points)
 
 
-def shrinkage_of(centred: Float[Tensor, "point width"], asked: float | None) -> float:
+def shrinkage_of(centred: Float[Tensor, "point width"], share: float | None) -> float:
     """The share of a covariance that a multiple of the identity takes over.
 
     Args:
         centred: points with their mean, or the means of their classes, taken off.
-        asked: what the user wants; ``None`` is the estimate of Ledoit and Wolf (2004).
+        share: what the user wants; ``None`` is the estimate of Ledoit and Wolf (2004).
 
     Raises:
         BadOption: for a share outside 0 to 1.
     """
-    if asked is None:
+    if share is None:
         from sklearn.covariance import ledoit_wolf_shrinkage  # slow to import
 
         return float(ledoit_wolf_shrinkage(centred.double().numpy(), assume_centered=True))
-    if not 0 <= asked <= 1:
+    if not 0 <= share <= 1:
         raise BadOption(
-            f"shrinkage must lie between 0 (none) and 1 (only the identity), not {asked}; "
+            f"shrinkage must lie between 0 (none) and 1 (only the identity), not {share}; "
             "leave it out to have it estimated"
         )
-    return asked
+    return share
 
 
 def shrunk(
@@ -96,53 +96,3 @@ def eraser(
     d = direction.double()
     weighted = power(spread, -1.0) @ d
     return torch.eye(len(d)).to(d) - torch.outer(d, weighted) / (d @ weighted)
-
-
-def conceptor_not(c: Float[Tensor, "width width"]) -> Float[Tensor, "width width"]:
-    """What a conceptor leaves out: ``I - C``, in float64."""
-    return torch.eye(len(c)).to(c.double()) - c.double()
-
-
-def conceptor_and(
-    a: Float[Tensor, "width width"], b: Float[Tensor, "width width"]
-) -> Float[Tensor, "width width"]:
-    """What both conceptors let through: ``(A^-1 + B^-1 - I)^-1``, in float64.
-
-    It is taken within the directions that both reach at all, and is 0 elsewhere (Jaeger
-    2014, https://arxiv.org/abs/1403.3369, definition 4).
-    """
-    one = torch.eye(len(a)).to(a.double())
-    outside = 2 * one - power(a, 0.0) - power(b, 0.0)
-    values, vectors = torch.linalg.eigh(outside)
-    # A direction that both reach has the eigenvalue 0 there.
-    shared = vectors[:, values < 1e-8]
-    both = shared.mT @ (power(a, -1.0) + power(b, -1.0) - one) @ shared
-    return shared @ torch.linalg.inv(both) @ shared.mT
-
-
-def conceptor_or(
-    a: Float[Tensor, "width width"], b: Float[Tensor, "width width"]
-) -> Float[Tensor, "width width"]:
-    """What either conceptor lets through: not (not A and not B), in float64.
-
-    Of two sets of states at one aperture it is the conceptor of both sets' correlation
-    matrices added up.
-    """
-    return conceptor_not(conceptor_and(conceptor_not(a), conceptor_not(b)))
-
-
-def conceptor_aperture(
-    c: Float[Tensor, "width width"], factor: float
-) -> Float[Tensor, "width width"]:
-    """The conceptor of the same states at ``factor`` times its aperture, in float64.
-
-    ``C (C + factor^-2 (I - C))^-1``.
-
-    Raises:
-        BadOption: for a factor that is not above 0.
-    """
-    if not factor > 0:
-        raise BadOption(f"an aperture can only grow by a factor above 0, not {factor}")
-    c = c.double()
-    changed = c @ torch.linalg.inv(c + conceptor_not(c) / factor**2)
-    return (changed + changed.mT) / 2

@@ -16,14 +16,14 @@ from seatrial.model import Model
 from seatrial.types import Example, Request, Site, Text
 
 
-class Question(NamedTuple):
+class MapPrompt(NamedTuple):
     """A prompt that ends where the answer to its query begins."""
 
     prompt: str
     query: Example
 
 
-def questions(
+def draw_prompts(
     examples: Sequence[Example],
     template: Template,
     shots: int,
@@ -32,7 +32,7 @@ def questions(
     *,
     queries: Sequence[Example] | None = None,
     labels_moved: bool = False,
-) -> list[Question]:
+) -> list[MapPrompt]:
     """Prompts with random demonstrations, each with another query.
 
     Args:
@@ -51,26 +51,26 @@ def questions(
     if shots < 1 or n < 1:
         raise BadOption(f"shots and prompts must be at least 1, not {shots} and {n}")
     queries = examples if queries is None else queries
-    found = []
+    prompts = []
     for k in generator.permutation(len(queries))[:n].tolist():
         shown = draw(examples, shots, generator, query=queries[k])
         if labels_moved:
             shown = with_labels_moved(shown, generator)
-        found.append(Question(template.prompt(shown, queries[k].input), queries[k]))
-    return found
+        prompts.append(MapPrompt(template.prompt(shown, queries[k].input), queries[k]))
+    return prompts
 
 
 def requests_of(
-    model: Model, asked: Sequence[Question], template: Template
+    model: Model, prompts: Sequence[MapPrompt], template: Template
 ) -> list[Request]:
-    """How likely is the right answer to each question?
+    """How likely is the right answer to each query?
 
     Raises:
         BadData: where the answer's text and the end of the prompt become one token, so
             that the last token before the answer is not the one that the prompt ends in.
     """
     requests = []
-    for prompt, query in asked:
+    for prompt, query in prompts:
         answer = template.answer(query.output)
         request = Request(query.input, query.input, prompt, (answer,))
         [whole] = model.answer_tokens(request)
@@ -84,18 +84,20 @@ def requests_of(
     return requests
 
 
-def solved(model: Model, asked: Sequence[Question], template: Template) -> list[Question]:
-    """The questions that greedy decoding answers rightly.
+def solved(
+    model: Model, prompts: Sequence[MapPrompt], template: Template
+) -> list[MapPrompt]:
+    """The prompts that greedy decoding answers rightly.
 
     Raises:
         BadData: if there are none.
     """
-    requests = requests_of(model, asked, template)
+    requests = requests_of(model, prompts, template)
     [line] = model.log_probs(requests, top=True)
-    kept = [q for q, a in zip(asked, line, strict=True) if a.is_top and all(a.is_top[0])]
+    kept = [q for q, a in zip(prompts, line, strict=True) if a.is_top and all(a.is_top[0])]
     if not kept:
         raise BadData(
-            f"the model solves none of the {len(asked)} prompts with demonstrations, so "
+            f"the model solves none of the {len(prompts)} prompts with demonstrations, so "
             "nothing is left to read; fit without only_solved, or on an easier map"
         )
     return kept

@@ -11,8 +11,8 @@ from seatrial.data.templates import generator_for, template_named
 from seatrial.errors import BadOption
 from seatrial.methods.fitting.heads import Head, attending
 from seatrial.methods.fitting.map_prompts import (
+    draw_prompts,
     last_states,
-    questions,
     requests_of,
     solved,
 )
@@ -42,14 +42,14 @@ def patches(
         model: the model.
         values: states at the ``heads`` sites, by layer.
     """
-    found: dict[Head, Steering] = {}
+    steerings: dict[Head, Steering] = {}
     for layer, heads in attending(model).items():
         for head in range(heads.n_heads):
             where = torch.zeros(heads.n_heads, heads.d_head, dtype=torch.bool)
             where[head] = True
             edits = {Site(layer, "heads"): Patch(values[layer], where.flatten())}
-            found[layer, head] = Steering(Intervention(edits, "last"))
-    return found
+            steerings[layer, head] = Steering(Intervention(edits, "last"))
+    return steerings
 
 
 def indirect_effects(
@@ -116,7 +116,7 @@ def survey(
 
     def make() -> Survey:
         clean, moved = (generator_for(seed, "heads", use) for use in ("means", "effects"))
-        shown = questions(examples, form, shots, mean_prompts, clean)
+        shown = draw_prompts(examples, form, shots, mean_prompts, clean)
         counts = {"prompts_asked": len(shown)}
         shown = solved(model, shown, form) if only_solved else shown
         counts["prompts_read"] = len(shown)
@@ -125,7 +125,7 @@ def survey(
         if effect_prompts == 0:
             return Survey(states, None, counts)
         queries = [query for _, query in shown]
-        asked = questions(
+        prompts = draw_prompts(
             examples,
             form,
             shots,
@@ -134,13 +134,13 @@ def survey(
             queries=queries,
             labels_moved=True,
         )
-        counts["prompts_patched"] = len(asked)
+        counts["prompts_patched"] = len(prompts)
         values = {layer: states[Site(layer, "heads")].mean(0) for layer in layers}
-        requests = requests_of(model, asked, form)
+        requests = requests_of(model, prompts, form)
         return Survey(states, indirect_effects(model, requests, values), counts)
 
-    asked_for = (shots, mean_prompts, effect_prompts, only_solved, template, seed)
-    return model.readings.remembered(("heads", examples, *asked_for), make)
+    options = (shots, mean_prompts, effect_prompts, only_solved, template, seed)
+    return model.readings.remembered(("heads", examples, *options), make)
 
 
 def effects(
@@ -158,7 +158,7 @@ def effects(
 
     See ``survey`` for the arguments and ``indirect_effects`` for the formula.
     """
-    found = survey(
+    table = survey(
         model,
         data,
         shots=shots,
@@ -167,9 +167,9 @@ def effects(
         only_solved=only_solved,
         template=template,
         seed=seed,
-    )
-    assert found.effects is not None
-    return found.effects
+    ).effects
+    assert table is not None
+    return table
 
 
 def best(model: Model, table: Float[Tensor, "layer head"], heads: int) -> tuple[Head, ...]:

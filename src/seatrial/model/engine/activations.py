@@ -25,7 +25,7 @@ Take = Callable[[Site, int, Tensor], None]
 
 
 @torch.inference_mode()
-def read(
+def read_states(
     engine: Engine,
     texts: Sequence[Sequence[int]],
     spans: Sequence[Span],

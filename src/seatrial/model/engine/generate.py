@@ -13,7 +13,7 @@ from seatrial.model.engine.engine import Engine
 from seatrial.model.engine.frontiers import LATE
 from seatrial.model.engine.gates import Acting
 from seatrial.model.engine.onednn import quick_linears
-from seatrial.model.engine.sampling import Sampling, generator_for, sample_token
+from seatrial.model.engine.sampling import Sampling, sample_token, token_generator
 from seatrial.model.engine.scores import overflow
 from seatrial.model.engine.segments import Segment, steering
 from seatrial.model.structure.hooks import final_states, reading
@@ -37,7 +37,7 @@ class _Sequence:
 
     def restart(self, seed: int) -> None:
         """Begin anew, as after running out of memory half-way."""
-        self.generator = generator_for(seed, self.prompt)
+        self.generator = token_generator(seed, self.prompt)
         self.new, self.log_probs, self.finish, self.text = [], [], "", ""
 
 

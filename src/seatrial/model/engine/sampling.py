@@ -39,7 +39,7 @@ class Sampling:
             )
 
 
-def generator_for(seed: int, ids: tuple[int, ...]) -> torch.Generator:
+def token_generator(seed: int, ids: tuple[int, ...]) -> torch.Generator:
     """What a prompt draws from: a generator made from the seed and its tokens."""
     drawn = digest([repr((seed, ids)).encode()])
     return torch.Generator().manual_seed(int.from_bytes(drawn[:7], "big"))

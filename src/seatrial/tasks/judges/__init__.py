@@ -12,7 +12,7 @@ from seatrial.tasks.judges.classifier import Classifier
 from seatrial.tasks.judges.endpoint import Endpoint
 from seatrial.tasks.judges.lexicon import Lexicon
 from seatrial.tasks.judges.likelihood import Likelihood
-from seatrial.tasks.judges.pairwise import Contest, Duel, Outcome, compare, contest
+from seatrial.tasks.judges.pairwise import Contest, Duel, Outcome, contest, judge_duels
 from seatrial.tasks.judges.regex import Regex
 from seatrial.tasks.judges.rubrics import RUBRICS, Aspect, Rubric
 from seatrial.tasks.judges.server import ChatServer
@@ -51,8 +51,8 @@ __all__ = [
     "Tally",
     "agree",
     "agreement",
-    "compare",
     "contest",
+    "judge_duels",
     "labelled_items",
     "tally",
 ]

@@ -13,7 +13,7 @@ from seatrial.tasks.judges.server import ChatServer
 from seatrial.web import open_client
 
 
-class Question(NamedTuple):
+class JudgeQuestion(NamedTuple):
     """One text to send, and what it is made of; all of it names it in the cache."""
 
     text: str
@@ -23,7 +23,7 @@ class Question(NamedTuple):
     completion: str
 
 
-class Reply(NamedTuple):
+class JudgeReply(NamedTuple):
     """What came back."""
 
     text: str | None
@@ -32,7 +32,7 @@ class Reply(NamedTuple):
     """The message, or else the whole answer."""
 
 
-def ask(server: ChatServer, questions: Sequence[Question]) -> list[Reply]:
+def ask_server(server: ChatServer, questions: Sequence[JudgeQuestion]) -> list[JudgeReply]:
     """One reply for each question, in order.
 
     Raises:
@@ -52,12 +52,15 @@ def ask(server: ChatServer, questions: Sequence[Question]) -> list[Reply]:
 
 
 def _fetch(
-    server: ChatServer, missing: Mapping[str, Question], cache: ReplyCache, secret: Secret
-) -> dict[str, Reply]:
+    server: ChatServer,
+    missing: Mapping[str, JudgeQuestion],
+    cache: ReplyCache,
+    secret: Secret,
+) -> dict[str, JudgeReply]:
     """Send what is missing; after a failure start nothing more, and say it."""
     stop = Event()
 
-    def one(key: str, question: Question) -> Reply:
+    def one(key: str, question: JudgeQuestion) -> JudgeReply:
         try:
             message, raw, about = post.send(server.body(question.text))
             identity = _identity(server, question)
@@ -66,7 +69,7 @@ def _fetch(
             # Here, not where the failure is read: this thread would take the next question.
             stop.set()
             raise
-        return Reply(message, raw)
+        return JudgeReply(message, raw)
 
     client = open_client(
         server.patience,
@@ -93,7 +96,7 @@ def _fetch(
     raise _failure(server, first, done, len(futures)) from None
 
 
-def _error(future: Future[Reply]) -> BaseException | None:
+def _error(future: Future[JudgeReply]) -> BaseException | None:
     return None if future.cancelled() else future.exception()
 
 
@@ -114,7 +117,7 @@ def _failure(
     return error
 
 
-def _identity(server: ChatServer, question: Question) -> dict[str, Any]:
+def _identity(server: ChatServer, question: JudgeQuestion) -> dict[str, Any]:
     """All that can change the reply."""
     return {
         "url": server.url,
@@ -126,9 +129,9 @@ def _identity(server: ChatServer, question: Question) -> dict[str, Any]:
     }
 
 
-def _kept(cache: ReplyCache, key: str) -> Reply | None:
+def _kept(cache: ReplyCache, key: str) -> JudgeReply | None:
     """A kept reply. Where there was no message, the server may do better this time."""
     record = cache.get(key)
     if record is None or record.get("reply") is None:
         return None
-    return Reply(record["reply"], record.get("raw", record["reply"]))
+    return JudgeReply(record["reply"], record.get("raw", record["reply"]))

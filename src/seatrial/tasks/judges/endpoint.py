@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from seatrial.tasks.judges.base import Judge, Judged, Judgement, Scale
-from seatrial.tasks.judges.chat import Question, Reply, ask
+from seatrial.tasks.judges.chat import JudgeQuestion, JudgeReply, ask_server
 from seatrial.tasks.judges.rubrics import RUBRICS, Rubric, read_rating
 from seatrial.tasks.judges.server import ChatServer
 from seatrial.types import as_text
@@ -41,7 +41,7 @@ class Endpoint(Judge):
 
     def judge(self, texts: Sequence[Judged]) -> Sequence[Judgement]:
         questions = [
-            Question(
+            JudgeQuestion(
                 aspect.ask(item),
                 f"{self.rubric.name} {self.rubric.version} {aspect.name}",
                 as_text(item.prompt),
@@ -50,14 +50,14 @@ class Endpoint(Judge):
             for item in texts
             for aspect in self.rubric.aspects
         ]
-        replies = ask(self.server, questions)
+        replies = ask_server(self.server, questions)
         each = len(self.rubric.aspects)
         return [
             self._judgement(replies[start : start + each])
             for start in range(0, len(replies), each)
         ]
 
-    def _judgement(self, replies: Sequence[Reply]) -> Judgement:
+    def _judgement(self, replies: Sequence[JudgeReply]) -> Judgement:
         ratings = {
             aspect.name: read_rating(reply.text or "", aspect.scale)
             for aspect, reply in zip(self.rubric.aspects, replies, strict=True)

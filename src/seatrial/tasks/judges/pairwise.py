@@ -12,7 +12,7 @@ from seatrial.errors import BadData
 from seatrial.files import fingerprint
 from seatrial.stats import cluster_mean, cluster_share
 from seatrial.tasks.judges.base import MAX_UNREADABLE, check_bound, check_readable
-from seatrial.tasks.judges.chat import Question, Reply, ask
+from seatrial.tasks.judges.chat import JudgeQuestion, JudgeReply, ask_server
 from seatrial.tasks.judges.server import ChatServer
 from seatrial.types import Estimate, Prompt, as_text
 
@@ -93,7 +93,7 @@ class Contest:
     """How many of these went to the place in front."""
 
 
-def compare(
+def judge_duels(
     server: ChatServer, duels: Sequence[Duel], *, max_unreadable: float = MAX_UNREADABLE
 ) -> list[Outcome]:
     """Ask a judge about each duel twice, with the texts swapped (trap T50).
@@ -115,7 +115,7 @@ def compare(
         for duel in duels
         for a, b in ((duel.first, duel.second), (duel.second, duel.first))
     ]
-    replies = ask(server, questions)
+    replies = ask_server(server, questions)
     lost = [reply.raw for reply in replies if read_verdict(reply.text or "") is None]
     check_readable(lost, total=len(replies), bound=max_unreadable, kept=str(server.cache))
     pairs = zip(replies[::2], replies[1::2], strict=True)
@@ -168,13 +168,13 @@ def read_verdict(reply: str) -> Literal["A", "B", "tie"] | None:
     return "tie" if match[2] else match[1]  # pyright: ignore[reportReturnType]
 
 
-def _question(duel: Duel, a: str, b: str, rubric: str) -> Question:
+def _question(duel: Duel, a: str, b: str, rubric: str) -> JudgeQuestion:
     prompt = as_text(duel.prompt)
     text = _QUESTION.format(concept=duel.concept, prompt=prompt, a=a, b=b).strip()
-    return Question(text, rubric, prompt, f"A: {a}\n\nB: {b}")
+    return JudgeQuestion(text, rubric, prompt, f"A: {a}\n\nB: {b}")
 
 
-def _outcome(straight: Reply, swapped: Reply) -> Outcome:
+def _outcome(straight: JudgeReply, swapped: JudgeReply) -> Outcome:
     names: tuple[dict[str, Pick], dict[str, Pick]] = (
         {"A": "first", "B": "second", "tie": "tie"},
         {"A": "second", "B": "first", "tie": "tie"},

@@ -7,8 +7,8 @@ from seatrial.model import MemoryBudget, Model
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.testing.checks.asking import (
     NOISE,
+    answers_under,
     are_finite,
-    ask,
     distance,
     full_dose,
     questions,
@@ -29,8 +29,8 @@ def dose_zero_is_the_unsteered_model(method: Method, model: Model, data: FitData
     zero = Steering(fitted, 0.0)
 
     plain = model.log_probs(requests)[0]
-    *_, beside = ask(model, requests, [*steerings(method, fitted), zero])
-    alone = ask(model, requests, [zero])[0]
+    *_, beside = answers_under(model, requests, [*steerings(method, fitted), zero])
+    alone = answers_under(model, requests, [zero])[0]
     assert beside == alone == plain, f"dose 0 of {method.name!r} changes answers"
     prompts = [request.prompt for request in requests]
     texts = model.generate(prompts, [UNSTEERED, zero], max_tokens=NEW_TOKENS)
@@ -55,7 +55,7 @@ def dose_one_changes_something(method: Method, model: Model, data: FitData) -> N
     requests = questions(data, fitted)
 
     plain = model.log_probs(requests)[0]
-    steered = ask(model, requests, [Steering(fitted, full_dose(method))])[0]
+    steered = answers_under(model, requests, [Steering(fitted, full_dose(method))])[0]
 
     assert are_finite(steered), (
         f"dose {full_dose(method):g} of {method.name!r} gives scores that are not finite"
@@ -75,7 +75,7 @@ def steering_one_model_leaves_another_alone(
 
     fitted = method.fit(model, data, seed=0)
     steered, under = questions(data, fitted), steerings(method, fitted)
-    ask(model, steered, under)
+    answers_under(model, steered, under)
     model.generate([request.prompt for request in steered], under, max_tokens=2)
 
     assert other.log_probs(requests) == before, (
@@ -94,10 +94,12 @@ def batching_and_padding_change_nothing(
 
     fitted = method.fit(model, data, seed=0)
     requests, under = questions(data, fitted), steerings(method, fitted)
-    together = ask(model, requests, under)
-    refitted = ask(model, requests, steerings(method, method.fit(narrow, data, seed=0)))
+    together = answers_under(model, requests, under)
+    refitted = answers_under(
+        model, requests, steerings(method, method.fit(narrow, data, seed=0))
+    )
     alone = [
-        [ask(narrow, [request], [steering])[0][0] for request in requests]
+        [answers_under(narrow, [request], [steering])[0][0] for request in requests]
         for steering in under
     ]
 

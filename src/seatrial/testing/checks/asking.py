@@ -69,7 +69,7 @@ def full_dose(method: Method) -> float:
     return max(method.doses, key=abs)
 
 
-def doses_of(method: Method) -> tuple[float, ...]:
+def full_doses(method: Method) -> tuple[float, ...]:
     """The full dose and, if the method has it, its opposite."""
     full = full_dose(method)
     return (full, -full) if method.doses is None or -full in method.doses else (full,)
@@ -77,10 +77,10 @@ def doses_of(method: Method) -> tuple[float, ...]:
 
 def steerings(method: Method, fitted: Intervention) -> list[Steering]:
     """What was fitted at the full dose and, if the method has it, at its opposite."""
-    return [Steering(fitted, dose) for dose in doses_of(method)]
+    return [Steering(fitted, dose) for dose in full_doses(method)]
 
 
-def ask(
+def answers_under(
     model: Model, requests: Sequence[Request], under: Sequence[Steering]
 ) -> list[list[Answer]]:
     """The model's answers; a refusal to answer under the steerings is a broken promise."""

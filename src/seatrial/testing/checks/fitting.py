@@ -17,11 +17,11 @@ from seatrial.steering.intervention import Steering
 from seatrial.steering.saving import load, save
 from seatrial.testing.checks.asking import (
     NOISE,
+    answers_under,
     are_finite,
-    ask,
     distance,
-    doses_of,
     full_dose,
+    full_doses,
     questions,
     steerings,
 )
@@ -46,7 +46,7 @@ def fit_leaves_the_model_alone(method: Method, model: Model, data: FitData) -> N
     fitted = method.fit(model, data, seed=0)
 
     check_unchanged(before, state_of(network), "fitting")
-    ask(model, questions(data, fitted), steerings(method, fitted))
+    answers_under(model, questions(data, fitted), steerings(method, fitted))
     check_unchanged(before, state_of(network), "answering under the fitted steering")
 
 
@@ -64,8 +64,8 @@ def same_seed_same_result(method: Method, model: Model, data: FitData) -> None:
         "draw from a generator made from the seed"
     )
     requests = questions(data, first)
-    one = ask(model, requests, steerings(method, first))
-    other = ask(model, requests, steerings(method, second))
+    one = answers_under(model, requests, steerings(method, first))
+    other = answers_under(model, requests, steerings(method, second))
     assert one == other, f"two fits of {method.name!r} with seed 0 give different answers"
 
 
@@ -90,8 +90,8 @@ def saving_and_loading_is_exact(method: Method, model: Model, data: FitData) -> 
         f"what {method.name!r} fits loses its origin when saved"
     )
     requests = questions(data, fitted)
-    before = ask(model, requests, steerings(method, fitted))
-    after = ask(model, requests, steerings(method, loaded))
+    before = answers_under(model, requests, steerings(method, fitted))
+    after = answers_under(model, requests, steerings(method, loaded))
     assert after == before, (
         f"what {method.name!r} fits gives other answers once saved and loaded"
     )
@@ -112,7 +112,7 @@ def half_precision_works(method: Method, model: Model, data: FitData) -> None:
         dtype = edit(h, full_dose(method)).dtype
         assert dtype == h.dtype, f"the edit at site {site} turns {h.dtype} into {dtype}"
     requests = questions(data, fitted)
-    *steered, zero = ask(
+    *steered, zero = answers_under(
         half, requests, [*steerings(method, fitted), Steering(fitted, 0.0)]
     )
     assert all(map(are_finite, steered)), (
@@ -170,8 +170,8 @@ def swapped_pairs_flip_the_sign(method: Method, model: Model, data: FitData) -> 
     mirrored = method.fit(model, swapped, seed=0)
     requests = questions(data, straight)
 
-    for dose in doses_of(method):
-        one, other = ask(
+    for dose in full_doses(method):
+        one, other = answers_under(
             model, requests, [Steering(straight, dose), Steering(mirrored, -dose)]
         )
         gap = distance(one, other)

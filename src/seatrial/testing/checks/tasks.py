@@ -40,12 +40,12 @@ def ids_are_unique(kind: type[Task], source: str) -> None:
 def splits_share_no_group(kind: type[Task], source: str) -> None:
     """Splits that ask different things share none of their groups."""
     task = kind.of(source, seed=0)
-    asked = {split: list(task.requests(split)) for split in _splits(task)}
-    for one, other in combinations(asked, 2):
-        if asked[one] == asked[other]:
+    requests = {split: list(task.requests(split)) for split in _splits(task)}
+    for one, other in combinations(requests, 2):
+        if requests[one] == requests[other]:
             continue  # a guard that nothing is fitted on or chosen by may have one split
-        groups = {request.group for request in asked[one]}
-        shared = groups & {request.group for request in asked[other]}
+        groups = {request.group for request in requests[one]}
+        shared = groups & {request.group for request in requests[other]}
         assert not shared, f"{kind.name} has {sorted(shared)[:3]} in {one} and in {other}"
 
 
