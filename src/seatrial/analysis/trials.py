@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, final
 import polars as pl
 
 from seatrial.store import Store, UnitFolder
-from seatrial.store.store import scan_unit
 from seatrial.store.labels import Labels, TaskLabel, read_labels
+from seatrial.store.store import scan_unit
 
 LEAST_DRAWS = {"random": 3, "shuffled": 2}
 """With fewer draws of a control of these names nothing can be said to work."""
