@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, final
 
 import polars as pl
 
-from seatrial.store import Store, UnitFolder, scan
+from seatrial.store import Store, UnitFolder
 from seatrial.store.labels import Labels, TaskLabel, read_labels
+from seatrial.store.store import scan_unit
 
 LEAST_DRAWS = {"random": 3, "shuffled": 2}
 """With fewer draws of a control of these names nothing can be said to work."""
@@ -209,10 +210,7 @@ def behaviours_of(store: Store, run: str) -> Iterator[BehaviourRows]:
     for folder in store.units():
         if folder.choices or "test" in folder.finished:
             units.setdefault((folder.unit.model, folder.unit.behaviour), []).append(folder)
-    rows = scan([store]) if units else None
     for (model, behaviour), folders in units.items():
-        assert rows is not None
-        here = (pl.col("model") == model) & (pl.col("behaviour") == behaviour)
         header = folders[0].header["header"]
         yield BehaviourRows(
             run,
@@ -220,7 +218,7 @@ def behaviours_of(store: Store, run: str) -> Iterator[BehaviourRows]:
             behaviour,
             read_labels(header["labels"]),
             header,
-            rows.filter(here).collect(),
+            pl.concat([scan_unit(folder, run) for folder in folders]).collect(),
             pl.concat([folder.items() for folder in folders]),
             tuple(
                 {**choice, "seed": folder.unit.seed}

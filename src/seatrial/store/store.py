@@ -135,15 +135,26 @@ def scan(stores: Sequence[Store]) -> pl.LazyFrame:
         StoreFault: if nothing is stored yet.
         BadFile: if a file is missing or damaged.
     """
-    frames = [_unit_frame(store, folder) for store in stores for folder in store.units()]
+    frames = [
+        scan_unit(folder, store.root.name) for store in stores for folder in store.units()
+    ]
     if not frames:
         roots = ", ".join(str(store.root) for store in stores)
         raise StoreFault(f"{roots} holds no results yet; run its study first")
     return pl.concat(frames)
 
 
-def _unit_frame(store: Store, folder: UnitFolder) -> pl.LazyFrame:
-    where = {"run": store.root.name, **folder.unit._asdict()}
+def scan_unit(folder: UnitFolder, run: str) -> pl.LazyFrame:
+    """The scores of one unit with all that they are called, as ``scan`` has them.
+
+    Args:
+        folder: of the unit.
+        run: what its run is called.
+
+    Raises:
+        BadFile: if a file is missing or damaged.
+    """
+    where = {"run": run, **folder.unit._asdict()}
     files = folder.row_files()
     rows = pl.scan_parquet(files) if files else pl.LazyFrame(schema=ROW_COLUMNS)
     groups = folder.items().select("ask", "item", "group")
