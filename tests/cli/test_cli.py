@@ -75,8 +75,15 @@ def test_every_command_describes_itself_and_its_options(command, call):
             ["caa", "add the difference of mean activations", "random", "control:"],
         ),
         ("tasks", ["open", "propensity", "prose", "guard", "transfer", "list options"]),
-        ("options", ["context_words=0", "letters or texts", "inner=propensity"]),
-        ("models", ["smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0"]),
+        ("options", ["context_words=0", "letters or texts", "seed=0"]),
+        (
+            "models",
+            [
+                "smollm2-135m",
+                "HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0",
+                "a random Llama of 6 blocks, made in memory",
+            ],
+        ),
         ("studies", ["quickstart", "caa on smollm2-135m"]),
         ("concepts", ["interest-in-music", "items)"]),
     ],

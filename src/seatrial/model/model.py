@@ -22,7 +22,7 @@ from seatrial.model.engine.gates import decide, picked, with_unsteered
 from seatrial.model.engine.generate import generate
 from seatrial.model.engine.onednn import reordering
 from seatrial.model.engine.sampling import Sampling
-from seatrial.model.load.load import ModelCard, load
+from seatrial.model.load.load import ModelCard, load_weights
 from seatrial.model.load.locate import locate
 from seatrial.model.load.small_models import TINY
 from seatrial.model.load.tiny import load_tiny
@@ -116,7 +116,9 @@ class Model:
         """
         if name == TINY and revision is None:
             return Model(*load_tiny(dtype=dtype, device=device))
-        return Model(*load(locate(name, revision=revision), dtype=dtype, device=device))
+        return Model(
+            *load_weights(locate(name, revision=revision), dtype=dtype, device=device)
+        )
 
     @property
     def identity(self) -> str:
