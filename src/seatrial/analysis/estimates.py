@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from seatrial.analysis.confounds import Share, shares
+from seatrial.analysis.confounds import Share, confound_shares
 from seatrial.analysis.curves import (
     Curves,
     Values,
@@ -212,7 +212,7 @@ def _spread(curves: Curves) -> tuple[Share, ...]:
     if order is not None:
         turned = curves.curve_at(curves.own, order)
         orders = turned.slopes if turned.items == curve.items else None
-    return shares(curve.slopes, orders, flags, curve.groups)
+    return confound_shares(curve.slopes, orders, flags, curve.groups)
 
 
 def _candidates(rows: TrialRows, curves: Curves) -> tuple[Candidate, ...]:
