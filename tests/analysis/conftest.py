@@ -244,7 +244,7 @@ def _header(run):
     return header
 
 
-def fill(store, *runs, name="by-hand"):
+def fill(store, *runs, name="by-hand", **plan):
     """Write the units of a study."""
     from seatrial.store.records import (
         Begun,
@@ -259,7 +259,7 @@ def fill(store, *runs, name="by-hand"):
     )
 
     claims = [dict(claim) for run in runs for claim in run.claims]
-    completed = {"models": {"m": {}}, "claims": claims}
+    completed = {"models": {"m": {}}, "claims": claims, **plan}
     store.open({"name": name, "scale": "small", "defects": [], "completed": completed})
     for run in runs:
         unit = Unit(run.model, run.seed, run.behaviour)
@@ -321,10 +321,10 @@ _NAMES = ("ITEMS", "GROUPS", "DOSES", "PASSAGES", "SELECT", "CONTROL_LOSS", "INS
 def summary_of(tmp_path):
     """The summary of a run written by hand: ``summary_of(Run(...), ...)``."""
 
-    def make(*runs, folder="out"):
+    def make(*runs, folder="out", **plan):
         from seatrial.analysis.summary import summarise
         from seatrial.store.store import Store
 
-        return summarise(fill(Store(tmp_path / folder), *runs))
+        return summarise(fill(Store(tmp_path / folder), *runs, **plan))
 
     return make

@@ -294,6 +294,34 @@ def test_a_run_that_is_not_whole_is_told_as_far_as_it_is(summary_of, by_hand):
     assert "Not whole" not in headline(whole)
 
 
+@pytest.mark.parametrize(
+    ("plan", "missing"),
+    [
+        ({}, 0),
+        ({"seeds": [0], "behaviours": {"c": {}}}, 0),
+        ({"seeds": [0, 1], "behaviours": {"c": {}, "d": {"source": ["e", "f"]}}}, 5),
+        ({"seeds": [0, 1], "behaviours": {"c": {}}, "models": {"m": {"with": {}}}}, 0),
+    ],
+)
+def test_units_that_were_not_begun_are_counted(plan, missing, summary_of, by_hand):
+    from seatrial.report.words import headline
+
+    summary = summary_of(by_hand.Run(), **plan)
+
+    assert summary.units_not_begun == missing
+    assert summary.is_whole == (not missing)
+    assert ("Not whole: 5 units are not begun." in headline(summary)) == bool(missing)
+
+
+def test_a_unit_whose_fits_wait_to_be_asked_elsewhere_is_not_whole(summary_of, by_hand):
+    run = by_hand.Run()
+    waiting = summary_of(run, transfer=["behaviour"])
+    run.finished = (*run.finished, "transfer")
+    done = summary_of(run, transfer=["behaviour"], folder="done")
+
+    assert (waiting.is_whole, done.is_whole) == (False, True)
+
+
 def test_a_run_of_which_nothing_is_measured_has_no_trial(tmp_path):
     from seatrial.report import render
     from seatrial.store.records import Failed, Unit

@@ -235,6 +235,8 @@ class Summary:
     failed: tuple[Mapping[str, Any], ...] = ()
     """Units, arms and trials that have no numbers, each with its reason in words."""
     audit: tuple[Mapping[str, Any], ...] = ()
+    units_not_begun: int = 0
+    """How many units the plans name at least of which nothing is stored."""
 
     @property
     def name(self) -> str:
@@ -253,8 +255,8 @@ class Summary:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that was begun is measured."""
-        return all(unit.is_whole for unit in self.units)
+        """Whether everything that was planned is measured."""
+        return not self.units_not_begun and all(unit.is_whole for unit in self.units)
 
     def __repr__(self) -> str:
         return f"<Summary of {self.name!r}: {len(self.trials)} trials>"

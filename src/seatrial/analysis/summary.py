@@ -43,11 +43,14 @@ def summarise(stores: Store | Sequence[Store]) -> Summary:
     lists: dict[str, list[Mapping[str, Any]]] = {
         key: [] for key in ("not_applicable", "failed", "audit")
     }
+    not_begun = 0
     for run, store in run_names(stores).items():
         plan = store.plan
-        studies.append({"run": run, "id": fingerprint([plan.get("completed", {})]), **plan})
+        completed = plan.get("completed", {})
+        not_begun += max(0, _units_planned(completed) - len(store.units()))
+        studies.append({"run": run, "id": fingerprint([completed]), **plan})
         for folder in store.units():
-            units.append(_unit(run, folder))
+            units.append(_unit(run, folder, bool(completed.get("transfer"))))
             for key, entries in lists.items():
                 entries += _entries(run, folder, key)
         evidence: list[Evidence] = []
@@ -64,13 +67,14 @@ def summarise(stores: Store | Sequence[Store]) -> Summary:
                     continue
                 trials.append(trial)
                 evidence.append(evidence_of(trial, curves))
-        claims += judge_claims(plan.get("completed", {}).get("claims", ()), evidence)
+        claims += judge_claims(completed.get("claims", ()), evidence)
     return Summary(
         tuple(studies),
         tuple(units),
         tuple(trials),
         tuple(claims),
         **{key: tuple(entries) for key, entries in lists.items()},
+        units_not_begun=not_begun,
     )
 
 
@@ -87,13 +91,28 @@ def run_names(stores: Sequence[Store]) -> dict[str, Store]:
     return named
 
 
-def _unit(run: str, folder: UnitFolder) -> UnitSummary:
+def _units_planned(completed: Mapping[str, Any]) -> int:
+    """How many units a completed plan has at least.
+
+    A family is more than the one source that names it, and a model may lay other behaviours
+    over the plan for itself: then nothing is said.
+    """
+    models = completed.get("models", {}).values()
+    if any("with" in model for model in models):
+        return 0
+    sources = (entry.get("source") for entry in completed.get("behaviours", {}).values())
+    behaviours = sum(len(each) if isinstance(each, list) else 1 for each in sources)
+    return len(models) * len(completed.get("seeds", ())) * behaviours
+
+
+def _unit(run: str, folder: UnitFolder, is_transferred: bool) -> UnitSummary:
     planned = set(folder.names()["cell"])
+    needed = {"test", "transfer"} if is_transferred else {"test"}
     header = folder.header.get("header", {})
     return UnitSummary(
         run,
         *folder.unit,
-        is_whole="test" in folder.finished and planned <= folder.cells,
+        is_whole=planned <= folder.cells and needed <= set(folder.finished),
         cells_planned=len(planned),
         cells_stored=len(planned & folder.cells),
         header={key: value for key, value in header.items() if key not in NOT_HEADER},

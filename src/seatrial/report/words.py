@@ -159,6 +159,9 @@ def lacking(summary: Summary) -> str:
         cells = f"{missing} of {summary.cells_planned} planned cells"
         units = f"{unfinished} of {len(summary.units)} units"
         sentences.append(f"Not whole: {cells} are missing, {units} unfinished.")
+    if count := summary.units_not_begun:
+        units = "unit is" if count == 1 else "units are"
+        sentences.append(f"Not whole: {count} {units} not begun.")
     if failed := len(summary.failed):
         sentences.append(f"{failed} {'part' if failed == 1 else 'parts'} failed.")
     return " ".join(sentences)
