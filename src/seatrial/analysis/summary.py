@@ -7,6 +7,7 @@ from seatrial.analysis.claims import Evidence, evidence_of, judge_claims
 from seatrial.analysis.curves import Curves
 from seatrial.analysis.estimates import estimate
 from seatrial.analysis.records import ClaimResult, Summary, Trial, UnitSummary
+from seatrial.analysis.rows import audit_rows
 from seatrial.analysis.trials import TrialRows, behaviours_of, trial_names
 from seatrial.errors import SeatrialError
 from seatrial.files import fingerprint
@@ -55,6 +56,9 @@ def summarise(stores: Store | Sequence[Store]) -> Summary:
                 entries += _entries(run, folder, key)
         evidence: list[Evidence] = []
         for of in behaviours_of(store, run):
+            where = {"run": run, "model": of.model, "behaviour": of.behaviour}
+            checks = audit_rows(of.frame, of.header.get("labels", {}))
+            lists["audit"] += [{**where, **check} for check in checks]
             for name in trial_names(of):
                 try:
                     curves = Curves(TrialRows(of, name))
