@@ -14,6 +14,7 @@ from seatrial.studies.study import read_study
 from seatrial.studies.workers import Local, Processes
 
 ORDER = [
+    "seed",
     "behaviour",
     "cell",
     "label",

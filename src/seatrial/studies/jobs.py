@@ -29,6 +29,8 @@ class Job:
     """Ids of the cells that need not be measured."""
     fits: Mapping[str, bytes] = field(default_factory=dict)
     """Interventions that are fitted already, by the id of their fit."""
+    is_audited: bool = False
+    """Whether every check was made before, and none failed."""
     others: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """For *transfer*: the choices of the other behaviours, by label."""
 
@@ -96,7 +98,9 @@ def _job(plan: Plan, unit: Unit, phase: Phase, store: Store) -> Job:
             for each in plan.behaviours
         }
     stored, fits = frozenset(folder.cells), folder.fits()
-    return Job(unit, phase, plan, tuple(choices), stored, fits, others)
+    checks = folder.header.get("audit", ())
+    is_audited = bool(checks) and all(check["status"] != "failed" for check in checks)
+    return Job(unit, phase, plan, tuple(choices), stored, fits, is_audited, others)
 
 
 def _are_tested(plan: Plan, unit: Unit, store: Store) -> bool:

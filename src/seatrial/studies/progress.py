@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, final
+from typing import final
 
 from seatrial.store.records import Failed, Finished, Phase, Progress, Record, Unit
 from seatrial.studies.jobs import phases_of, units_of
@@ -18,11 +18,8 @@ WEIGHTS: dict[Phase, float] = {
 """About how much of a unit's time each phase takes; the bar needs no more than that."""
 
 
-class Screen(Protocol):
-    """What shows progress."""
-
-    def __call__(self, what: str, share: float, left: float | None) -> None:
-        """Show it: what is measured, which share is done, and how many seconds are left."""
+Screen = Callable[[str, float, float | None], None]
+"""Shows what is measured, which share is done, and how many seconds are left, if known."""
 
 
 @final

@@ -4,13 +4,39 @@ from collections.abc import Callable
 
 from seatrial.store import Store
 from seatrial.store.records import Record
+from seatrial.studies.arms import arms_of
+from seatrial.studies.behaviour import Behaviour
+from seatrial.studies.expand import Shape
 from seatrial.studies.jobs import jobs, phases_of, units_of
 from seatrial.studies.study import Study
 from seatrial.studies.workers import Local, Workers
+from seatrial.tasks import task_named
 
 
 def silent(record: Record) -> None:
     """Say nothing."""
+
+
+LARGE = Shape(128, 8192)
+"""Stands for a model that is not loaded yet."""
+
+
+def check(study: Study) -> None:
+    """Find what no model could make right, before anything is loaded or written.
+
+    Raises:
+        SeatrialError: for a method, an option, a source or a task that is not there.
+    """
+    for plan in study.plans:
+        for arm in arms_of(plan, LARGE):
+            if not arm.is_saved:
+                arm.method(arm.candidates[0])
+        tasks = [guard.task for guard in plan.guards]
+        for each in plan.behaviours:
+            behaviour = Behaviour(plan, each, plan.seeds[0], LARGE)
+            tasks += [target.task for target in behaviour.targets]
+        for task in dict.fromkeys(tasks):
+            task_named(task)
 
 
 def run(
@@ -31,6 +57,7 @@ def run(
         SeatrialError: for a plan or folder that cannot be used. What fails while it is
             measured is stored as failed, and everything else goes on.
     """
+    check(study)
     store.open(study.plain)
     for plan, unit in units_of(study.plans):
         store.unit(unit).begin_again(phases_of(plan))
