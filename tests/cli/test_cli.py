@@ -309,14 +309,17 @@ def test_a_study_can_be_run_reported_and_audited(finished, call):
 
 def test_claims_are_demanded(root, finished, tmp_path, call):
     code, _, err = call("report", finished, "--check")
-    assert (code, err) == (0, "All 1 claims hold.\n")
-
-    claim = "claims=[{that='suffers',on=['prose']}]"
-    study = (root / "study.toml", "--out", tmp_path / "out")
-    call("run", *study, "--set", claim, "limit.test=6")
-    code, _, err = call("report", tmp_path / "out", "--check")
     assert code == 3
-    assert err.startswith("does not hold: caa for planted on ")
+    assert err.startswith("does not hold: caa for planted on open (planted-0) works: ")
+
+    # Of 7 or 8 groups p may be below .05.
+    more = (
+        "split={fit=0.2, select=0.15, test=0.65}",
+        "behaviours.planted.targets.open.limit='all'",
+    )
+    call("run", root / "study.toml", "--out", tmp_path / "out", "--set", *more)
+    code, _, err = call("report", tmp_path / "out", "--check")
+    assert (code, err) == (0, "All 1 claims hold.\n")
 
 
 def test_a_report_of_several_runs_is_json_where_that_is_asked_for(finished, tmp_path, call):
@@ -659,7 +662,7 @@ def test_an_unfinished_study_says_so_in_its_report(unfinished, call):
     code, _, _ = call("report", folder)
 
     assert code == 0
-    assert "not whole" in (folder / "report.md").read_text()
+    assert "Not whole: " in (folder / "report.md").read_text()
 
 
 def test_a_damaged_file_of_rows_is_one_sentence(unfinished, root, refused, call):

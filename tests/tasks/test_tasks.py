@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from seatrial.data import CONCEPTS, Item, load_concept
-from seatrial.studies.behaviour import Behaviour
-from seatrial.studies.study import make_study
+from seatrial.studies.behaviour import BASE, Behaviour
+from seatrial.studies.expand import Shape
+from seatrial.studies.study import read_study
 from seatrial.tasks import (
     GUARDS,
     TARGETS,
@@ -384,11 +385,10 @@ def test_the_second_last_token_of_a_lettered_pair_is_its_letter(tiny):
                 assert read.strip("(") == text.completion.strip("()")
 
 
-PLAN = {"name": "balance", "model": "none", "methods": [{"name": "caa"}], "layers": [0]}
 LIMITS = {
     "all items": {},
-    "the quickstart's": {"select": 24, "test": {"open": 48}},
-    "small": {"fit": 20, "select": 12, "test": {"open": 16, "propensity": 8}},
+    "the quickstart's": {"select": 24, "test": 48},
+    "small": {"fit": 20, "select": 12, "test": 8},
 }
 
 
@@ -398,10 +398,18 @@ def test_letters_and_answers_are_balanced_two_by_two_in_every_split_of_a_study(
     concept, limits
 ):
     for seed in range(3):
-        study = make_study(
-            {**PLAN, "concepts": [concept], "seed": seed, "limits": LIMITS[limits]}
-        )
-        for task in Behaviour(study, concept).targets.values():
+        plan = {
+            "models": ["m"],
+            "behaviours": [concept],
+            "methods": ["caa"],
+            "limit": LIMITS[limits],
+            "seeds": [seed],
+            "split": {"seed": seed},
+        }
+        [whole] = read_study(plan).plans
+        behaviour = Behaviour(whole, whole.behaviours[0], seed, Shape(2, 4))
+        for target in behaviour.targets:
+            task = behaviour.task(target, behaviour.points(target)[0], BASE)
             for split, items in task.splits.items():
                 requests = Propensity(task.splits, "ab").requests(split)
                 cells = Counter(

@@ -189,7 +189,7 @@ def report(
 def _demand(claims: Sequence["ClaimResult"]) -> None:
     broken = [claim for claim in claims if not claim.holds]
     for claim in broken:
-        say(ERR, f"does not hold: {claim.text}")
+        say(ERR, f"does not hold: {claim.text}: {claim.reason}")
     if broken:
         raise SystemExit(3)
     say(ERR, f"All {len(claims)} claims hold.")
@@ -205,6 +205,7 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
     from seatrial.store import Store
 
     store = Store(folder)
+    name = str(store.plan["name"])
     checks = [check for unit in store.units() for check in unit.header.get("audit", ())]
     OUT.print(audit_table(checks))
-    say(OUT, audit_line(str(store.plan["name"]), checks))
+    say(OUT, audit_line(name, checks))

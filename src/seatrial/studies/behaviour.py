@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, final
 from seatrial.data.catalogue import PUBLISHED_MAPS, load_concept
 from seatrial.data.maps import MAPS
 from seatrial.data.records import Item, TextPair
+from seatrial.data.split import check_copies
 from seatrial.errors import BadData, BadOption
 from seatrial.files import fingerprint
 from seatrial.methods import Method
@@ -90,6 +91,8 @@ class Behaviour:
     ) -> None:
         self.plan, self.behaviour, self.seed, self.shape = plan, behaviour, seed, shape
         self.kind: Kind = kind_of(behaviour.source)
+        if self.kind in _CONCEPTS:
+            check_copies(behaviour.label, load_concept(behaviour.source).items)
         default = DEFAULTS[self.kind]
         fit = behaviour.fit
         if fit is not None and "task" not in fit:

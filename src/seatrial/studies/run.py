@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from seatrial.store import Store
 from seatrial.store.records import Record
-from seatrial.studies.arms import arms_of
+from seatrial.studies.arms import arms_of, draws_of
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.expand import Shape
 from seatrial.studies.jobs import jobs, phases_of, units_of
@@ -30,7 +30,7 @@ def check(study: Study) -> None:
     for plan in study.plans:
         for arm in arms_of(plan, LARGE):
             if not arm.is_saved:
-                arm.method(arm.candidates[0])
+                draws_of(arm, arm.candidates[0], 0)
         tasks = [guard.task for guard in plan.guards]
         for each in plan.behaviours:
             behaviour = Behaviour(plan, each, plan.seeds[0], LARGE)
