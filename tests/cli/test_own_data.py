@@ -304,7 +304,10 @@ def test_a_study_of_a_table_says_what_it_cannot_be_compared_with(
 ):
     monkeypatch.setattr("seatrial.studies.dry_run.CALIBRATION", 0.01)
     path = table(
-        [{"prompt": "So", "positive": f"a {k}", "negative": f"b {k}"} for k in range(12)]
+        [
+            {"prompt": f"So {k}", "positive": f"a {k}", "negative": f"b {k}"}
+            for k in range(12)
+        ]
     )
     plan = STUDY.format(root=root, concept=path, target="open")
     (tmp_path / "study.toml").write_text(plan)
