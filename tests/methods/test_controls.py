@@ -118,7 +118,7 @@ class Everywhere(Method):
 def test_random_refuses_a_reference_without_edits(planted, data):
     """It would be a control that does nothing, which everything beats."""
     with pytest.raises(
-        BadOption, match="'random' turns edits of activations; 'prompt' makes none, so"
+        BadOption, match="'random' turns edits of activations; 'instruction' makes none, so"
     ):
         Random(Instruction()).fit(planted[0], data, seed=0)
 
