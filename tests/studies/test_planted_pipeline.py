@@ -119,7 +119,7 @@ def test_the_saved_vector_is_the_planted_direction(planted, tried):
 def test_the_prompt_does_not_move_a_model_that_sees_one_token_only(tried):
     trial, _ = tried
 
-    assert abs(trial.prompt.value) < 0.01
+    assert abs(trial.instruction.value) < 0.01
 
 
 def test_the_trial_passes_its_own_audit(tried):
