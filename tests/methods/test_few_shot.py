@@ -35,7 +35,7 @@ def show(tiny):
     """What is demonstrated; a model is needed only for the record of the origin."""
 
     def fitted(data, shots=5, seed=0):
-        return FewShot(shots).fit(tiny("llama"), data, seed=seed).prompt
+        return FewShot(shots).fit(tiny("llama"), data, seed=seed).prompt_edit
 
     return fitted
 
@@ -122,7 +122,7 @@ def test_shuffled_labels_are_its_control(ground, tiny):
     honest = {pair.positive for pair in data.pairs}
     kept = []
     for seed in range(20):
-        edit = Shuffled(FewShot(12)).fit(tiny("llama"), data, seed=seed).prompt
+        edit = Shuffled(FewShot(12)).fit(tiny("llama"), data, seed=seed).prompt_edit
         kept.append(sum(text in honest for text in edit.positive))
 
     # Half of 12 is 6; drawn from the same stream, none would be left as it was.
@@ -158,7 +158,7 @@ ASK = Pair("ask", "g", Text(TALK, "Yes"), Text(TALK, "No"))
 )  # fmt: skip
 def test_a_model_reads_demonstrations_before_the_prompt(tiny, pair, chat, prompt, expected):
     model = tiny("llama", chat=chat)
-    edit = FewShot(1).fit(model, FitData("c", (pair,)), seed=0).prompt
+    edit = FewShot(1).fit(model, FitData("c", (pair,)), seed=0).prompt_edit
 
     assert model.encoder.render(edit(prompt, 1.0)).text == expected
     assert model.encoder.render(edit(prompt, 0.0)) == model.encoder.render(prompt)
@@ -261,7 +261,7 @@ def test_of_a_map_with_few_outputs_each_is_shown_equally_often(show):
 def test_of_a_map_examples_are_written_as_asked_for(tiny):
     data = Map.of("country-capital", seed=0).fit_data()
 
-    edit = FewShot(2, "The capital of {x} is").fit(tiny("llama"), data, seed=0).prompt
+    edit = FewShot(2, "The capital of {x} is").fit(tiny("llama"), data, seed=0).prompt_edit
 
     for text in edit.positive:
         country = text.prompt.removeprefix("The capital of ").removesuffix(" is")

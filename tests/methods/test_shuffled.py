@@ -55,9 +55,9 @@ NO_LABELS = {name for name, method in EVERY.items() if not method.reads_labels}
 
 def has_other_directions(one, other):
     """Whether two fits differ by more than lengths and one common sign."""
-    if one.prompt != other.prompt:
-        sides = [set(edit.positive) for edit in (one.prompt, other.prompt)]
-        return sides[0] not in (sides[1], set(other.prompt.negative))
+    if one.prompt_edit != other.prompt_edit:
+        sides = [set(edit.positive) for edit in (one.prompt_edit, other.prompt_edit)]
+        return sides[0] not in (sides[1], set(other.prompt_edit.negative))
     edits = [
         [(part.tokens, *place) for part in fitted.parts for place in part.edits.items()]
         for fitted in (one, other)
