@@ -1,12 +1,14 @@
 """Guards beside prose: every number can be made by hand, and controls are counted alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
 from seatrial.analysis.side_effects import guarded, judged
 from seatrial.stats import cluster_difference, control_band
-from seatrial.store import MetricLabel, TaskLabel
+from seatrial.store.labels import MetricLabel, TaskLabel
 from seatrial.types import Estimate
 
 ITEMS = [f"q-{k}" for k in range(20)]
@@ -33,7 +35,7 @@ def flipped(*places):
 def rows(method, seed, dose, values, task="facts", metric="error"):
     return pl.DataFrame(
         {
-            "task": task, "method": method, "seed": seed, "dose": dose,
+            "target": task, "method": method, "draw": seed, "dose": dose,
             "kind": KINDS.get(method, "control"), "metric": metric,
             "item": ITEMS, "group": GROUPS, "value": list(values),
         }
@@ -129,3 +131,19 @@ def test_a_method_without_damage_of_its_own_has_none():
 
     assert found.damages == ()
     assert isinstance(found.base, Estimate)
+
+
+def test_a_guard_of_which_less_is_worse_is_turned():
+    less = TaskLabel("facts", "guard", "right answers", (replace(SHARE, sign=-1),))
+
+    [turned] = guarded(table(RUINED), [less], "caa")
+
+    [plain] = guarded(table(RUINED), [FACTS], "caa")
+    for one, other in zip(turned.damages, plain.damages, strict=True):
+        assert one.change.value == -other.change.value
+        assert (one.change.low, one.change.high) == (-other.change.high, -other.change.low)
+    assert not any(damage.is_clear for damage in turned.damages)
+
+
+def test_a_guard_that_was_not_measured_says_nothing():
+    assert guarded(table(RUINED), [DIALOGUE], "caa") == ()

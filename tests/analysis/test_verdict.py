@@ -1,12 +1,14 @@
 """Each label goes where it is deserved; nothing works that does not beat its controls."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.analysis.verdict import LABELS, Damage, Price, Verdict, judge
 from seatrial.stats import DoseResponse, beats
-from seatrial.store import Budget
+from seatrial.store.labels import Budget
 from seatrial.types import Estimate
 
 BUDGET = Budget(perplexity_ratio=1.1, anti_steerable=1 / 3)
@@ -117,6 +119,63 @@ def test_another_guard_is_a_price_only_beyond_nothing_and_beyond_controls(
     said = [why for why in verdict.reasons if why.startswith("facts (share) gets worse by")]
     assert len(said) == is_price
     assert any("within the budget" in why for why in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("dose", "band", "is_price"),
+    [
+        (2.0, (0.0, -0.1, 0.1), True),  # at the chosen dose
+        (1.0, (0.0, -0.1, 0.1), True),  # controls meet guards at 1 and -1 alone
+        (0.5, (0.0, -0.1, 0.1), False),
+        (2.0, None, False),
+    ],
+)
+def test_damage_counts_at_the_chosen_dose_or_where_controls_meet_guards(
+    dose, band, is_price
+):
+    control = None if band is None else Estimate(*band, 8)
+    damage = Damage(dose, Estimate(0.3, 0.2, 0.4, 12), control)
+    paid = [replace(price, dose=2 * price.dose) for price in prices()]
+
+    verdict = judge(
+        response(0.5, 0.4, 0.6), BAND, paid, BUDGET, "nats", {"facts": [damage]},
+        doses=(2.0, -2.0),
+    )  # fmt: skip
+
+    assert verdict.label == ("works at a price" if is_price else "works")
+
+
+def test_the_price_that_counts_is_that_of_the_doses_that_are_claimed():
+    dear = Price(2.0, Estimate(3.0, 2.0, 4.0, 10), Estimate(0.5, 0.4, 0.6, 10))
+    strong = response(0.5, 0.4, 0.6)
+
+    def label(doses):
+        paid = [*prices(), dear]
+        return judge(strong, BAND, paid, BUDGET, "nats", doses=doses).label
+
+    assert label((1.0, -1.0)) == label((1.0,)) == "works"
+    assert label((2.0,)) == "works at a price"
+    unknown = judge(strong, BAND, prices(), BUDGET, "nats", doses=(2.0,)).reasons[-1]
+    assert unknown == "neutral prose was not measured at dose +2: its price is unknown"
+
+
+@pytest.mark.parametrize(
+    ("band", "missing", "why"),
+    [
+        (None, "", "there are no controls that it would have to beat"),
+        (BAND, "only 1 of at least 3 random draws were measured", "only 1 of at least 3"),
+    ],
+)
+def test_nothing_works_that_has_too_few_controls(band, missing, why):
+    verdict = judge(
+        response(0.5, 0.4, 0.6), band, prices(), BUDGET, "nats", missing=missing
+    )
+
+    slope, reason, price = verdict.reasons
+    assert verdict.label == "not judged"
+    assert slope.startswith("mean slope 0.50 [0.40, 0.60] nats per dose")
+    assert reason.startswith(why)
+    assert price.startswith("perplexity x 1.02")
 
 
 def test_a_price_that_is_no_number_is_no_success():

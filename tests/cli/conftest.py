@@ -6,24 +6,22 @@ import pytest
 
 STUDY = """
 name = "small"
-model = "{root}/model"
-concepts = ["{root}/planted.jsonl"]
-targets = ["open"]
-layers = [0, 1]
-doses = [-1, 0, 1]
+doses = [-1, 1]
+rule = "slope"
+limit.select = 8
+controls = {{ random = 3, shuffled = 2 }}
+guards.prose.limit = {{ select = 3, test = 3 }}
 
-[[methods]]
-name = "caa"
+[models.planted-0]
+name = "{root}/model"
+
+[behaviours.planted]
+source = "{root}/planted.jsonl"
+targets.open.limit = 12
+
+[methods.caa]
 read = "completion"
-
-[controls]
-random = 3
-shuffled = 2
-
-[limits]
-select = 8
-prose = 3
-test = {{ open = 12 }}
+choose.layer = [0, 1]
 """
 
 

@@ -12,9 +12,11 @@ import torch
 from seatrial.data.sources.mwe import tan_prompt
 from seatrial.model import Model
 from seatrial.steering import load
-from seatrial.studies.audit import audit_behaviour
-from seatrial.studies.behaviour import Behaviour
-from seatrial.studies.study import make_study
+from seatrial.store import Store
+from seatrial.studies.audit import audit_items
+from seatrial.studies.behaviour import BASE, Behaviour
+from seatrial.studies.expand import Shape
+from seatrial.studies.study import read_study
 from seatrial.tasks import Open, Propensity
 from seatrial.testing import tiny_model
 from seatrial.testing.planted import NEGATIVE, NUISANCE, POSITIVE, planted_model
@@ -24,27 +26,13 @@ MIRROR = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 STUDY = """
 name = "own"
-model = "{root}/model"
-concepts = ["{concept}"]
-targets = ["{target}"]
-fit_on = "{target}"
-layers = [0]
-doses = [-1, 0, 1]
-select_doses = [1]
-
-[[methods]]
-name = "caa"
-read = "mean"
-
-[controls]
-random = 3
-shuffled = 2
-
-[limits]
-fit = 8
-select = 4
-prose = 2
-test = {{ {target} = 6 }}
+doses = [-1, 1]
+controls = {{ random = 3, shuffled = 2 }}
+limit = {{ fit = 8, select = 4 }}
+guards.prose.limit = {{ select = 2, test = 2 }}
+models.own.name = "{root}/model"
+behaviours.mine = {{ source = "{concept}", fit = "{target}", targets.{target}.limit = 6 }}
+methods.caa = {{ read = "mean", layer = 0 }}
 """
 
 
@@ -182,20 +170,22 @@ def test_inverted_labels_are_said_beside_the_numbers(long, call):
 def test_a_study_can_name_a_persona_set_and_the_prompts_of_tan(root):
     text = STUDY.format(root=root, concept="persona/openness", target="propensity")
     plan = tomllib.loads(text)
-    study = make_study({**plan, "options": {"propensity": {"wording": "tan"}}})
+    change = "behaviours.mine.targets.propensity.wording = 'tan'"
+    study = read_study(plan, changes=[change])
 
-    behaviour = Behaviour(study, "persona/openness")
+    [whole] = study.plans
+    behaviour = Behaviour(whole, whole.behaviours[0], 0, Shape(2, 8))
 
-    task = behaviour.targets["propensity"]
+    [target] = behaviour.targets
+    task = behaviour.task(target, behaviour.points(target)[0], BASE)
     items = {item.id: item for item in task.splits["test"]}
     for request in task.requests("test"):
         assert request.prompt[1].content == tan_prompt(items[request.id]).prompt
     assert len(items) == 6
-    checks = audit_behaviour(behaviour)
+    checks = audit_items("mine", task)
     assert {check.status for check in checks} == {"passed"}
     assert sum("is yes right for half" in check.question for check in checks) == 3
-    assert study.id != make_study(plan).id
-    assert make_study({**plan, "options": {}}).id == make_study(plan).id
+    assert study.id != read_study(plan).id
 
 
 def test_a_study_of_pairs_runs_to_its_end(root, table, tmp_path, call):
@@ -213,8 +203,9 @@ def test_a_study_of_pairs_runs_to_its_end(root, table, tmp_path, call):
     code, _, err = call("run", tmp_path / "study.toml", "--out", tmp_path / "out")
 
     assert code == 0, err
-    progress = json.loads((tmp_path / "out" / "progress.json").read_text())
-    assert progress["finished"] and progress["concepts"] == ["kind"]
+    [unit] = Store(tmp_path / "out").units()
+    assert unit.finished == ("select", "price", "test")
+    assert (unit.unit.behaviour, unit.choices[0]["label"]) == ("mine", "caa")
 
 
 def test_questions_of_your_own_are_measured_and_fitted_on(root, table, tmp_path, call):
@@ -308,25 +299,33 @@ def test_a_mistake_is_one_sentence(arguments, words, refused, tmp_path, monkeypa
     assert words in refused("fit", "caa", *arguments, "--out", tmp_path / "v")
 
 
-def test_a_study_of_a_table_says_where_instructions_go(root, table, tmp_path, refused):
-    path = table([{"positive": f"a {k}", "negative": f"b {k}"} for k in range(12)])
+def test_a_study_of_a_table_says_what_it_cannot_be_compared_with(
+    root, table, tmp_path, call, monkeypatch
+):
+    monkeypatch.setattr("seatrial.studies.dry_run.CALIBRATION", 0.01)
+    path = table(
+        [
+            {"prompt": f"So {k}", "positive": f"a {k}", "negative": f"b {k}"}
+            for k in range(12)
+        ]
+    )
     plan = STUDY.format(root=root, concept=path, target="open")
     (tmp_path / "study.toml").write_text(plan)
 
-    said = refused("run", tmp_path / "study.toml", "--out", tmp_path / "out")
+    code, said, err = call("run", tmp_path / "study.toml", "--dry-run")
 
-    assert "'mine' has no instruction for and against the behaviour" in said
-    assert "the keys encourage and discourage to a .toml file" in said
+    assert (code, err) == (0, "")
+    assert "not applicable: instruction on mine: " in said
 
 
 def test_an_option_of_a_target_that_is_not_there_is_one_sentence(root, tmp_path, refused):
     plan = STUDY.format(root=root, concept="honesty", target="propensity")
-    plan += "\n[options.open]\nform = 'ab'"
+    plan += "\n[behaviours.mine.targets.open]\nform = 'ab'"
     (tmp_path / "study.toml").write_text(plan)
 
     said = refused("run", tmp_path / "study.toml", "--out", tmp_path / "out")
 
-    assert "unknown target task in options 'open'; known: propensity" in said
+    assert "unknown option of 'open' 'form'" in said
 
 
 def test_pairs_on_open_need_something_before_them_to_be_scored(root, table, refused):

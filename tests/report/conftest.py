@@ -52,10 +52,10 @@ def _spread(n):
 
 
 def _trial(rng, concept, task, method="caa"):
-    from seatrial.analysis.summary import Control, Effect, LayerPoint, Point, Trial
+    from seatrial.analysis.records import Candidate, Control, Effect, Point, Trial
     from seatrial.analysis.verdict import judge
     from seatrial.stats import cluster_mean, control_band, describe, slopes
-    from seatrial.store import Budget
+    from seatrial.store.labels import Budget
     from seatrial.types import Estimate
 
     mean, spread, damage, bend = TRIALS[concept, task]
@@ -102,13 +102,22 @@ def _trial(rng, concept, task, method="caa"):
     ]
     change, width = curve - curve[:, 3:4], max(-band.low, band.high)
     return Trial(
-        concept=concept,
-        task=task,
+        run="quickstart",
+        model="smollm2-135m",
+        behaviour=concept,
+        target=task,
+        label=method,
+        settings={"layer": 15},
+        dose=1.0,
+        choices=(),
         unit=UNITS[task],
-        method=method,
-        layer=15,
         verdict=judge(response, band, prices, Budget(), UNITS[task]),
         base=cluster_mean(base, groups),
+        effect=cluster_mean(curve[:, 5] - curve[:, 3], groups),
+        price=max(
+            (price for price in prices if abs(price.dose) == 1),
+            key=lambda price: price.perplexity_ratio.high,
+        ),
         response=response,
         band=band,
         controls=controls,
@@ -116,7 +125,7 @@ def _trial(rng, concept, task, method="caa"):
             "random": "no effect: mean slope over 5 seeds 0.00 [-0.01, 0.01]",
             "shuffled": "no effect: mean slope over 3 seeds 0.01 [-0.03, 0.04]",
         },
-        instruction=cluster_mean(rng.normal(0.6 * scale, 0.5, n), groups),
+        baselines={"instruction": cluster_mean(rng.normal(0.6 * scale, 0.5, n), groups)},
         parts={
             "matching": cluster_mean(slope * 0.4, groups),
             "other": cluster_mean(slope * -0.6, groups),
@@ -137,36 +146,42 @@ def _trial(rng, concept, task, method="caa"):
             name: tuple(_price(rng, d, paid) for d in (-1.0, 1.0))
             for name, paid in (("instruction", 0.09), ("random", 0.015), ("shuffled", 0.02))
         },
-        layers=tuple(
-            LayerPoint(
-                layer,
+        candidates=tuple(
+            Candidate(
+                f"layer {layer}",
                 cluster_mean(
                     rng.normal(mean * (1 - abs(layer - 15) / 12), spread, n), groups
                 ),
+                layer == 15,
             )
             for layer in (9, 12, 15, 18, 21)
         ),
+        labels=_labels(),
+        about={
+            "category": "style",
+            "about": f"what {concept} means, <b>in words</b>",
+            "fit items": 48,
+        },
     )
 
 
 STUDY = {
+    "run": "quickstart",
+    "id": "66b87d2829d8",
     "name": "quickstart",
-    "model": "smollm2-135m",
-    "concepts": [
-        "positive-sentiment",
-        "interest-in-music",
-        "power-seeking",
-        "agreeableness",
-    ],
-    "methods": [{"name": "caa", "read": "completion"}],
-    "layers": [9, 12, 15, 18, 21],
-    "budget": {"perplexity_ratio": 1.1},
-    "seed": 0,
+    "scale": "small",
+    "completed": {
+        "models": {"smollm2-135m": {}},
+        "methods": {"caa": {"read": "completion", "choose": {"layer": [9, 12, 15]}}},
+        "guards": {"prose": {"budget": 1.1}},
+        "seeds": [0],
+    },
+    "code": "seatrial 0.1.0",
 }
 
 
 def _labels():
-    from seatrial.store import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
+    from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 
     def task(name, role, *metrics, is_priced=False):
         unit = UNITS.get(name, "nats per token")
@@ -187,32 +202,27 @@ def _labels():
 @pytest.fixture(scope="session")
 def summary():
     """Eight trials of one method on four concepts, one text hostile to every format."""
-    from seatrial.analysis.summary import Summary
+    from seatrial.analysis.records import Summary, UnitSummary
 
     rng = np.random.default_rng(4)
     trials = tuple(_trial(rng, concept, task) for concept, task in TRIALS)
+    header = {
+        "model": "smollm2-135m (registry, 3f2a9c01b7de)",
+        "dtype": "float32",
+        "device": "cpu",
+        "layers": 30,
+        "d_model": 576,
+        "engine": "replays the blocks after the first edit, all tokens",
+        "logit fingerprint": "9d1c0ffee012",
+        "environment": {"threads": "2"},
+    }
+    units = tuple(
+        UnitSummary("quickstart", "smollm2-135m", 0, name, True, 103, 103, header)
+        for name in dict.fromkeys(concept for concept, _ in TRIALS)
+    )
     return Summary(
-        study=STUDY,
-        study_id="66b87d2829d8",
-        labels=_labels(),
-        header={
-            "model": "smollm2-135m (registry, 3f2a9c01b7de)",
-            "dtype": "float32",
-            "device": "cpu",
-            "layers": 30,
-            "d_model": 576,
-            "engine": "replays the blocks after the first edit, all tokens",
-            "logit fingerprint": "9d1c0ffee012",
-            "seatrial": "0.1.0",
-        },
-        concepts={
-            name: {
-                "category": "style",
-                "about": f"what {name} means, <b>in words</b>",
-                "items": "fit 48, select 24, test 48",
-            }
-            for name in STUDY["concepts"]
-        },
+        studies=(STUDY,),
+        units=units,
         trials=trials,
         audit=(
             _check("H1", "is dose 0 the unsteered model, bit for bit?", "passed"),
@@ -222,8 +232,6 @@ def summary():
                 "H4", "do the edited tokens reach a score?", "passed", f"item 3: {HOSTILE}"
             ),
         ),
-        cells_planned=412,
-        cells_stored=412,
     )
 
 

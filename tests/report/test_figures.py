@@ -19,7 +19,7 @@ def drawings(trial):
         "distribution": distribution(trial),
         "perplexity": figures.perplexity(trial, 1.1),
         "drift": figures.drift(trial),
-        "layers": figures.layers(trial),
+        "candidates": figures.candidates(trial),
     }
 
 
@@ -96,8 +96,43 @@ def test_the_overview_has_one_panel_for_each_task_and_one_row_for_each_trial(sum
     figure = overview(summary.trials)
 
     rows = [list(figure.layout[axis].ticktext) for axis in ("yaxis", "yaxis2")]
-    assert rows == [list(dict.fromkeys(t.concept for t in summary.trials))] * 2
+    assert rows == [list(dict.fromkeys(t.behaviour for t in summary.trials))] * 2
     assert len(figure.data) == 2 * len(summary.trials)
+
+
+def test_rows_of_the_overview_name_what_differs(summary):
+    from seatrial.report.overview import overview
+
+    first = summary.trials[0]
+    others = (replace(first, model="/models/n"), replace(first, label="rotation"))
+
+    figure = overview((first, *others))
+
+    assert list(figure.layout.yaxis.ticktext) == [
+        "positive-sentiment, caa, smollm2-135m",
+        "positive-sentiment, caa, n",
+        "positive-sentiment, rotation, smollm2-135m",
+    ]
+
+
+def test_a_trial_without_controls_can_be_drawn(trial):
+    from seatrial.report.overview import overview
+
+    points = tuple(replace(point, band=None) for point in trial.curve)
+    bare = replace(trial, band=None, controls=(), curve=points)
+
+    assert len(overview([bare]).data) == 1
+    assert "controls not measured" in drawings(bare)["dose-response"].data[-1].hovertext[0]
+
+
+def test_candidates_are_names_and_the_chosen_one_is_filled(trial):
+    from seatrial.report.figures import candidates
+
+    [points] = candidates(trial).data
+
+    assert list(points.x) == [f"layer {layer}" for layer in (9, 12, 15, 18, 21)]
+    assert list(points.marker.symbol).count("circle") == 1
+    assert points.marker.symbol[2] == "circle"
 
 
 def test_every_verdict_has_its_own_mark():

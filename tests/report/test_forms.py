@@ -53,10 +53,15 @@ def test_results_can_be_read_back(summary, made):
 def test_results_do_not_depend_on_the_machine(summary):
     from seatrial.report.results import results
 
-    study = {**summary.study, "model": "/home/me/models/tiny"}
-    header = {**summary.header, "model": "C:\\models\\tiny", "started": "2026-11-21T18:00"}
+    path = "/home/me/models/tiny"
+    study = {**summary.studies[0], "completed": {"models": {"m": {"name": path}}}}
+    header = {"model": "C:\\models\\tiny", "started": "2026-11-21T18:00"}
+    units = tuple(replace(unit, model=path, header=header) for unit in summary.units)
+    trials = tuple(replace(trial, model=path) for trial in summary.trials)
+    failed = ({"model": path, "behaviour": "c", "reason": "lost"},)
+    here = replace(summary, studies=(study,), units=units, trials=trials, failed=failed)
 
-    text = json.dumps(results(replace(summary, study=study, header=header)))
+    text = json.dumps(results(here))
 
     assert "/home/me" not in text and "C:" not in text and "18:00" not in text
     assert '"model": "tiny"' in text
@@ -77,7 +82,7 @@ def test_every_number_of_the_verdict_table_has_an_interval(summary):
     from seatrial.report.table import verdict_rows
 
     for row in verdict_rows(summary):
-        for cell in (row.slope, row.anti_steerable, row.instruction, row.price):
+        for cell in (row.slope, row.anti_steerable, *row.baselines, row.price):
             assert INTERVAL.fullmatch(cell), cell
         assert BAND.fullmatch(row.band), row.band
 
@@ -86,7 +91,7 @@ def test_every_number_of_a_trial_has_an_interval(summary):
     from seatrial.report.table import control_lines, dose_lines, numbers, price_lines
 
     for trial in summary.trials:
-        for line in (*numbers(trial, summary), *control_lines(trial, summary)):
+        for line in (*numbers(trial), *control_lines(trial)):
             assert INTERVAL.fullmatch(line.text), line
         for line in dose_lines(trial):
             assert BAND.fullmatch(line.band)
@@ -100,11 +105,90 @@ def test_every_number_of_a_trial_has_an_interval(summary):
 def test_what_was_not_measured_is_said_so(summary):
     from seatrial.report.table import verdict_rows
 
-    bare = replace(summary.trials[0], instruction=None, prices=())
+    bare = replace(summary.trials[0], baselines={}, price=None, band=None)
 
     row = verdict_rows(replace(summary, trials=(bare,)))[0]
 
-    assert (row.instruction, row.price) == ("not measured", "not measured")
+    assert (row.baselines, row.price) == (("not measured",), "not measured")
+    assert row.band == "not measured"
+
+
+def test_several_baselines_are_told_by_name(summary):
+    from seatrial.report.table import baseline_title, verdict_rows
+
+    first = summary.trials[0]
+    [effect] = first.baselines.values()
+    several = replace(first, baselines={"instruction": effect, "few-shot": effect})
+    both = replace(summary, trials=(several, summary.trials[1]))
+
+    assert baseline_title(summary) == "instruction effect"
+    assert baseline_title(both) == "baselines"
+    row = verdict_rows(both)[0]
+    assert row.baselines == (f"instruction {effect}", f"few-shot {effect}")
+
+
+def test_runs_and_models_are_named_where_there_are_several(summary):
+    from seatrial.report import render
+    from seatrial.report.words import where
+
+    first = summary.trials[0]
+    other = replace(first, model="/home/me/gemma")
+    both = replace(summary, trials=(first, other))
+
+    assert where(first, summary) == ""
+    assert where(other, both) == "gemma"
+    second = replace(other, run="b")
+    assert where(second, replace(both, trials=(first, second))) == "b, gemma"
+    made = render(both)
+    assert "| gemma | positive-sentiment |" in made.markdown
+    assert "<td>gemma</td>" in made.html
+    assert "gemma, open" in printed(both, 120)
+
+
+def test_claims_are_told_with_both_p_values(summary):
+    from seatrial.analysis.records import ClaimResult
+    from seatrial.report import render
+
+    claims = (
+        ClaimResult("quickstart", "caa works", True, "the verdict is: works", 0.001, 0.002),
+        ClaimResult("quickstart", "caa is better", False, "it was not tried", None, None),
+    )
+    made = render(replace(summary, claims=claims))
+
+    rows = [line for line in made.markdown.splitlines() if line.startswith("| caa ")]
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    assert cells == [
+        ["caa is better", "does not hold", "it was not tried", *["not measured"] * 2],
+        ["caa works", "holds", "the verdict is: works", "0.001", "0.002"],
+    ]
+    assert "Of 2 claims 1 holds." in made.markdown
+    assert made.html.index("caa is better") < made.html.index("caa works")
+    assert json.loads(made.json)["claims"][0] == {
+        "run": "quickstart", "text": "caa works", "holds": True, "p": 0.001,
+        "adjusted_p": 0.002, "reason": "the verdict is: works", "difference": None,
+    }  # fmt: skip
+
+
+def test_results_name_a_trial_by_its_five_names_and_its_verdict(summary, made):
+    [first, *_] = json.loads(made.json)["trials"]
+    read = json.loads(made.json)
+
+    assert read["format"] == 2
+    assert set(read) == {
+        "format", "studies", "units", "trials", "claims", "not_applicable", "failed",
+        "audit", "cells",
+    }  # fmt: skip
+    assert (first["model"], first["behaviour"], first["target"], first["label"]) == (
+        "smollm2-135m",
+        "positive-sentiment",
+        "open",
+        "caa",
+    )
+    assert first["settings"] == {"layer": 15}
+    assert first["verdict"]["label"] == summary.trials[0].verdict.label
+    assert first["verdict"]["reasons"] == list(summary.trials[0].verdict.reasons)
+    for estimate in (first["effect"], first["price"]["perplexity_ratio"]):
+        assert set(estimate) == {"value", "low", "high", "n"}
 
 
 def test_permuting_the_trials_changes_no_row(summary):
@@ -134,7 +218,7 @@ def test_the_headline_names_the_method_that_works(summary):
     from seatrial.report.words import headline
 
     first = summary.trials[0]
-    other = replace(relabel(first, "works"), method="rotation")
+    other = replace(relabel(first, "works"), label="rotation")
 
     assert headline(replace(summary, trials=(relabel(first, "no effect"), other))) == (
         "1 of 2 trials of caa and rotation works on smollm2-135m: "
@@ -156,26 +240,54 @@ def test_failures_are_counted(summary):
     from seatrial.analysis.verdict import LABELS
     from seatrial.report.words import failures
 
-    trials = tuple(map(relabel, summary.trials, [*LABELS, "no effect", "no effect"]))
+    trials = tuple(map(relabel, summary.trials, [*LABELS, "no effect"]))
 
     said = failures(replace(summary, trials=trials))
 
     assert said.startswith(
         "Of the others, 1 works at a price, 1 is unreliable, 1 is no better than a "
-        "control, 3 show no effect and 1 moves the behaviour the wrong way."
+        "control, 2 show no effect, 1 moves the behaviour the wrong way and 1 is not "
+        "judged."
     )
     assert "98% [88%, 100%], in power-seeking on propensity (caa)" in said
     assert said.endswith("All 412 planned cells were measured. Of 4 checks 1 warned.")
 
 
 def test_missing_cells_are_confessed(summary):
-    from seatrial.report.words import failures
+    from seatrial.report.words import failures, headline
 
-    said = failures(replace(summary, cells_stored=400))
+    first, *others = summary.units
+    less = replace(first, cells_stored=91, is_whole=False)
+    part = replace(summary, units=(less, *others))
+    said = failures(part)
 
     assert (
         "Of 412 planned cells 400 are stored: the numbers are not the whole study." in said
     )
+    assert headline(part).endswith(
+        "Not whole: 12 of 412 planned cells are missing, 1 of 4 units unfinished."
+    )
+
+
+def test_failures_are_counted_in_the_headline_and_told_in_words(summary):
+    from seatrial.report.words import failed_lines, headline, not_applicable_lines
+
+    unit = {"run": "r", "model": "/models/m", "seed": 3, "behaviour": "c"}
+    failed = (
+        {**unit, "phase": "test", "label": "", "reason": "no memory", "is_defect": False},
+        {**unit, "phase": "test", "label": "caa", "reason": "odd", "is_defect": True},
+        {**unit, "label": "caa", "target": "open", "reason": "one group"},
+    )
+    gaps = ({**unit, "what": "dola on c", "reason": "nothing to read"},) * 2
+    broken = replace(summary, failed=failed, not_applicable=gaps)
+
+    assert headline(broken).endswith(" 3 parts failed.")
+    assert failed_lines(broken) == [
+        "m, seed 3, c: the whole unit failed: no memory",
+        "m, seed 3, c: caa failed: odd (a defect of seatrial, please report it)",
+        "m, seed 3, c: caa on open failed: one group",
+    ]
+    assert not_applicable_lines(broken) == ["dola on c: nothing to read"]
 
 
 def test_surfaces_that_disagree_are_named(summary):
@@ -212,18 +324,20 @@ def test_a_spread_that_is_mostly_a_word_or_an_order_is_named(summary):
     assert "mostly not the concept" not in markdown(summary)
 
 
-def test_means_over_concepts_have_concepts_as_units(summary):
-    from seatrial.report.words import across_concepts
+def test_means_over_behaviours_have_behaviours_as_units(summary):
+    from seatrial.report.words import across_behaviours
 
-    lines = across_concepts(summary)
+    lines = across_behaviours(summary)
 
     assert [line.split(":")[0] for line in lines] == [
-        "caa on open, over 4 concepts",
-        "caa on propensity, over 4 concepts",
+        "caa on open, over 4 behaviours",
+        "caa on propensity, over 4 behaviours",
     ]
     assert all(INTERVAL.search(line) for line in lines)
-    alone = across_concepts(replace(summary, trials=summary.trials[:1]))
-    assert alone == ["caa on open was tried on one concept; nothing is said about others."]
+    alone = across_behaviours(replace(summary, trials=summary.trials[:1]))
+    assert alone == [
+        "caa on open was tried on one behaviour; nothing is said about others."
+    ]
 
 
 def test_tables_of_markdown_are_whole(made):
@@ -265,7 +379,7 @@ def test_the_terminal_table_fits_and_keeps_numbers_whole(summary, width):
 
 
 def test_names_in_the_terminal_are_not_markup(summary):
-    odd = replace(summary.trials[0], concept="[bold]x[/bold]")
+    odd = replace(summary.trials[0], behaviour="[bold]x[/bold]")
 
     assert "[bold]x[/bold]" in printed(replace(summary, trials=(odd,)), 120)
 
@@ -281,11 +395,10 @@ def test_a_number_has_the_decimals_its_interval_supports():
     assert str(Estimate(0.0, 0.0, 0.0, 9)) == "0.00 [0.00, 0.00]"
 
 
-def test_the_files_are_put_into_the_store(tmp_path, made):
+def test_the_files_are_put_into_a_folder(tmp_path, made):
     from seatrial.report import write
-    from seatrial.store import Store
 
-    path = write(Store(tmp_path / "run"), made)
+    path = write(made, tmp_path / "run")
 
     assert path == tmp_path / "run" / "report.html"
     assert path.read_text("utf-8") == made.html
@@ -317,8 +430,10 @@ def test_a_report_shows_itself_in_a_paragraph(made):
 
 
 def test_a_report_in_a_notebook_shows_text_as_text(summary, made):
-    study = {**summary.study, "model": "<script>alert(1)</script>" * 200}
-    hostile = replace(made, summary=replace(summary, study=study))
+    trials = tuple(
+        replace(trial, model="<script>alert(1)</script>" * 200) for trial in summary.trials
+    )
+    hostile = replace(made, summary=replace(summary, trials=trials))
 
     shown = hostile._repr_html_()
 

@@ -6,33 +6,34 @@ from dataclasses import replace
 import pytest
 
 from seatrial.analysis.summary import summarise
-from seatrial.report import render, verdict_table
-from seatrial.store import Store
-from seatrial.studies.behaviour import Behaviour
-from seatrial.studies.jobs import CONTROL_GUARD_DOSES
+from seatrial.model import Model
+from seatrial.report import make_report, render, verdict_table
+from seatrial.store.store import Store
 from seatrial.studies.run import run
-from seatrial.studies.study import make_study
+from seatrial.studies.study import read_study
 from seatrial.tasks import Fluency
 from seatrial.tasks.measure import measure
 from seatrial.testing import planted_concept, planted_model
 
 GUARDS = ["prose", "facts", "dialogue", "fluency"]
+DOSES = (-1.0, 1.0)
 
 
 def study(folder, guards):
-    limited = {name: 4 for name in guards if name != "prose"}
-    return make_study(
+    return read_study(
         {
-            "name": "guarded",
-            "model": "planted",
-            "concepts": [str(planted_concept(folder / "planted.jsonl", groups=12))],
-            "targets": ["open"],
-            "methods": [{"name": "caa", "read": "completion"}],
-            "layers": [0],
-            "doses": [-1, 0, 1],
-            "guards": guards,
+            "models": ["tiny"],
+            "behaviours": {
+                "planted": {
+                    "source": str(planted_concept(folder / "planted.jsonl", groups=12)),
+                    "targets": {"open": {"limit": {"test": 12}}},
+                }
+            },
+            "methods": {"caa": {"read": "completion", "layer": 0, "dose": 1}},
+            "doses": [-1, 1],
+            "guards": {name: {"limit": {"select": 4, "test": 4}} for name in guards},
             "controls": {"random": 3, "shuffled": 2},
-            "limits": {"select": 8, "prose": 3, "test": {"open": 12}, "guards": limited},
+            "limit": {"select": 8},
         }
     )
 
@@ -47,56 +48,63 @@ def brief():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Fluency, "of", classmethod(of))
+        model = planted_model()[0]
+        patch.setattr(Model, "load", classmethod(lambda cls, name, **_: model))
         yield
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The model, the plan and the store of a study with four guards."""
+    """The store of a study with four guards."""
     folder = tmp_path_factory.mktemp("guards")
-    plan, model = study(folder, GUARDS), planted_model()[0]
-    store, shares = Store(folder / "out"), []
-    run(plan, store, model=model, progress=lambda _, share: shares.append(share))
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
-    return model, plan, store
+    store = Store(folder / "out")
+    run(study(folder, GUARDS), store)
+    return store
 
 
 @pytest.fixture(scope="module")
 def summary(done):
-    return summarise(done[2])
+    return summarise(done)
 
 
 def test_every_guard_is_measured_under_the_method_its_controls_and_the_prompt(done):
-    frame = done[2].frame()
+    frame = done.scan().collect()
+    rows = frame.filter((frame["role"] == "guard") & (frame["phase"] == "test"))
 
     for name in GUARDS:
-        rows = frame.filter((frame["task"] == name) & (frame["dose"] != 0))
-        seeds = set(rows.select("method", "seed", "dose").unique().rows())
-        wanted = {("caa", 0), ("instruction", 0), *(("random", k) for k in (1, 2, 3))}
-        wanted |= {("shuffled", 1), ("shuffled", 2)}
-        assert seeds == {(*who, dose) for who in wanted for dose in CONTROL_GUARD_DOSES}
+        own = rows.filter((rows["target"] == name) & (rows["dose"] != 0))
+        who = {("caa", "", -1), ("instruction", "", -1)}
+        who |= {("caa", "random", k) for k in range(3)}
+        who |= {("caa", "shuffled", k) for k in range(2)}
+        measured = set(own.select("label", "control", "draw", "dose").unique().rows())
+        assert measured == {(*one, dose) for one in who for dose in DOSES}
 
 
 @pytest.mark.parametrize("name", GUARDS)
-def test_the_rows_of_a_guard_are_what_measuring_it_gives(name, done):
-    model, plan, store = done
-    guard = Behaviour(plan, plan.concepts[0]).guards[name]
-    [scores] = measure(model, guard)
-    frame = store.frame()
-    rows = frame.filter((frame["task"] == name) & (frame["method"] == "unsteered"))
+def test_the_rows_of_a_guard_are_what_measuring_it_gives(name, done, tmp_path):
+    from seatrial.studies.behaviour import Behaviour
+    from seatrial.studies.expand import Shape
 
-    found = {(i, m): v for i, m, v in rows.select("item", "metric", "value").rows()}
+    model = Model.load("tiny")
+    [plan] = study(tmp_path, GUARDS).plans
+    behaviour = Behaviour(plan, plan.behaviours[0], 0, Shape(model.n_layers, model.n_heads))
+    [guard] = [behaviour.guard(each) for each in plan.guards if each.label == name]
+    [scores] = measure(model, guard)
+    frame = done.scan().collect()
+    rows = frame.filter((frame["target"] == name) & (frame["label"] == "unsteered"))
+    rows = rows.filter(rows["phase"] == "test")
+
+    stored = {(i, m): v for i, m, v in rows.select("item", "metric", "value").rows()}
 
     expected = {(s.item, m): v for s in scores for m, v in s.metrics.items()}
-    assert found == pytest.approx(expected, abs=1e-5)
+    assert stored == pytest.approx(expected, abs=1e-5)
 
 
 def test_results_hold_every_guard_but_prose_which_has_prices(summary):
     [trial] = json.loads(render(summary).json)["trials"]
 
-    found = {(guard["guard"], guard["metric"]) for guard in trial["guards"]}
-    assert found == {
+    measured = {(guard["guard"], guard["metric"]) for guard in trial["guards"]}
+    assert measured == {
         ("facts", "error"), ("dialogue", "loss"), ("dialogue", "kl"),
         ("fluency", "degenerate"),
     }  # fmt: skip
@@ -122,11 +130,11 @@ def test_every_form_of_the_report_shows_every_guard(summary):
         for width in (80, 120)
     }  # fmt: skip
 
-    for found in trial.guards:
-        for damage in found.damages:
+    for guard in trial.guards:
+        for damage in guard.damages:
             assert str(damage.change) in made.markdown
             assert str(damage.change).replace(" [", " <i>[") in made.html
-        name = f"{found.guard}: {found.metric}, {found.unit}"
+        name = f"{guard.guard}: {guard.metric}, {guard.unit}"
         assert name in made.html
         assert name in made.markdown
     for name in GUARDS[1:]:
@@ -134,15 +142,15 @@ def test_every_form_of_the_report_shows_every_guard(summary):
         assert f"{name} " in shown[120]
 
 
-def test_without_prose_the_price_is_unknown_and_the_rest_is_shown(done, tmp_path):
+def test_without_prose_the_price_is_unknown_and_the_rest_is_shown(tmp_path):
     store = Store(tmp_path / "out")
-    run(study(tmp_path, ["facts"]), store, model=done[0])
+    run(study(tmp_path, ["facts"]), store)
 
-    found = summarise(store)
+    report = make_report(store)
 
-    [trial] = found.trials
+    [trial] = report.summary.trials
     assert trial.prices == ()
     assert trial.control_prices == {}
     assert [guard.guard for guard in trial.guards] == ["facts"]
     assert trial.verdict.label != "works"
-    assert "facts" in render(found).html
+    assert "facts" in report.html

@@ -90,18 +90,34 @@ def test_a_hostile_text_is_shown_as_it_is(seen, hostile):
 
 
 def test_a_hostile_name_is_shown_as_it_is(summary, hostile):
+    from seatrial.analysis.records import ClaimResult
     from seatrial.report import render
 
-    first = replace(summary.trials[0], concept=hostile, unit=hostile, task="open")
-    concepts = {**summary.concepts, hostile: {"about": hostile}}
-    header = {**summary.header, hostile: hostile}
-    study = {**summary.study, "name": hostile, "model": hostile}
-    named = replace(summary, trials=(first,), concepts=concepts, header=header, study=study)
+    first, second = (
+        replace(trial, behaviour=hostile, unit=hostile, target="open", model=model,
+                label=hostile, settings={hostile: hostile}, about={"about": hostile})
+        for trial, model in zip(summary.trials[:2], (hostile, "m"), strict=True)
+    )  # fmt: skip
+    units = tuple(
+        replace(unit, model=hostile, header={**unit.header, hostile: hostile})
+        for unit in summary.units
+    )
+    failed = ({"model": hostile, "behaviour": hostile, "reason": hostile, "run": hostile},)
+    claim = ClaimResult(hostile, hostile, False, hostile, 0.5, 0.5)
+    named = replace(
+        summary,
+        trials=(first, second),
+        units=units,
+        studies=({**summary.studies[0], "name": hostile, "run": hostile},),
+        failed=failed,
+        claims=(claim,),
+        not_applicable=({"what": hostile, "reason": hostile},),
+    )
 
     seen = Page(render(named).html)
 
     assert len(seen.scripts) == 3 and not seen.having("img")
-    assert seen.words.count("<script>alert(1)</script>") > 5
+    assert seen.words.count("<script>alert(1)</script>") > 12
     for figure in seen.figures().values():
         assert "<script" not in json.dumps(figure) and "<img" not in json.dumps(figure)
 
@@ -151,7 +167,52 @@ def test_the_reasons_and_the_worst_items_come_before_the_curves(made):
 
 
 def test_what_was_run_is_on_the_page(seen, summary):
-    for value in (summary.study_id, "9d1c0ffee012", "float32", "replays the blocks"):
+    own = summary.studies[0]["id"]
+    for value in (own, "9d1c0ffee012", "float32", "replays the blocks", "threads 2"):
         assert value in seen.words
-    assert '"perplexity_ratio": 1.1' in seen.words
-    assert "seeds of random 1, 2, 3, 4, 5" in seen.words
+    assert '"budget": 1.1' in seen.words
+    assert "smollm2-135m, seed 0, power-seeking" in seen.words
+    assert "103 stored of 103 planned" in seen.words
+
+
+def test_trials_of_several_runs_have_places_of_their_own(summary):
+    """Names that differ only in signs that an id cannot hold do not collide."""
+    from seatrial.report import render
+
+    first = summary.trials[0]
+    alike = [
+        first,
+        replace(first, run="another"),
+        replace(first, model="a/b"),
+        replace(first, model="a-b"),
+        replace(first, behaviour="positive sentiment"),
+        replace(first, behaviour="positive", target="sentiment-open"),
+        replace(first, behaviour="positive-sentiment", target="open", label="c a a"),
+    ]
+    named = first.labels.targets[0]
+    labels = replace(
+        first.labels,
+        targets=(*first.labels.targets, replace(named, name="sentiment-open")),
+    )
+    trials = tuple(replace(trial, labels=labels) for trial in alike)
+
+    seen = Page(render(replace(summary, trials=trials)).html)
+
+    ids = [attrs["id"] for _, attrs in seen.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in seen.having("a")} <= set(ids)
+    assert len(seen.figures()) == 1 + 5 * len(trials)
+
+
+def test_only_figures_that_there_are_numbers_for_have_a_place(summary):
+    from seatrial.report import render
+
+    bare = replace(
+        summary.trials[0], prices=(), price=None, control_prices={}, candidates=(),
+        band=None, controls=(), control_verdicts={},
+    )  # fmt: skip
+
+    seen = Page(render(replace(summary, trials=(bare,))).html)
+
+    assert len(seen.figures()) == 3
+    assert "None were measured." in seen.words

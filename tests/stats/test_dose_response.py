@@ -166,9 +166,19 @@ def test_a_response_is_a_value():
     assert replace(one, monotone=not one.monotone) != two
 
 
-@pytest.mark.parametrize("doses", [[-1.0, 1.0, 2.0], [0.0, 1.0]])
+def test_two_doses_have_a_slope_and_no_bend():
+    curve = noisy(DOSES)[:, [3, 5]]
+
+    response = describe([0.0, 1.0], curve, GROUPS)
+
+    assert response.steerability.value == pytest.approx((curve[:, 1] - curve[:, 0]).mean())
+    assert (response.r2, response.residual, response.range_change) == (None, None, None)
+    assert response.monotone
+
+
+@pytest.mark.parametrize("doses", [[-1.0, 1.0, 2.0], [0.0]])
 def test_a_dose_response_needs_the_unsteered_answers(doses):
-    with pytest.raises(BadData, match="at least 3 doses and dose 0 among them, got"):
+    with pytest.raises(BadData, match="at least 2 doses and dose 0 among them, got"):
         describe(doses, np.ones((4, len(doses))), ["a", "b", "c", "d"])
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from seatrial.data import CONCEPTS, Item, load_concept
-from seatrial.studies.behaviour import Behaviour
-from seatrial.studies.study import make_study
+from seatrial.studies.behaviour import BASE, Behaviour
+from seatrial.studies.expand import Shape
+from seatrial.studies.study import read_study
 from seatrial.tasks import (
     GUARDS,
     TARGETS,
@@ -246,7 +247,7 @@ PASSAGES = (
 
 
 def prose_scores(log_prob, kl):
-    task = Prose(PASSAGES)
+    task = Prose({"test": PASSAGES})
     requests = task.requests("test")
     answers = [answer(r, lambda _: log_prob, kl) for r in requests]
     return task.score(requests, answers)
@@ -264,8 +265,8 @@ def test_prose_costs_the_inverted_more_than_guessing_and_so_it_does_the_constant
     inverted = values(prose_scores(-2 * math.log(50), 0.0), "loss")
     texts = (text.split()[5:] for _, text in PASSAGES)
     lines = [[math.log(0.9 if w == "the" else 0.1 / 49) for w in text] for text in texts]
-    constant = Prose(PASSAGES).score(
-        Prose(PASSAGES).requests("test"),
+    constant = Prose({"test": PASSAGES}).score(
+        Prose({"test": PASSAGES}).requests("test"),
         [Answer((tuple(x),), ((0.0,) * len(x),)) for x in lines],
     )
 
@@ -283,7 +284,7 @@ def test_prose_averages_loss_and_kl_over_tokens_so_that_length_does_not_count():
 
 
 def test_prose_averages_unequal_tokens_as_they_are():
-    task = Prose(PASSAGES[:1])
+    task = Prose({"test": PASSAGES[:1]})
 
     [score] = task.score(
         task.requests("test"), [Answer(((-1.0, -2.0, -6.0),), ((0.0, 0.3, 0.6),))]
@@ -293,7 +294,7 @@ def test_prose_averages_unequal_tokens_as_they_are():
 
 
 def test_prose_has_five_words_of_prompt_and_loses_no_text():
-    requests = Prose(PASSAGES).requests("test")
+    requests = Prose({"test": PASSAGES}).requests("test")
 
     assert requests[0].prompt == "One two three four five"
     for request, (identity, text) in zip(requests, PASSAGES, strict=True):
@@ -384,11 +385,10 @@ def test_the_second_last_token_of_a_lettered_pair_is_its_letter(tiny):
                 assert read.strip("(") == text.completion.strip("()")
 
 
-PLAN = {"name": "balance", "model": "none", "methods": [{"name": "caa"}], "layers": [0]}
 LIMITS = {
     "all items": {},
-    "the quickstart's": {"select": 24, "test": {"open": 48}},
-    "small": {"fit": 20, "select": 12, "test": {"open": 16, "propensity": 8}},
+    "the quickstart's": {"select": 24, "test": 48},
+    "small": {"fit": 20, "select": 12, "test": 8},
 }
 
 
@@ -398,10 +398,18 @@ def test_letters_and_answers_are_balanced_two_by_two_in_every_split_of_a_study(
     concept, limits
 ):
     for seed in range(3):
-        study = make_study(
-            {**PLAN, "concepts": [concept], "seed": seed, "limits": LIMITS[limits]}
-        )
-        for task in Behaviour(study, concept).targets.values():
+        plan = {
+            "models": ["m"],
+            "behaviours": [concept],
+            "methods": ["caa"],
+            "limit": LIMITS[limits],
+            "seeds": [seed],
+            "split": {"seed": seed},
+        }
+        [whole] = read_study(plan).plans
+        behaviour = Behaviour(whole, whole.behaviours[0], seed, Shape(2, 4))
+        for target in behaviour.targets:
+            task = behaviour.task(target, behaviour.points(target)[0], BASE)
             for split, items in task.splits.items():
                 requests = Propensity(task.splits, "ab").requests(split)
                 cells = Counter(

@@ -1,209 +1,143 @@
 """Rows in, estimates out: everything that a report shows, as one plain value."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import polars as pl
+from seatrial.analysis.claims import Evidence, evidence_of, judge_claims
+from seatrial.analysis.curves import Curves
+from seatrial.analysis.estimates import estimate
+from seatrial.analysis.records import ClaimResult, Summary, Trial, UnitSummary
+from seatrial.analysis.rows import audit_rows
+from seatrial.analysis.trials import TrialRows, behaviours_of, trial_names
+from seatrial.errors import SeatrialError
+from seatrial.files import fingerprint
+from seatrial.store import Store, UnitFolder
 
-from seatrial.analysis.confounds import Share, confound_shares
-from seatrial.analysis.curves import Curves, curve_of, parted, values_of
-from seatrial.analysis.records import (
-    SHOWN_ITEMS,
-    Control,
-    Effect,
-    LayerPoint,
-    Point,
-    Summary,
-    Trial,
+NOT_HEADER = (
+    "targets",
+    "guards",
+    "labels",
+    "behaviour",
+    "controls",
+    "deciding",
+    "families",
+    "elsewhere",
 )
-from seatrial.analysis.side_effects import guarded, judged
-from seatrial.analysis.verdict import judge
-from seatrial.errors import StoreFault
-from seatrial.stats import cluster_mean, control_band, describe, slopes
-from seatrial.store import AUDIT, PROGRESS, Labels, Store, TaskLabel
-from seatrial.types import Estimate
-
-__all__ = [
-    "SHOWN_ITEMS",
-    "Control",
-    "Effect",
-    "LayerPoint",
-    "Point",
-    "Summary",
-    "Trial",
-    "summarise",
-]
+"""Of a unit's header: what names mean, rather than what its numbers rest on."""
 
 
-def summarise(store: Store) -> Summary:
-    """Compute every estimate of a finished study from its rows.
+def summarise(stores: Store | Sequence[Store]) -> Summary:
+    """Compute every estimate of some runs from their rows.
+
+    What is not measured yet, failed, or does not apply is listed, and everything else is
+    told: a run need not be whole.
 
     Raises:
-        StoreFault: if the study is not finished.
+        StoreFault: if a folder holds no study.
+        BadFile: if a file is missing or damaged.
     """
-    plan, labels = store.plan(), store.labels()
-    progress = store.read_json(PROGRESS)
-    if progress is None or not progress["finished"]:
-        raise StoreFault(
-            f"the study in {store.root} is not finished; run it again with the same "
-            "--out, which measures only what is missing"
-        )
-    frame, items = store.frame(), store.items()
-    trials = [
-        _trial(labels, frame, items, concept, task.name, method.name)
-        for concept in progress["concepts"]
-        for task in labels.targets
-        for method in labels.of_kind("method")
-    ]
-    return Summary(
-        study=plan["study"],
-        study_id=plan["id"],
-        labels=labels,
-        header=plan["header"],
-        concepts=progress["about"],
-        trials=tuple(trials),
-        audit=tuple(store.read_json(AUDIT)),
-        cells_planned=progress["cells"],
-        cells_stored=frame["cell"].n_unique(),
-    )
-
-
-def _trial(
-    labels: Labels,
-    frame: pl.DataFrame,
-    items: pl.DataFrame,
-    concept: str,
-    task: str,
-    method: str,
-) -> Trial:
-    rows = Curves(labels, frame, concept, task, method)
-    target = labels.target(task)
-    unit = target.metric.unit
-    response = describe(rows.doses, rows.curve, rows.groups)
-    controls = tuple(
-        Control(name, seed, rows.slope(curve))
-        for (name, seed), curve in rows.controls.items()
-    )
-    band = control_band([control.slope for control in controls])
-    prices = rows.prices(method)
-    guards = guarded(rows.guard, labels.guards, method)
-    damages = {f"{g.guard} ({g.unit})": g.damages for g in judged(guards)}
-    measured = set(rows.own["metric"])
-    return Trial(
-        concept=concept,
-        task=task,
-        unit=unit,
-        method=method,
-        layer=rows.layer,
-        verdict=judge(response, band, prices, labels.budget, unit, damages),
-        base=cluster_mean(rows.base, rows.groups),
-        response=response,
-        band=band,
-        controls=controls,
-        control_verdicts=_control_verdicts(controls),
-        instruction=_instruction(rows),
-        parts={
-            part: rows.slope(rows.curve_of(rows.own, part))
-            for part in target.named("promoted", "suppressed")
-            if part in measured
-        },
-        curve=_points(rows),
-        effects=_effects(items, concept, task, rows),
-        spread=_spread(items, concept, target, rows),
-        prices=prices,
-        control_prices={
-            other.name: cost
-            for other in labels.of_kind("control", "baseline")
-            if (cost := rows.prices(other.name))
-        },
-        layers=_layers(rows.here, task, method, rows.metric),
-        guards=guards,
-    )
-
-
-def _points(rows: Curves) -> tuple[Point, ...]:
-    return tuple(
-        Point(
-            dose,
-            rows.change(rows.curve, dose),
-            control_band([rows.change(curve, dose) for curve in rows.controls.values()]),
-        )
-        for dose in rows.doses
-        if dose != 0
-    )
-
-
-def _instruction(rows: Curves) -> Estimate | None:
-    """Half the difference between asking for and against, which both doses of it are."""
-    baseline = rows.test.filter(pl.col("kind") == "baseline")
-    up, down = (
-        values_of(baseline.filter(pl.col("dose") == dose), rows.metric)
-        for dose in (1.0, -1.0)
-    )
-    if not up:
-        return None
-    assert list(up) == list(down) == rows.names, "items of the instruction differ"
-    half = [(up[name][1] - down[name][1]) / 2 for name in rows.names]
-    return cluster_mean(half, rows.groups)
-
-
-def _control_verdicts(controls: Sequence[Control]) -> dict[str, str]:
-    """What the seeds of each control do together, with seeds as the units."""
-    words = {}
-    for name in dict.fromkeys(control.method for control in controls):
-        values = [control.slope.value for control in controls if control.method == name]
-        seeds = [str(k) for k in range(len(values))]
-        mean = cluster_mean(values, seeds)
-        moves = "moves the behaviour by itself" if mean.excludes(0.0) else "no effect"
-        words[name] = f"{moves}: mean slope over {len(values)} seeds {mean}"
-    return words
-
-
-def _effects(
-    items: pl.DataFrame, concept: str, task: str, rows: Curves
-) -> tuple[Effect, ...]:
-    here = items.filter((pl.col("concept") == concept) & (pl.col("task") == task))
-    words = dict(here.select("item", "text").rows())
-    slope = slopes(rows.doses, rows.curve)
-    zero, one = rows.doses.index(0.0), rows.doses.index(1.0)
-    effects = [
-        Effect(
-            name,
-            rows.groups[k],
-            words[name],
-            float(slope[k]),
-            float(rows.curve[k, zero]),
-            float(rows.curve[k, one]),
-        )
-        for k, name in enumerate(rows.names)
-    ]
-    return tuple(sorted(effects, key=lambda effect: (-effect.slope, effect.item)))
-
-
-def _spread(
-    items: pl.DataFrame, concept: str, target: TaskLabel, rows: Curves
-) -> tuple[Share, ...]:
-    here = items.filter((pl.col("concept") == concept) & (pl.col("task") == target.name))
-    by_item = {
-        name: json.loads(text) for name, text in here.select("item", "factors").rows()
+    stores = [stores] if isinstance(stores, Store) else list(stores)
+    studies: list[Mapping[str, Any]] = []
+    units: list[UnitSummary] = []
+    trials: list[Trial] = []
+    claims: list[ClaimResult] = []
+    lists: dict[str, list[Mapping[str, Any]]] = {
+        key: [] for key in ("not_applicable", "failed", "audit")
     }
-    names = list(by_item[rows.names[0]])
-    flags = {name: [by_item[item][name] for item in rows.names] for name in names}
-    measured = set(rows.own["metric"])
-    orders = [name for name in target.named("order") if name in measured]
-    order = slopes(rows.doses, rows.curve_of(rows.own, orders[0])) if orders else None
-    return confound_shares(slopes(rows.doses, rows.curve), order, flags, rows.groups)
+    not_begun = 0
+    for run, store in run_names(stores).items():
+        plan = store.plan
+        completed = plan.get("completed", {})
+        not_begun += max(0, _units_planned(completed) - len(store.units()))
+        studies.append({"run": run, "id": fingerprint([completed]), **plan})
+        for folder in store.units():
+            units.append(_unit(run, folder, bool(completed.get("transfer"))))
+            for key, entries in lists.items():
+                entries += _entries(run, folder, key)
+        evidence: list[Evidence] = []
+        for of in behaviours_of(store, run):
+            where = {"run": run, "model": of.model, "behaviour": of.behaviour}
+            checks = audit_rows(of.frame, of.header.get("labels", {}))
+            lists["audit"] += [{**where, **check} for check in checks]
+            for name in trial_names(of):
+                try:
+                    curves = Curves(TrialRows(of, name))
+                    trial = estimate(curves)
+                except SeatrialError as error:
+                    if not _is_listed(lists["failed"], name._asdict()):
+                        lists["failed"].append(
+                            {**name._asdict(), "phase": "report", "reason": str(error)}
+                        )
+                    continue
+                trials.append(trial)
+                evidence.append(evidence_of(trial, curves))
+        claims += judge_claims(completed.get("claims", ()), evidence)
+    return Summary(
+        tuple(studies),
+        tuple(units),
+        tuple(trials),
+        tuple(claims),
+        **{key: tuple(entries) for key, entries in lists.items()},
+        units_not_begun=not_begun,
+    )
 
 
-def _layers(
-    here: pl.DataFrame, task: str, method: str, metric: str
-) -> tuple[LayerPoint, ...]:
-    select = here.filter((pl.col("task") == task) & (pl.col("split") == "select"))
-    base = values_of(select.filter(pl.col("kind") == "unsteered"), metric)
-    groups = [group for group, _ in base.values()]
-    points = []
-    for (layer,), rows in parted(select.filter(pl.col("method") == method), "layer"):
-        doses = sorted({0.0, *rows["dose"]})
-        curve = curve_of(rows, base, metric, doses)
-        points.append(LayerPoint(layer, cluster_mean(slopes(doses, curve), groups)))
-    return tuple(points)
+def run_names(stores: Sequence[Store]) -> dict[str, Store]:
+    """What runs are called together: their folders, with a number where two are alike."""
+    named: dict[str, Store] = {}
+    for store in stores:
+        name = store.root.resolve().name
+        number = 2
+        while name in named:
+            name = f"{store.root.resolve().name} ({number})"
+            number += 1
+        named[name] = store
+    return named
+
+
+def _units_planned(completed: Mapping[str, Any]) -> int:
+    """How many units a completed plan has at least.
+
+    A family is more than the one source that names it, and a model may lay other behaviours
+    over the plan for itself: then nothing is said.
+    """
+    models = completed.get("models", {}).values()
+    if any("with" in model for model in models):
+        return 0
+    sources = (entry.get("source") for entry in completed.get("behaviours", {}).values())
+    behaviours = sum(len(each) if isinstance(each, list) else 1 for each in sources)
+    return len(models) * len(completed.get("seeds", ())) * behaviours
+
+
+def _unit(run: str, folder: UnitFolder, is_transferred: bool) -> UnitSummary:
+    planned = set(folder.names()["cell"])
+    needed = {"test", "transfer"} if is_transferred else {"test"}
+    header = folder.header.get("header", {})
+    return UnitSummary(
+        run,
+        *folder.unit,
+        is_whole=planned <= folder.cells and needed <= set(folder.finished),
+        cells_planned=len(planned),
+        cells_stored=len(planned & folder.cells),
+        header={key: value for key, value in header.items() if key not in NOT_HEADER},
+    )
+
+
+def _entries(run: str, folder: UnitFolder, key: str) -> list[Mapping[str, Any]]:
+    """What a unit lists under a key, each entry once, with where it is from."""
+    where = {"run": run, **folder.unit._asdict()}
+    entries: list[Mapping[str, Any]] = []
+    for entry in folder.header.get(key, ()):
+        told = {k: v for k, v in entry.items() if key != "not_applicable" or k != "phase"}
+        if {**where, **told} not in entries:
+            entries.append({**where, **told})
+    return entries
+
+
+def _is_listed(failed: Sequence[Mapping[str, Any]], name: Mapping[str, str]) -> bool:
+    """Whether the reason why a trial has no numbers is told already."""
+    return any(
+        all(entry.get(key) == name[key] for key in ("run", "model", "behaviour"))
+        and entry.get("label", "").split(", ")[0] in ("", name["label"])
+        for entry in failed
+    )

@@ -6,7 +6,7 @@ from html import escape
 from typing import Literal, final
 
 from seatrial.stats import DoseResponse, beats
-from seatrial.store import Budget
+from seatrial.store.labels import Budget
 from seatrial.types import Estimate
 
 Label = Literal[
@@ -16,6 +16,7 @@ Label = Literal[
     "no better than a control",
     "no effect",
     "reverses",
+    "not judged",
 ]
 
 LABELS: dict[Label, str] = {
@@ -29,6 +30,8 @@ LABELS: dict[Label, str] = {
     "do as much",
     "no effect": "no movement that can be told from none",
     "reverses": "moves the behaviour the wrong way, beyond every control",
+    "not judged": "measured, but without the controls that it would have to beat: nothing "
+    "can be said to work",
 }
 
 
@@ -79,25 +82,35 @@ class Verdict:
 
 def judge(
     response: DoseResponse,
-    band: Estimate,
+    band: Estimate | None,
     prices: Sequence[Price],
     budget: Budget,
     unit: str,
     damages: Mapping[str, Sequence[Damage]] | None = None,
+    *,
+    doses: Sequence[float] = (1.0, -1.0),
+    missing: str = "",
 ) -> Verdict:
     """Judge one method on one task.
 
     Args:
         response: the dose-response of the method.
-        band: the control band of the mean slope.
+        band: the control band of the mean slope; None where there are no controls.
         prices: at every dose that was measured.
         budget: what is acceptable.
         unit: of the metric, for the reasons.
         damages: of the other guards at every dose that was measured, by the name of the
             guard with the unit of its metric.
+        doses: those whose price and damage count: the chosen one and its negative, where
+            the method has it.
+        missing: which controls are missing, in words, so that nothing can be said to work.
     """
     slope = response.steerability
     moved = f"mean slope {slope} {unit} per dose"
+    if missing or band is None:
+        _, price = _price(prices, budget, doses)
+        why = missing or "there are no controls that it would have to beat"
+        return Verdict("not judged", (moved, why, price))
     controls = f"control band {band.ends}"
     if not slope.excludes(0.0):
         return Verdict("no effect", (f"{moved}: the interval holds 0",))
@@ -119,18 +132,20 @@ def judge(
         reasons.append(
             "the mean curve both rises and falls: look at it before choosing a dose"
         )
-    label, price = _price(prices, budget)
-    damage = _damaged(damages or {})
+    label, price = _price(prices, budget, doses)
+    damage = _damaged(damages or {}, doses)
     return Verdict("works at a price" if damage else label, (*reasons, price, *damage))
 
 
-def _price(prices: Sequence[Price], budget: Budget) -> tuple[Label, str]:
-    used = [price for price in prices if abs(price.dose) == 1]
-    if unknown := {1.0, -1.0} - {price.dose for price in used}:
-        doses = " and ".join(f"{dose:+g}" for dose in sorted(unknown))
+def _price(
+    prices: Sequence[Price], budget: Budget, doses: Sequence[float]
+) -> tuple[Label, str]:
+    used = [price for price in prices if price.dose in doses]
+    if unknown := {*doses} - {price.dose for price in used}:
+        at = " and ".join(f"{dose:+g}" for dose in sorted(unknown))
         return (
             "works at a price",
-            f"neutral prose was not measured at dose {doses}: its price is unknown",
+            f"neutral prose was not measured at dose {at}: its price is unknown",
         )
     worst = max(used, key=lambda price: price.perplexity_ratio.high)
     text = f"perplexity x {worst.perplexity_ratio} at dose {worst.dose:+g}"
@@ -144,11 +159,11 @@ def _price(prices: Sequence[Price], budget: Budget) -> tuple[Label, str]:
     return "works", f"{text}, within {limit}"
 
 
-def _damaged(damages: Mapping[str, Sequence[Damage]]) -> list[str]:
-    """For each guard with clear damage at dose 1 or -1, the worst of it in words."""
+def _damaged(damages: Mapping[str, Sequence[Damage]], doses: Sequence[float]) -> list[str]:
+    """For each guard with clear damage at those doses, the worst of it in words."""
     reasons = []
     for guard, measured in damages.items():
-        clear = [each for each in measured if abs(each.dose) == 1 and each.is_clear]
+        clear = [each for each in counted(measured, doses) if each.is_clear]
         if clear:
             worst = max(clear, key=lambda damage: damage.change.value)
             band = worst.band.ends if worst.band else ""
@@ -157,6 +172,18 @@ def _damaged(damages: Mapping[str, Sequence[Damage]]) -> list[str]:
                 f"control band {band}"
             )
     return reasons
+
+
+def counted(damages: Sequence[Damage], doses: Sequence[float]) -> list[Damage]:
+    """The damages that a verdict looks at.
+
+    At those doses, or, where controls were measured at none of them, at 1 and -1, where
+    controls meet guards.
+    """
+    at = [damage for damage in damages if damage.dose in doses]
+    if any(damage.band for damage in at):
+        return at
+    return [damage for damage in damages if abs(damage.dose) == 1 and damage.band] or at
 
 
 def _mirrored(estimate: Estimate) -> Estimate:

@@ -18,7 +18,7 @@ from seatrial.cli.linting import lint
 from seatrial.cli.measuring import measure
 from seatrial.cli.screen import ERR, OUT, say
 from seatrial.cli.tables import pull, show
-from seatrial.cli.trials import audit, report, run
+from seatrial.cli.trials import Terminated, audit, report, run
 from seatrial.cli.vectors import fit, fit_method, steer
 from seatrial.errors import BadOption, SeatrialError
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # more on leaving, so it gets somewhere to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         say(ERR, "Stopped. What was measured is kept; the same command goes on from there.")
-        return 130
+        return 143 if isinstance(end, Terminated) else 130
     return 0

@@ -16,6 +16,13 @@ Changes = Annotated[
 ]
 """What a command with such an option takes: one ``--set`` with several, or several."""
 
+Lines = Annotated[
+    tuple[tuple[str, ...], ...],
+    tyro.conf.arg(name="set", metavar="'KEY = VALUE' ['KEY = VALUE' ...]"),
+    tyro.conf.UseAppendAction,
+]
+"""The same for lines of TOML that are laid over a plan."""
+
 
 def change(text: str, example: str = "doses=[-1,0,1]") -> tuple[str, Any]:
     """``key=value`` with a TOML value; a bare word is a string.

@@ -100,14 +100,7 @@ def _rows(what: Shown, names: Sequence[str]) -> list[tuple[str, ...]]:
         case "studies":
             from seatrial.studies.study import STUDIES, read_study
 
-            return [
-                (
-                    plan.name,
-                    f"{', '.join(m['name'] for m in plan.methods)} on {plan.model}: "
-                    f"{', '.join(plan.concepts)}",
-                )
-                for plan in map(read_study, STUDIES)
-            ]
+            return [(name, read_study(name).summary) for name in STUDIES]
         case "tasks":
             return _task_rows(_task_kinds(names))
 

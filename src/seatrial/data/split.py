@@ -119,6 +119,24 @@ def check_disjoint(parts: Mapping[Split, Sequence[Grouped]]) -> None:
             )
 
 
+def check_copies(name: str, items: Sequence[Grouped]) -> None:
+    """Refuse a text in two groups: it would count as two, or straddle two splits.
+
+    Raises:
+        BadData: naming the text and both items.
+    """
+    first: dict[str, Grouped] = {}
+    for item in items:
+        for text in contents_of(item):
+            before = first.setdefault(plain(text), item)
+            if before.group != item.group:
+                raise BadData(
+                    f"{name}: items {before.id} and {item.id} hold the same text {text!r}, "
+                    f"but stand in two groups, {before.group} and {item.group}; remove the "
+                    "copy, or give both one `group`"
+                )
+
+
 def _keys(item: Grouped) -> list[str]:
     return [
         f"group {item.group}",

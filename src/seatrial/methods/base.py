@@ -43,6 +43,8 @@ class Method(ABC):
     summary: ClassVar[str]
     """One honest line for `seatrial list methods`."""
     paper: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    """Raised whenever a change could move a number; part of the name of every fit."""
     is_control: ClassVar[bool] = False
     """Whether it is there to be beaten."""
     is_odd: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from html import escape
 from typing import Literal, ParamSpec, TypeVar, final
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption
-from seatrial.files import short_hash
+from seatrial.files import fingerprint, short_hash
 from seatrial.model.engine.activations import Moments, Stream, Take, read_states
 from seatrial.model.engine.budget import MemoryBudget
 from seatrial.model.engine.engine import Engine
@@ -37,12 +37,16 @@ from seatrial.types import (
     Answer,
     Completion,
     EditedToken,
+    Message,
     Point,
     Prompt,
     Request,
     Site,
     Text,
 )
+
+PROBE = "The sea trial of a ship shows what she can do."
+"""What a model is asked to tell it from another one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -146,6 +150,17 @@ class Model:
             "heads in a block": " or ".join(map(str, heads)),
             "engine": self.engine.describe(),
         }
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, str, str]:
+        """What answers rest on: hash of the weights, of how texts are read, and the dtype.
+
+        How texts are read is the tokens of a text and of a rendered conversation, so that
+        another tokenizer or chat template is another model.
+        """
+        talk = (Message("system", "Be brief."), Message("user", PROBE))
+        read = [list(self.tokens(PROBE)), list(self.tokens(talk))]
+        return self.card.fingerprint, fingerprint(read), self.dtype
 
     @property
     def n_layers(self) -> int:
@@ -474,7 +489,7 @@ class Model:
     @_one_at_a_time
     def header(self) -> Mapping[str, str | int]:
         """What a run records about the model."""
-        probe = self.encoder.prompt_ids("The sea trial of a ship shows what she can do.")
+        probe = self.encoder.prompt_ids(PROBE)
         ids = torch.tensor([probe], device=self.engine.device)
         with torch.inference_mode():
             logits = self.engine.network(input_ids=ids).logits[0, -1].float().cpu()
@@ -484,6 +499,7 @@ class Model:
             "dtype": self.dtype,
             "device": str(self.engine.device),
             "layers": self.n_layers,
+            "heads": self.n_heads,
             "d_model": self.d_model,
             "engine": self.engine.describe(),
             "logit fingerprint": short_hash([rounded]),

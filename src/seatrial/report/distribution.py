@@ -7,7 +7,7 @@ from textwrap import wrap
 import numpy as np
 import plotly.graph_objects as go
 
-from seatrial.analysis.summary import Effect, Trial
+from seatrial.analysis.records import Effect, Trial
 from seatrial.report.figures import AXIS, BLUE, SHADE, SIZE, WRONG, canvas
 from seatrial.report.words import percent
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from seatrial.analysis.summary import Trial
+from seatrial.analysis.records import Trial
 from seatrial.analysis.verdict import Price
 from seatrial.types import Estimate
 
@@ -63,9 +63,12 @@ def dose_response(trial: Trial) -> go.Figure:
         + [(0.0, nothing, nothing)],
         key=lambda point: point[0],
     )
-    doses, changes, bands = map(list, zip(*points, strict=True))
+    doses, changes, _ = map(list, zip(*points, strict=True))
+    bands = [(dose, band) for dose, _, band in points if band is not None]
     figure = canvas(320)
-    figure.add_trace(_ribbon(doses, bands, BAND))
+    figure.add_trace(
+        _ribbon([dose for dose, _ in bands], [band for _, band in bands], BAND)
+    )
     figure.add_trace(_ribbon(doses, changes, RIBBON))
     values = [change.value for change in changes]
     centre = sum(doses) / len(doses), sum(values) / len(values)
@@ -84,7 +87,7 @@ def dose_response(trial: Trial) -> go.Figure:
         line={"color": BLUE, "width": 2.5},
         marker={"size": 7},
         hovertext=[
-            f"dose {dose:+g}<br>change {change}<br>controls {band}"
+            f"dose {dose:+g}<br>change {change}<br>controls {band or 'not measured'}"
             if dose
             else "dose 0: the unsteered model, from which change is counted"
             for dose, change, band in points
@@ -128,12 +131,12 @@ def drift(trial: Trial) -> go.Figure:
     return figure
 
 
-def layers(trial: Trial) -> go.Figure:
-    """The slope at each candidate layer on the select split; the chosen one is filled."""
+def candidates(trial: Trial) -> go.Figure:
+    """The slope of each candidate on the select split; the chosen one is filled."""
     figure = canvas(290)
-    points = trial.layers
+    points = trial.candidates
     figure.add_scatter(
-        x=[point.layer for point in points],
+        x=[escape(point.settings) for point in points],
         y=[point.slope.value for point in points],
         error_y=_whiskers([point.slope for point in points]),
         mode="markers",
@@ -141,22 +144,19 @@ def layers(trial: Trial) -> go.Figure:
         marker={
             "color": BLUE,
             "opacity": 1,
-            "size": [13 if point.layer == trial.layer else 8 for point in points],
-            "symbol": [
-                "circle" if point.layer == trial.layer else "circle-open"
-                for point in points
-            ],
+            "size": [13 if point.is_chosen else 8 for point in points],
+            "symbol": ["circle" if point.is_chosen else "circle-open" for point in points],
             "line": {"width": 2, "color": BLUE},
         },
         hovertext=[
-            f"layer {point.layer}{' (chosen)' if point.layer == trial.layer else ''}"
+            f"{escape(point.settings)}{' (chosen)' if point.is_chosen else ''}"
             f"<br>{point.slope}"
             for point in points
         ],
         hoverinfo="text",
     )
     _zero_line(figure)
-    figure.update_xaxes(title_text="layer", tickvals=[point.layer for point in points])
+    figure.update_xaxes(title_text="candidate", type="category")
     figure.update_yaxes(title_text=f"slope, {escape(trial.unit)} per dose")
     return figure
 
@@ -208,7 +208,7 @@ def _control_marks(
     # A shift aside keeps the intervals of controls from hiding each other.
     ticks = sorted(figure.layout.xaxis.tickvals)  # pyright: ignore[reportAttributeAccessIssue]
     symbol = list(SYMBOLS)[min(number, len(SYMBOLS) - 1)]
-    aside = 0.2 * min(b - a for a, b in pairwise(ticks)) * (number + 1)
+    aside = 0.2 * min((b - a for a, b in pairwise(ticks)), default=1.0) * (number + 1)
     figure.add_scatter(
         x=[price.dose + aside for price in prices],
         y=[estimate.value for estimate in estimates],

@@ -1,4 +1,4 @@
-"""A study's findings in three forms: a page, Markdown, and JSON for programs."""
+"""What runs found in three forms: a page, Markdown, and JSON for programs."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import final
 
-from seatrial.analysis.summary import Summary, summarise
+from seatrial.analysis.records import Summary
+from seatrial.analysis.summary import summarise
+from seatrial.files import Folder
 from seatrial.report.html import page
 from seatrial.report.markdown import markdown
 from seatrial.report.results import results_text
@@ -20,7 +22,7 @@ _LONGEST = 600
 @final
 @dataclass(frozen=True, repr=False)
 class Report:
-    """A study's findings, and the same in three forms; equal rows give equal bytes."""
+    """What runs found, and the same in three forms; equal rows give equal bytes."""
 
     summary: Summary
     html: str
@@ -57,27 +59,31 @@ def render(summary: Summary) -> Report:
     return Report(summary, page(summary), markdown(summary), results_text(summary))
 
 
-def make_report(store: Store) -> Report:
-    """The report of a finished study.
-
-    Raises:
-        StoreFault: if the study is not finished.
-    """
-    return render(summarise(store))
-
-
-def write(store: Store, report: Report | None = None) -> Path:
-    """Put report.html, report.md and results.json beside the rows; the page's path.
+def make_report(*stores: Store) -> Report:
+    """The report of one run or several together.
 
     Args:
-        store: the results of a finished study.
-        report: of that study, if it is at hand; by default it is made.
+        stores: of the runs; they need not be whole.
 
     Raises:
-        StoreFault: if the study is not finished, or the files cannot be written.
+        StoreFault: if a folder holds no study.
+        BadFile: if a file is missing or damaged.
     """
-    report = report or make_report(store)
-    store.write_text("results.json", report.json)
-    store.write_text("report.md", report.markdown)
-    store.write_text("report.html", report.html)
-    return store.root / "report.html"
+    return render(summarise(stores))
+
+
+def write(report: Report, folder: Path | str) -> Path:
+    """Put report.html, report.md and results.json into a folder; the page's path.
+
+    Args:
+        report: of one run or several.
+        folder: such as that of the run.
+
+    Raises:
+        StoreFault: if they cannot be written.
+    """
+    place = Folder(folder)
+    place.write_text("results.json", report.json)
+    place.write_text("report.md", report.markdown)
+    place.write_text("report.html", report.html)
+    return place.root / "report.html"

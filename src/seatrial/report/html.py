@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from seatrial.analysis.summary import Summary, Trial
+from seatrial.analysis.records import Summary, Trial
 from seatrial.analysis.verdict import LABELS
 from seatrial.files import digest
 from seatrial.report import figures, table, words
@@ -24,10 +24,10 @@ _STATUS = {"passed": "✓", "warned": "!", "failed": "✗"}
 
 def page(summary: Summary) -> str:
     """The whole page."""
-    drawn = {"overview": overview(summary.trials)}
+    drawn = {"overview": overview(summary.trials)} if summary.trials else {}
     sections = []
     for trial in summary.trials:
-        own = _drawn(trial, summary)
+        own = _drawn(trial)
         ids = {name: f"{words.anchor(trial)}-{name}" for name in own}
         drawn |= {ids[name]: figure for name, figure in own.items()}
         sections.append(_section(trial, summary, ids))
@@ -41,10 +41,17 @@ def page(summary: Summary) -> str:
         summary=summary,
         headline=words.headline(summary),
         failures=words.failures(summary),
-        across=words.across_concepts(summary),
+        claims=table.claim_lines(summary),
+        failed=words.failed_lines(summary),
+        not_applicable=words.not_applicable_lines(summary),
+        matrices=table.matrices(summary),
+        across=words.across_behaviours(summary),
         rows=table.verdict_rows(summary),
+        baselines=table.baseline_title(summary),
         is_guarded=any(trial.guards for trial in summary.trials),
-        many_methods=len({trial.method for trial in summary.trials}) > 1,
+        many_methods=len({trial.label for trial in summary.trials}) > 1,
+        is_placed=any(words.where(trial, summary) for trial in summary.trials),
+        models=", ".join(dict.fromkeys(words.short(unit.model) for unit in summary.units)),
         labels=LABELS,
         marks=MARKS,
         guide=words.GUIDE,
@@ -52,7 +59,10 @@ def page(summary: Summary) -> str:
         checks=table.checks(summary),
         signs=_STATUS,
         ran=_ran(summary),
-        plan=json.dumps(summary.study, indent=2, sort_keys=True, ensure_ascii=False),
+        plans=[
+            (study["run"], json.dumps(study, indent=2, sort_keys=True, ensure_ascii=False))
+            for study in summary.studies
+        ],
     )
 
 
@@ -68,42 +78,73 @@ def embedded(drawn: Mapping[str, go.Figure]) -> str:
     return text
 
 
-def _drawn(trial: Trial, summary: Summary) -> dict[str, go.Figure]:
-    return {
+def _drawn(trial: Trial) -> dict[str, go.Figure]:
+    drawn = {
         "dose-response": figures.dose_response(trial),
         "distribution": distribution(trial),
-        "perplexity": figures.perplexity(trial, summary.labels.budget.perplexity_ratio),
-        "drift": figures.drift(trial),
-        "layers": figures.layers(trial),
     }
+    if trial.prices or trial.control_prices:
+        budget = trial.labels.budget.perplexity_ratio
+        drawn |= {
+            "perplexity": figures.perplexity(trial, budget),
+            "drift": figures.drift(trial),
+        }
+    if trial.candidates:
+        drawn["candidates"] = figures.candidates(trial)
+    return drawn
 
 
 def _section(trial: Trial, summary: Summary, ids: Mapping[str, str]) -> dict[str, Any]:
-    about = dict(summary.concepts.get(trial.concept, {}))
+    about = dict(trial.about)
     return {
         "trial": trial,
         "anchor": words.anchor(trial),
+        "where": words.where(trial, summary),
+        "chosen": words.chosen(trial),
         "figure": ids,
         "about": about.pop("about", ""),
         "facts": about,
-        "measured": words.measured(trial, summary),
+        "measured": words.measured(trial),
         "surfaces": words.surfaces(trial, summary),
         "not_the_concept": words.not_the_concept(trial),
         "wrong": words.wrong_items(trial),
         "worst": table.worst_items(trial),
         "best": table.best_items(trial),
         "doses": table.dose_lines(trial),
-        "numbers": table.numbers(trial, summary),
-        "controls": table.control_lines(trial, summary),
+        "seeds": table.seed_lines(trial),
+        "elsewhere": table.elsewhere_lines(trial),
+        "numbers": table.numbers(trial),
+        "controls": table.control_lines(trial),
         "prices": table.price_lines(trial),
         "marks": figures.marks(trial),
         "guards": table.guard_lines(trial),
     }
 
 
-def _ran(summary: Summary) -> dict[str, str]:
-    """What was run on what, flat: nested parts of the header get names like ``a, b``."""
-    flat = {"study": str(summary.study["name"]), "study id": summary.study_id}
+def _ran(summary: Summary) -> list[dict[str, str]]:
+    """What was run on what: a list of facts for each study and for each of its units."""
+    facts: list[dict[str, str]] = []
+    for study in summary.studies:
+        facts.append(
+            {
+                "study": str(study["name"]),
+                "run": str(study["run"]),
+                "study id": str(study["id"]),
+                "scale": str(study.get("scale", "")),
+                "code": str(study.get("code", "")),
+            }
+        )
+        for unit in summary.units:
+            if unit.run == study["run"]:
+                cells = f"{unit.cells_stored} stored of {unit.cells_planned} planned"
+                own = f"{unit.model}, seed {unit.seed}, {unit.behaviour}"
+                facts.append({"unit": own, "cells": cells, **_flat(unit.header)})
+    return facts
+
+
+def _flat(header: Mapping[str, Any]) -> dict[str, str]:
+    """A header without nesting: nested parts get names like ``a, b``."""
+    flat: dict[str, str] = {}
 
     def add(prefix: str, value: object) -> None:
         if isinstance(value, Mapping):
@@ -114,14 +155,7 @@ def _ran(summary: Summary) -> dict[str, str]:
         else:
             flat[prefix] = str(value)
 
-    add("", summary.header)
-    seeds = {(c.method, c.seed) for trial in summary.trials for c in trial.controls}
-    for method in sorted({method for method, _ in seeds}):
-        flat[f"seeds of {method}"] = ", ".join(
-            str(s) for m, s in sorted(seeds) if m == method
-        )
-    flat["seed of the study"] = str(summary.study.get("seed", ""))
-    flat["cells"] = f"{summary.cells_stored} stored of {summary.cells_planned} planned"
+    add("", header)
     return flat
 
 

@@ -4,28 +4,38 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from seatrial.analysis.summary import Effect, Summary, Trial
+from seatrial.analysis.records import Effect, Summary, Trial
 from seatrial.analysis.verdict import LABELS
 from seatrial.report.table import (
     Line,
+    Matrix,
+    baseline_title,
     best_items,
     checks,
+    claim_lines,
     control_lines,
     dose_lines,
+    elsewhere_lines,
     guard_lines,
+    matrices,
     numbers,
     price_lines,
+    seed_lines,
     verdict_rows,
     worst_items,
 )
 from seatrial.report.words import (
-    across_concepts,
+    across_behaviours,
+    chosen,
+    failed_lines,
     failures,
     headline,
     measured,
+    name_of,
+    not_applicable_lines,
     not_the_concept,
     surfaces,
-    trial_name,
+    where,
     wrong_items,
 )
 
@@ -47,15 +57,46 @@ def markdown(summary: Summary) -> str:
         text(failures(summary)),
         "## How to read it",
         *_READING,
+        *_claims(summary),
         "## Verdicts",
         _verdicts(summary),
-        "\n".join(f"- {text(line)}" for line in across_concepts(summary)),
+        _bullets(across_behaviours(summary)),
         "\n".join(f"- **{label}**: {meaning}" for label, meaning in LABELS.items()),
+        *_told("What failed", failed_lines(summary)),
+        *_told("What does not apply", not_applicable_lines(summary)),
     ]
+    for matrix in matrices(summary):
+        blocks += _matrix(matrix)
     for trial in summary.trials:
         blocks += _section(trial, summary)
-    blocks += ["## Audit", _audit(summary), "## What was run", _header(summary)]
-    return "\n\n".join(blocks) + "\n"
+    if summary.audit:
+        blocks += ["## Audit", _audit(summary)]
+    blocks += ["## What was run", _ran(summary)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _told(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", _bullets(lines)] if lines else []
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {text(line)}" for line in lines)
+
+
+def _claims(summary: Summary) -> list[str]:
+    if not summary.claims:
+        return []
+    titles = ("claim", "outcome", "why", "p", "adjusted p")
+    return [
+        "## Claims",
+        _table(titles, (tuple(map(text, line)) for line in claim_lines(summary))),
+    ]
+
+
+def _matrix(matrix: Matrix) -> list[str]:
+    titles = ("fitted on \\ asked", *map(text, matrix.columns))
+    rows = ((text(row[0]), *row[1:]) for row in matrix.rows)
+    return [f"## {text(matrix.title)}", _table(titles, rows)]
 
 
 def text(words: object) -> str:
@@ -71,35 +112,38 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _verdicts(summary: Summary) -> str:
+    is_placed = any(row.where for row in verdict_rows(summary))
     titles = (
-        "concept",
-        "task (unit)",
+        *(("run, model",) if is_placed else ()),
+        "behaviour",
+        "target (unit)",
         "method",
         "verdict",
         "mean slope per dose",
         "control band",
         "anti-steerable",
-        "instruction effect",
-        "perplexity × at dose ±1",
-        *(("other guards at dose ±1",) if _is_guarded(summary) else ()),
-        "layer",
+        baseline_title(summary),
+        "perplexity × at chosen dose",
+        *(("other guards there",) if _is_guarded(summary) else ()),
+        "chosen",
     )
     return _table(
         titles,
         (
             (
-                text(row.concept),
-                f"{text(row.task)} ({text(row.unit)})",
+                *((text(row.where),) if is_placed else ()),
+                text(row.behaviour),
+                f"{text(row.target)} ({text(row.unit)})",
                 text(row.method),
                 f"**{row.label}**",
                 *(
                     row.slope,
                     row.band,
                     row.anti_steerable,
-                    row.instruction,
+                    text("; ".join(row.baselines)),
                     row.price,
                     *((text("; ".join(row.guards)),) if _is_guarded(summary) else ()),
-                    row.layer,
+                    text(row.chosen),
                 ),
             )
             for row in verdict_rows(summary)
@@ -112,33 +156,56 @@ def _is_guarded(summary: Summary) -> bool:
 
 
 def _section(trial: Trial, summary: Summary) -> list[str]:
-    about = summary.concepts.get(trial.concept, {}).get("about", "")
+    about = trial.about.get("about", "")
+    place = ", ".join(filter(None, (trial.label, where(trial, summary))))
+    means = f"{text(trial.behaviour)}: {text(about)}. " if about else ""
     return [
-        f"## {text(trial_name(trial))} ({text(trial.method)}): {trial.verdict.label}",
-        f"{text(trial.concept)}: {text(about)}. "
-        f"Measured: {text(measured(trial, summary))}. Unsteered: {trial.base}.",
-        "\n".join(f"- {text(reason)}" for reason in trial.verdict.reasons),
+        f"## {text(name_of(trial))} ({text(place)}): {trial.verdict.label}",
+        f"{means}Measured: {text(measured(trial))}. Unsteered: {trial.base}. "
+        f"Chosen: {text(chosen(trial))}, where the effect is {trial.effect}.",
+        _bullets(trial.verdict.reasons),
         text(surfaces(trial, summary)),
         *([text(causes)] if (causes := not_the_concept(trial)) else []),
         f"### {text(wrong_items(trial))}",
         _items(worst_items(trial)),
-        "### The items that moved most",
-        _items(best_items(trial)),
+        *(
+            ["### The items that moved most", _items(best_items(trial))]
+            if best_items(trial)
+            else []
+        ),
         "### By dose",
         _table(
             ("dose", f"change, {text(trial.unit)}", "controls", "perplexity ×", "KL, nats"),
             dose_lines(trial),
         ),
-        "### Price of the controls and of the instruction",
-        _table(
+        *_extra(
+            "### By seed",
+            ("seed", "chosen", "mean slope", "effect"),
+            seed_lines(trial),
+        ),
+        *_extra(
+            "### Elsewhere (no verdict)",
+            ("point, condition", "unsteered", "mean slope", "effect"),
+            elsewhere_lines(trial),
+        ),
+        *_extra(
+            "### Price of the controls and of the baselines",
             ("steering", "dose", "perplexity ×", "KL, nats"),
-            ((text(line.method), *line[1:]) for line in price_lines(trial)),
+            price_lines(trial),
         ),
         *_guards(trial),
         "### Numbers",
-        _lines([*numbers(trial, summary), *control_lines(trial, summary)]),
-        "\n".join(f"- {text(k)}: {text(v)}" for k, v in trial.control_verdicts.items()),
+        _lines([*numbers(trial), *control_lines(trial)]),
+        _bullets(f"{k}: {v}" for k, v in trial.control_verdicts.items()),
     ]
+
+
+def _extra(title: str, titles: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A table of lines whose first two cells are words; nothing where there are none."""
+    if not lines:
+        return []
+    rows = ((text(line[0]), text(line[1]), *line[2:]) for line in lines)
+    return [title, _table(titles, rows)]
 
 
 def _guards(trial: Trial) -> list[str]:
@@ -160,7 +227,7 @@ def _guards(trial: Trial) -> list[str]:
 
 def _items(effects: Sequence[Effect]) -> str:
     return _table(
-        ("slope", "unsteered", "at dose 1", "item"),
+        ("slope", "unsteered", "steered", "item"),
         (
             (f"{e.slope:+.3f}", f"{e.unsteered:.3f}", f"{e.steered:.3f}", text(e.text))
             for e in effects
@@ -188,6 +255,15 @@ def _audit(summary: Summary) -> str:
     )
 
 
-def _header(summary: Summary) -> str:
-    lines = {"study": summary.study["name"], "study id": summary.study_id, **summary.header}
-    return "\n".join(f"- {text(key)}: {text(value)}" for key, value in lines.items())
+def _ran(summary: Summary) -> str:
+    lines = []
+    for study in summary.studies:
+        lines.append(f"study {study['name']}, id {study['id']}, in {study['run']}")
+        lines += [
+            f"{unit.model}, seed {unit.seed}, {unit.behaviour}: {unit.cells_stored} of "
+            f"{unit.cells_planned} cells; "
+            + ", ".join(f"{key} {value}" for key, value in unit.header.items())
+            for unit in summary.units
+            if unit.run == study["run"]
+        ]
+    return _bullets(lines)

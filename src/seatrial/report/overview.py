@@ -5,9 +5,10 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from seatrial.analysis.summary import Trial
+from seatrial.analysis.records import Trial
 from seatrial.analysis.verdict import Label
 from seatrial.report.figures import AXIS, BLUE, GREY, ORANGE, SKY, WRONG, canvas
+from seatrial.report.words import short
 
 MARKS: dict[Label, tuple[str, str]] = {
     "works": (BLUE, "circle"),
@@ -16,6 +17,7 @@ MARKS: dict[Label, tuple[str, str]] = {
     "no better than a control": (GREY, "circle"),
     "no effect": (GREY, "circle-open"),
     "reverses": (WRONG, "square"),
+    "not judged": (GREY, "x"),
 }
 """Colour and symbol of each verdict."""
 
@@ -24,10 +26,10 @@ _ROW, _GAP, _EDGE = 34, 92, 50
 
 
 def overview(trials: Sequence[Trial]) -> go.Figure:
-    """One panel a task, since units differ; one row a trial, its control band in grey."""
+    """One panel a target, since units differ; one row a trial, its control band in grey."""
     panels: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
-        panels.setdefault((trial.task, trial.unit), []).append(trial)
+        panels.setdefault((trial.target, trial.unit), []).append(trial)
     inner = sum(_ROW * len(rows) for rows in panels.values()) + _GAP * (len(panels) - 1)
     top = 34
     figure = canvas(
@@ -35,13 +37,17 @@ def overview(trials: Sequence[Trial]) -> go.Figure:
         margin={"l": 60, "r": 16, "t": top, "b": _EDGE},
         hovermode="closest",
     )
-    many = len({trial.method for trial in trials}) > 1
+    varied = [
+        key
+        for key in ("label", "model", "run")
+        if len({getattr(trial, key) for trial in trials}) > 1
+    ]
     ceiling = inner
-    for number, ((task, unit), rows) in enumerate(panels.items(), start=1):
+    for number, ((target, unit), rows) in enumerate(panels.items(), start=1):
         floor = ceiling - _ROW * len(rows)
-        _panel(figure, number, rows, (max(floor / inner, 0.0), ceiling / inner), many)
+        _panel(figure, number, rows, (max(floor / inner, 0.0), ceiling / inner), varied)
         figure.add_annotation(
-            text=f"<b>{escape(task)}</b>",
+            text=f"<b>{escape(target)}</b>",
             **{"x": 0, "xref": "paper", "xanchor": "left"},
             **{"y": ceiling / inner, "yref": "paper", "yanchor": "bottom", "yshift": 6},
             showarrow=False,
@@ -58,11 +64,13 @@ def _panel(
     number: int,
     trials: Sequence[Trial],
     domain: tuple[float, float],
-    many_methods: bool,
+    varied: Sequence[str],
 ) -> None:
     places = list(range(len(trials)))[::-1]
     names = [
-        escape(f"{trial.concept}, {trial.method}" if many_methods else trial.concept)
+        escape(
+            ", ".join([trial.behaviour, *(short(getattr(trial, key)) for key in varied)])
+        )
         for trial in trials
     ]
     x_axis = {
@@ -87,20 +95,22 @@ def _panel(
     )
     axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
     for place, trial in zip(places, trials, strict=True):
-        figure.add_scatter(
-            x=[trial.band.low, trial.band.high],
-            y=[place, place],
-            mode="lines",
-            line={"color": "rgba(138,143,152,0.38)", "width": 15},
-            hoverinfo="skip",
-            **axes,
-        )
+        if trial.band is not None:
+            figure.add_scatter(
+                x=[trial.band.low, trial.band.high],
+                y=[place, place],
+                mode="lines",
+                line={"color": "rgba(138,143,152,0.38)", "width": 15},
+                hoverinfo="skip",
+                **axes,
+            )
         figure.add_scatter(**_mark(trial, place), **axes)
 
 
 def _range(trials: Sequence[Trial]) -> list[float]:
     """Wide enough for every band and interval, 0 included, with some air."""
-    estimates = [e for trial in trials for e in (trial.band, trial.response.steerability)]
+    bands = [trial.band for trial in trials if trial.band]
+    estimates = [*bands, *(trial.response.steerability for trial in trials)]
     low = min(0.0, *(estimate.low for estimate in estimates))
     high = max(0.0, *(estimate.high for estimate in estimates))
     air = 0.04 * (high - low) or 1.0
@@ -110,6 +120,7 @@ def _range(trials: Sequence[Trial]) -> list[float]:
 def _mark(trial: Trial, place: int) -> dict[str, object]:
     slope = trial.response.steerability
     colour, symbol = MARKS[trial.verdict.label]
+    band = f"control band {trial.band.ends}" if trial.band else "no controls"
     return {
         "x": [slope.value],
         "y": [place],
@@ -127,7 +138,7 @@ def _mark(trial: Trial, place: int) -> dict[str, object]:
             "size": 12,
             "line": {"width": 2, "color": colour},
         },
-        "hovertext": f"{escape(trial.concept)}: {trial.verdict.label}<br>"
-        f"mean slope {slope}<br>control band {trial.band.ends}",
+        "hovertext": f"{escape(trial.behaviour)}: {trial.verdict.label}<br>"
+        f"mean slope {slope}<br>{band}",
         "hoverinfo": "text",
     }

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from seatrial.analysis.measured import Measured
-from seatrial.analysis.summary import Summary
+from seatrial.analysis.records import Summary
 from seatrial.analysis.verdict import Label
-from seatrial.report.table import VerdictRow, verdict_rows
+from seatrial.report.table import VerdictRow, baseline_title, verdict_rows
 
 _STYLES: dict[Label, str] = {
     "works": "bold green",
@@ -21,6 +21,7 @@ _STYLES: dict[Label, str] = {
     "no better than a control": "dim",
     "no effect": "dim",
     "reverses": "bold red",
+    "not judged": "dim",
 }
 
 _WIDE = 116
@@ -38,48 +39,60 @@ def verdict_table(summary: Summary, width: int | None = None) -> Table:
     width = Console().width if width is None else width
     wide = width >= _WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for title in _WIDE_COLUMNS if wide else _NARROW_COLUMNS:
+    baselines = baseline_title(summary)
+    for title in _wide_columns(baselines) if wide else _NARROW_COLUMNS:
         is_words = title in ("trial", "verdict")
         table.add_column(title, overflow="fold", no_wrap=not is_words)
-    many = len({trial.method for trial in summary.trials}) > 1
+    many = len({trial.label for trial in summary.trials}) > 1
     for row in verdict_rows(summary):
-        place = f"{row.task}, {row.method}" if many else row.task
-        trial = Text(row.concept).append(f"\n{place}, {row.unit}", style="dim")
+        parts = (row.where, row.target, row.method if many else "", row.unit)
+        place = ", ".join(filter(None, parts))
+        trial = Text(row.behaviour).append(f"\n{place}", style="dim")
         verdict = Text(row.label, style=_STYLES[row.label])
         if wide:
             table.add_row(trial, verdict, *_wide_cells(row))
         else:
-            table.add_row(trial.append("\n").append_text(verdict), *_narrow_cells(row))
+            table.add_row(
+                trial.append("\n").append_text(verdict), *_narrow_cells(row, baselines)
+            )
             table.add_section()
     return table
 
 
-_WIDE_COLUMNS = (
-    "trial",
-    "verdict",
-    "mean slope per dose\nand control band",
-    "anti-\nsteerable",
-    "instruction\neffect",
-    "perplexity ×\nat dose ±1",
-    "layer",
-)
-_NARROW_COLUMNS = ("trial", "mean slope per dose", "items, instruction, price")
+def _wide_columns(baselines: str) -> tuple[str, ...]:
+    return (
+        "trial",
+        "verdict",
+        "mean slope per dose\nand control band",
+        "anti-\nsteerable",
+        baselines.replace(" effect", "\neffect"),
+        "perplexity ×\nat chosen dose",
+        "chosen",
+    )
+
+
+_NARROW_COLUMNS = ("trial", "mean slope per dose", "items, baselines, price")
 
 
 def _wide_cells(row: VerdictRow) -> list[Text]:
-    cells = (row.anti_steerable, row.instruction, "\n".join((row.price, *row.guards)))
+    baselines, paid = "\n".join(row.baselines), "\n".join((row.price, *row.guards))
     return [
         Text(f"{row.slope}\nband {row.band}"),
-        *(Text(cell.replace(" [", "\n[")) for cell in cells),
-        Text(row.layer),
+        *(
+            Text(cell.replace(" [", "\n["))
+            for cell in (row.anti_steerable, baselines, paid)
+        ),
+        Text(row.chosen.replace(", ", "\n")),
     ]
 
 
-def _narrow_cells(row: VerdictRow) -> list[Text]:
+def _narrow_cells(row: VerdictRow, baselines: str) -> list[Text]:
     paid = (f"ppl × {row.price}", *row.guards)
-    items = (f"anti {row.anti_steerable}", f"instruction {row.instruction}", *paid)
+    name = "" if baselines == "baselines" else f"{baselines.removesuffix(' effect')} "
+    asked = tuple(f"{name}{effect}" for effect in row.baselines)
+    items = (f"anti {row.anti_steerable}", *asked, *paid)
     return [
-        Text(f"{row.slope}\nband {row.band}\nlayer {row.layer}"),
+        Text(f"{row.slope}\nband {row.band}\n{row.chosen}"),
         Text("\n".join(items)),
     ]
 

@@ -74,13 +74,14 @@ class DoseResponse(Curvature):
     """A quarter of the items have a slope above this."""
     anti_steerable: Estimate
     """Share of items whose slope is 0 or has the wrong sign."""
-    r2: Estimate
+    r2: Estimate | None
     """Share of the movement of the mean curve that a line explains; [0, 1] if it cannot be
     said whether the curve moves. Cautious: it covers the truth more often than the level
-    asks."""
-    residual: Estimate
+    asks. None of two doses, between which every curve is a line."""
+    residual: Estimate | None
     """Root mean square distance of the mean curve from its line, in units of the metric.
-    Its low end is 0 where noise alone could bend the curve as much. Cautious, as ``r2``."""
+    Its low end is 0 where noise alone could bend the curve as much. Cautious, and None, as
+    ``r2``."""
 
 
 def curvature(
@@ -134,7 +135,7 @@ def describe(
     """Everything that is said about one dose-response, with intervals over groups.
 
     Args:
-        doses: The dose of each column, in any order; at least 3, one of them 0.
+        doses: The dose of each column, in any order; at least 2, one of them 0.
         curve: The metric of each item at each dose.
         groups: The group of each item.
         ranges: As in :func:`curvature`.
@@ -144,14 +145,16 @@ def describe(
     """
     options = {"level": level, "draws": draws, "seed": seed}
     dose = np.asarray(doses, dtype=float)
-    if dose.size < 3 or not (dose == 0).any():
+    if dose.size < 2 or not (dose == 0).any():
         raise BadData(
-            "a dose-response needs at least 3 doses and dose 0 among them, got "
+            "a dose-response needs at least 2 doses and dose 0 among them, got "
             f"{dose.tolist()}. Dose 0 is the unsteered model that the others move from."
         )
     slope = slopes(dose, curve)
     bend = curvature(dose, curve, groups, ranges=ranges, **options)
-    r2, residual = _mean_curve_fit(dose, curve, groups, **options)
+    r2, residual = None, None
+    if dose.size > 2:
+        r2, residual = _mean_curve_fit(dose, curve, groups, **options)
     return DoseResponse(
         steerability=cluster_mean(slope, groups, **options),
         median_slope=cluster_mean(slope, groups, statistic="median", **options),

@@ -1,4 +1,4 @@
-"""What was measured, on disk; no torch here."""
+"""What was measured, on disk: one folder a run, one a unit; tables, names, checksums."""
 
 from seatrial.store.labels import (
     Budget,
@@ -8,13 +8,10 @@ from seatrial.store.labels import (
     SteeringLabel,
     TaskLabel,
 )
-from seatrial.store.store import AUDIT, PROGRESS, Store
-from seatrial.store.tables import COLUMNS
+from seatrial.store.store import Store, scan
+from seatrial.store.unit import UnitFolder
 
 __all__ = [
-    "AUDIT",
-    "COLUMNS",
-    "PROGRESS",
     "Budget",
     "Kind",
     "Labels",
@@ -22,4 +19,6 @@ __all__ = [
     "SteeringLabel",
     "Store",
     "TaskLabel",
+    "UnitFolder",
+    "scan",
 ]

@@ -1,267 +1,200 @@
-"""Where results live: one Parquet file per batch, written whole or not at all."""
+"""A run's folder: the plans that wrote to it, and one folder for each unit."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from seatrial.errors import BadFile, SeatrialError, StoreFault
-from seatrial.files import Folder, is_partial
-from seatrial.store.labels import Labels, read_labels
-from seatrial.store.tables import ORDER, frame_of, table_of
-from seatrial.types import Score
+from seatrial.errors import BadFile, StoreFault
+from seatrial.files import Folder, fingerprint, is_partial
+from seatrial.store.records import Record, Unit
+from seatrial.store.unit import (
+    NAME_COLUMNS,
+    ROW_COLUMNS,
+    UnitFolder,
+    file_sum,
+    read_sealed,
+    write_sealed,
+)
 
-FORMAT = 2
-PLAN = "study.json"
-PROGRESS = "progress.json"
-AUDIT = "audit.json"
+FORMAT = 3
+STUDY = "study.json"
+UNITS = "units"
 
 
 @final
 class Store(Folder):
-    """A results folder that belongs to one study, one model and one set of items.
+    """A folder of measurements: ``study.json`` and ``units/``; see docs/run-folder.md.
 
-    Files: ``study.json`` (the plan, what its names mean and what it ran on),
-    ``rows/*.parquet`` (one a batch), ``items.parquet`` (the items in words),
-    ``vectors/*.safetensors`` (what was fitted), ``audit.json`` (checks made while running),
-    ``progress.json`` (whether it is finished).
-
-    Of two processes with the same study the last one wins, with equal content.
+    Only the driver of a study writes to it. Rows are written once and never touched; what
+    cells are called is a table beside them, so another plan with equal cells uses them.
     """
 
-    def open(
-        self,
-        identity: str,
-        study: Mapping[str, Any],
-        labels: Labels,
-        header: Mapping[str, Any],
-    ) -> None:
-        """Take the folder for a study, or find it already taken by the same one.
+    def open(self, plan: Mapping[str, Any]) -> None:
+        """Take the folder for a plan: a new one, one that is resumed, or one that grows.
 
         Args:
-            identity: content hash of the plan.
-            study: the plan as plain values.
-            labels: what the names in it mean.
-            header: what it runs on.
+            plan: plain values: ``name``, ``written``, ``completed`` and ``labels``.
 
         Raises:
-            StoreFault: if it holds results of another study, model or data, or cannot be
-                written.
-            BadFile: if its plan cannot be read.
+            StoreFault: if it holds something else, or was begun by another version.
+            BadFile: if its study cannot be read.
         """
         self.sweep()
-        if (self.root / PLAN).exists():
-            self._check_same(identity, study, header)
-            return
-        if self.root.is_dir() and not all(map(is_partial, self.root.iterdir())):
+        is_new = not (self.root / STUDY).exists()
+        if is_new and self.root.is_dir() and not all(map(is_partial, self.root.iterdir())):
             raise StoreFault(
                 f"{self.root} is not empty and holds no study; choose another --out, so "
                 "that nothing of yours is overwritten"
             )
-        plan = {
-            "format": FORMAT,
-            "id": identity,
-            "study": dict(study),
-            "labels": labels.plain(),
-            "header": {**header, "seatrial": version("seatrial")},
-        }
-        self.write_json(PLAN, plan)
-
-    def _check_same(
-        self, identity: str, study: Mapping[str, Any], header: Mapping[str, Any]
-    ) -> None:
-        stored = self.plan()
-        if stored["id"] != identity:
-            raise StoreFault(
-                f"{self.root} holds results of another study "
-                f"({stored['study'].get('name')}, {stored['id']}; "
-                f"this is {study['name']}, {identity}); choose another --out"
-            )
-        for key in ("model", "dtype", "logit fingerprint", "data"):
-            before, now = stored["header"].get(key), header.get(key)
-            if before != now:
+        plans = [] if is_new else self.plans()
+        mine = json.loads(json.dumps({**plan, "code": code_identity()}))
+        for before in plans:
+            if before["code"] != mine["code"]:
                 raise StoreFault(
-                    f"{self.root} was measured with {key} {before!r}, now it is {now!r}, "
-                    "so its numbers cannot be continued; choose another --out"
+                    f"{self.root} was measured by {before['code']}, and this is "
+                    f"{mine['code']}: rows of both would be mixed; choose another --out"
                 )
+        for folder in self.units():
+            folder.folder.sweep()
+        if plans[-1:] != [mine]:
+            kept = [each for each in plans if each != mine]
+            write_sealed(self, STUDY, {"format": FORMAT, "plans": [*kept, mine]})
 
-    def plan(self) -> dict[str, Any]:
-        """What ``open`` wrote.
+    def plans(self) -> list[dict[str, Any]]:
+        """Every plan that wrote here, the newest last.
 
         Raises:
             StoreFault: if there is no study in the folder.
-            BadFile: if its plan cannot be read.
+            BadFile: if it cannot be read, or is of another format.
         """
-        plan = self.read_json(PLAN)
-        path = self.root / PLAN
-        if plan is None:
+        path = self.root / STUDY
+        if not path.is_file():
             raise StoreFault(
                 f"{self.root} holds no study; run one with `seatrial run STUDY --out "
                 f"{self.root}`"
             )
-        form = plan.get("format") if isinstance(plan, dict) else None
-        if form != FORMAT:
+        plain = self.read_json(STUDY)
+        # Format 1 was not sealed.
+        is_older = isinstance(plain, dict) and "format" in plain
+        content = plain if is_older else read_sealed(self, STUDY)
+        number = content.get("format") if isinstance(content, dict) else None
+        if number != FORMAT or is_older:
             raise BadFile(
-                f"{path} has format {form!r}, this seatrial reads {FORMAT}; run its study "
-                "again with another --out"
+                f"{path} has format {number!r}, and this seatrial reads {FORMAT}; run its "
+                "study again in another folder"
             )
-        if missing := {"id", "study", "labels", "header"} - set(plan):
-            raise BadFile(
-                f"{path} lacks {', '.join(sorted(missing))}; choose another --out"
-            )
-        return plan
+        plans = content.get("plans")
+        if not plans or any(not isinstance(p, dict) or "code" not in p for p in plans):
+            raise BadFile(f"{path} names no plan that was run; run its study again")
+        return plans
 
-    def labels(self) -> Labels:
-        """What the names in the store mean.
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The newest plan."""
+        return self.plans()[-1]
 
-        Raises:
-            StoreFault: if there is no study in the folder.
-            BadFile: if its plan cannot be read.
-        """
-        try:
-            return read_labels(self.plan()["labels"])
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, SeatrialError):
-                raise
-            raise BadFile(
-                f"the labels in {self.root / PLAN} are damaged ({error}); restore the file "
-                "or run its study again with another --out"
-            ) from error
+    @cached_property
+    def _units(self) -> dict[Unit, UnitFolder]:
+        return {}
 
-    def has(self, batch: str) -> bool:
-        """Whether a batch is stored, whole."""
-        return self._rows(batch).is_file()
+    def unit(self, unit: Unit) -> UnitFolder:
+        """The folder of a unit, which need not exist yet."""
+        if unit not in self._units:
+            self._units[unit] = UnitFolder(self.root / UNITS / folder_name(unit))
+        return self._units[unit]
 
-    def add(
-        self,
-        batch: str,
-        cells: Sequence[Mapping[str, Any]],
-        scores: Sequence[Sequence[Score]],
-    ) -> None:
-        """Write the scores of a batch's cells in one step.
+    def units(self) -> list[UnitFolder]:
+        """The units that are stored, in the order of their names."""
+        paths = sorted((self.root / UNITS).glob("*/unit.json"))
+        return [UnitFolder(path.parent) for path in paths]
 
-        Args:
-            batch: names the file.
-            cells: by the columns of ``tables.CELL``, with whatever else names a cell.
-            scores: of each cell, item by item.
+    def keep(self, record: Record) -> None:
+        """Store a record; how far a job is, is not stored."""
+        self.unit(record.unit).keep(record)
 
-        Raises:
-            StoreFault: if they cannot be written; what was stored before stays.
-        """
-        self.write_table(f"rows/{batch}.parquet", table_of(cells, scores))
+    def scan(self) -> pl.LazyFrame:
+        """All scores with all that they are called; see ``scan``."""
+        return scan([self])
 
-    def frame(self) -> pl.DataFrame:
-        """All rows of all batches, in a fixed order.
 
-        Raises:
-            StoreFault: if nothing is stored yet, or a finished study has lost results.
-            BadFile: if a file is damaged.
-        """
-        frames = [
-            _undamaged(path, lambda path: frame_of(pq.read_table(path)))
-            for path in self._files()
-        ]
-        if not frames:
-            raise StoreFault(f"{self.root} holds no results yet; run its study first")
-        frame = pl.concat(frames).sort(ORDER)
-        progress = self.read_json(PROGRESS) or {}
-        stored, planned = frame["cell"].n_unique(), progress.get("cells", 0)
-        if progress.get("finished") and stored < planned:
-            raise StoreFault(
-                f"{self.root} holds {stored} of the {planned} cells of its study; run it "
-                "again with the same --out, which measures only what is missing"
-            )
-        return frame
+def scan(stores: Sequence[Store]) -> pl.LazyFrame:
+    """One lazy frame over any number of runs.
 
-    def cells(self) -> list[dict[str, Any]]:
-        """Every stored cell, as recorded in the files' headers.
+    Columns: run, model, seed, behaviour, all of ``Name`` (label, kind, settings, dose,
+    target, point, condition ...), item, group, metric, value. A cell with several names has
+    its rows once under each.
 
-        Raises:
-            BadFile: if a file is damaged.
-        """
-        cells = []
-        for path in self._files():
-            cells += _undamaged(
-                path, lambda p: json.loads(pq.read_metadata(p).metadata[b"cells"])
-            )
-        return cells
+    Raises:
+        StoreFault: if nothing is stored yet.
+        BadFile: if a file is missing or damaged.
+    """
+    frames = [
+        scan_unit(folder, store.root.name) for store in stores for folder in store.units()
+    ]
+    if not frames:
+        roots = ", ".join(str(store.root) for store in stores)
+        raise StoreFault(f"{roots} holds no results yet; run its study first")
+    return pl.concat(frames)
 
-    def write_items(self, entries: Sequence[Mapping[str, str]]) -> None:
-        """Keep the items in words, so that a report needs only the store."""
-        self.write_table("items.parquet", pl.DataFrame(list(entries)).to_arrow())
 
-    def items(self) -> pl.DataFrame:
-        """Columns concept, task, item, group, text, factors (JSON: name -> whether).
+def scan_unit(folder: UnitFolder, run: str) -> pl.LazyFrame:
+    """The scores of one unit with all that they are called, as ``scan`` has them.
 
-        Raises:
-            BadFile: if the file is missing or damaged.
-        """
-        return _undamaged(self.root / "items.parquet", pl.read_parquet)
+    Args:
+        folder: of the unit.
+        run: what its run is called.
 
-    def audit(self) -> list[dict[str, Any]]:
-        """The checks that the study made of itself: id, question, status, detail, value.
-
-        Raises:
-            StoreFault: if there is no study in the folder, or none were made yet.
-            BadFile: if a file cannot be read.
-        """
-        self.plan()
-        checks = self.read_json(AUDIT)
-        if checks is None:
-            raise StoreFault(
-                f"the study in {self.root} is not finished, so there is no audit yet; run "
-                "it again with the same --out, which measures only what is missing"
-            )
-        return checks
-
-    def __repr__(self) -> str:
-        return f"<Store {str(self.root)!r}: {self._state()}>"
-
-    def _repr_html_(self) -> str:
-        """For a notebook; every text as text."""
-        return (
-            f"<b>Store</b> <code>{escape(str(self.root))}</code>: {escape(self._state())}"
+    Raises:
+        BadFile: if a file is missing or damaged.
+    """
+    where = {"run": run, **folder.unit._asdict()}
+    files = folder.row_files()
+    rows = pl.scan_parquet(files) if files else pl.LazyFrame(schema=ROW_COLUMNS)
+    groups = folder.items().select("ask", "item", "group")
+    return (
+        rows.join(folder.names().lazy(), on="cell")
+        # Left, so that an item without words is seen and not lost.
+        .join(groups.lazy(), on=["ask", "item"], how="left")
+        .select(
+            *(pl.lit(value).alias(name) for name, value in where.items()),
+            *NAME_COLUMNS,
+            *("item", "group", "metric", "value"),
         )
-
-    def _state(self) -> str:
-        """In a line, what the folder holds; it never fails, whatever that is."""
-        try:
-            if not (self.root / PLAN).is_file():
-                return "empty" if not self.root.exists() else "no study in it"
-            study = str(self.plan()["study"].get("name"))[:80]
-            progress = self.read_json(PROGRESS) or {}
-        except (SeatrialError, AttributeError):
-            return "damaged"
-        if progress.get("finished"):
-            return f"study {study}, finished, {progress.get('cells')} cells"
-        return f"study {study}, not finished, {len(self._files())} batches stored"
-
-    def _rows(self, batch: str) -> Path:
-        return self.root / "rows" / f"{batch}.parquet"
-
-    def _files(self) -> list[Path]:
-        return sorted(
-            path for path in (self.root / "rows").glob("*.parquet") if not is_partial(path)
-        )
+    )
 
 
-def _undamaged(path: Path, read: Callable[[Path], Any]) -> Any:
-    try:
-        return read(path)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        pa.ArrowException,
-        pl.exceptions.PolarsError,
-    ) as error:
-        raise BadFile(
-            f"{path} is damaged ({error}); delete it and run the study again, which "
-            "measures only what is missing"
-        ) from error
+def folder_name(unit: Unit) -> str:
+    """The name of a unit's folder: readable, and unique to what the unit is."""
+    model, behaviour = (
+        re.sub(r"[^A-Za-z0-9_.-]+", "-", part)[:60] for part in (unit.model, unit.behaviour)
+    )
+    return f"{model}.{unit.seed}.{behaviour}.{fingerprint(list(unit))}"
+
+
+@cache
+def code_identity() -> str:
+    """Which code measures: the version of the package and the content of its modules."""
+    root = Path(__file__).parents[1]
+    sums = [
+        [path.relative_to(root).as_posix(), file_sum(path)] for path in root.rglob("*.py")
+    ]
+    return f"seatrial {version('seatrial')} (code {fingerprint(sorted(sums))})"
+
+
+def environment(threads: int | None = None) -> dict[str, str]:
+    """What else can move a number in its last digits: recorded, and a change is said.
+
+    Args:
+        threads: that a worker computes with; unsaid, they are not recorded.
+    """
+    names = ("torch", "transformers", "numpy")
+    versions = {name: version(name) for name in names}
+    own = {} if threads is None else {"threads": str(threads)}
+    return {**versions, "machine": platform.machine(), **own}

@@ -1,35 +1,35 @@
-"""The hazard audit: a study checks itself for the known ways to get steering wrong.
+"""The hazard audit: a unit checks itself for the known ways to get steering wrong.
 
 Checks carry their numbers in docs/hazards.md, H1 to H14; what the engine refuses by itself
 (hooks that do not fire, edits that overflow) is not asked again. A check that fails stops
-the study.
+the unit.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf, isnan
 from typing import Any, Literal, final
 
-import polars as pl
-
 from seatrial.data import check_disjoint
 from seatrial.data.split import kinds
-from seatrial.errors import BadData
+from seatrial.errors import BadData, SteeringFault
 from seatrial.model import Model, TokenSelector
-from seatrial.steering.intervention import UNSTEERED, Intervention, Steering
-from seatrial.studies.behaviour import Behaviour
-from seatrial.tasks import Contrastive
-from seatrial.types import Answer, Request
+from seatrial.steering import UNSTEERED, Intervention, Steering
+from seatrial.tasks import Contrastive, Scored, Task
+from seatrial.types import Answer, FitData, Request
 
 NOISE_LIMITS = {"float32": 1e-4, "float16": 0.07, "bfloat16": 0.6}
 """Largest difference of a token's log-probability, in nats, for an item alone and in its
 batch. Rounding grows with the logits; SmolLM2-135M shows 2e-5, 0.03 and 0.25."""
 
+ASKED = 4
+"""Requests that the checks of a steering ask."""
+
 
 @final
 @dataclass(frozen=True)
 class Check:
-    """One answered question about a run."""
+    """One answered question about a unit."""
 
     id: str
     question: str
@@ -39,28 +39,39 @@ class Check:
     """What was measured, where it is one number: of H5, the noise in nats per token."""
 
 
-def audit_behaviour(behaviour: Behaviour) -> list[Check]:
-    """Splits and balance of one concept's items."""
-    check_disjoint(behaviour.parts)
-    sizes = {name: len(items) for name, items in behaviour.parts.items()}
+def audit_items(label: str, task: Task) -> list[Check]:
+    """Splits and balance of the items of a target.
+
+    Args:
+        label: of the behaviour.
+        task: in the base condition.
+    """
+    parts = getattr(task, "splits", None)
+    if not isinstance(parts, Mapping):
+        return []
+    try:
+        check_disjoint(parts)
+        overlap = ""
+    except BadData as error:
+        overlap = str(error)
+    sizes = ", ".join(f"{name} {len(items)} items" for name, items in parts.items())
     checks = [
         _check(
             "H6",
-            f"{behaviour.concept.name}: no item, text or topic in two splits?",
-            True,
-            ", ".join(f"{name} {size} items" for name, size in sizes.items())
-            + "; compared by content",
+            f"{label}: no item, text or topic in two splits?",
+            not overlap,
+            overlap or f"{sizes}; compared by content",
         )
     ]
-    for name, items in behaviour.parts.items():
-        labels = kinds(items)
+    for name, items in parts.items():
+        labels = kinds(items) if isinstance(task, Contrastive) else ()
         if not {"yes", "no"} & set(labels):
             continue  # there is no answer that could be said always
         yes = labels.count("yes") / len(items)
         checks.append(
             _check(
                 "H9",
-                f"{behaviour.concept.name}: is yes right for half of the {name} items?",
+                f"{label}: is yes right for half of the {name} items?",
                 0.4 <= yes <= 0.6,
                 f"{yes:.0%} of {len(items)}",
                 soft=True,
@@ -69,31 +80,66 @@ def audit_behaviour(behaviour: Behaviour) -> list[Check]:
     return checks
 
 
-def audit_model(
-    model: Model,
-    concept: str,
-    task: Contrastive,
-    fitted: Intervention,
-    read: TokenSelector | None,
+def audit_fit(
+    model: Model, label: str, task: Scored, fitted: Intervention, doses: Sequence[float]
 ) -> list[Check]:
-    """What the model does with one fitted intervention, on the select split."""
-    requests = task.requests("select")
+    """What the model does with one fitted intervention, on select items.
+
+    Args:
+        model: is asked.
+        label: of the fit and the target, in words.
+        task: in the base condition.
+        fitted: what was chosen.
+        doses: at which it is tested, one or two of them.
+    """
+    requests = task.requests("select") or task.requests("test")
     # A steering with a gate leaves the other prompts alone, as it should.
     acts = model.acts_on([request.prompt for request in requests], fitted)
     acted = [request for request, does in zip(requests, acts, strict=True) if does]
-    requests = (acted or requests)[:4]
-    label = f"{concept}, {task.name}"
+    requests = (acted or list(requests))[:ASKED]
     before = model.log_probs(requests)[0]
-    beside, *steered, zero = model.log_probs(
-        requests, [UNSTEERED, *(Steering(fitted, dose) for dose in (1.0, -1.0, 0.0))]
-    )
+    under = [UNSTEERED, *(Steering(fitted, dose) for dose in (*doses, 0.0))]
+    beside, *steered, zero = model.log_probs(requests, under)
     after = model.log_probs(requests)[0]
+    others = [*beside, *zero, *after]
     return [
-        _dose_zero(before, [*beside, *zero, *after], steered[0], label, acts=bool(acted)),
-        _alone(model, requests, fitted, steered, label),
+        _dose_zero(before, others, steered[0], label, doses[0], acts=bool(acted)),
+        _alone(model, requests, fitted, doses, steered, label),
         _positions(model, acted, fitted, label),
-        _reads(model, task, read, label),
     ]
+
+
+def audit_reads(
+    model: Model, label: str, data: FitData, read: TokenSelector | None
+) -> list[Check]:
+    """Whether the texts of a fit are read at the tokens that are meant.
+
+    Args:
+        model: reads them.
+        label: of the fit, in words.
+        data: what was fitted on.
+        read: where the method reads; ``None``: at several places, or none.
+    """
+    if not data.pairs:
+        return []
+    return [_reads(model, data, read, label)]
+
+
+def refuse(checks: Sequence[Check]) -> None:
+    """Stop where a check failed.
+
+    Raises:
+        SteeringFault: for what the model or a steering did.
+        BadData: for what is wrong with the items.
+    """
+    for check in checks:
+        if check.status == "failed":
+            kind = SteeringFault if check.id in ("H1", "H2", "H3", "H4", "H5") else BadData
+            raise kind(
+                f"check {check.id} of the audit failed ({check.question} {check.detail}), "
+                "so the unit stopped; what was measured is kept, and `seatrial audit` "
+                "shows all checks"
+            )
 
 
 def _dose_zero(
@@ -101,6 +147,7 @@ def _dose_zero(
     others: Sequence[Answer],
     steered: Sequence[Answer],
     label: str,
+    dose: float,
     *,
     acts: bool,
 ) -> Check:
@@ -111,7 +158,7 @@ def _dose_zero(
         "H1",
         f"{label}: is dose 0 the unsteered model, before, beside and after steered ones?",
         differ == 0 and (moved > 0) == acts,
-        f"{differ} of {len(others)} answers differ, while dose 1 moves a token "
+        f"{differ} of {len(others)} answers differ, while dose {dose:g} moves a token "
         f"by up to {moved:.3g} nats",
     )
 
@@ -120,11 +167,12 @@ def _alone(
     model: Model,
     requests: Sequence[Request],
     fitted: Intervention,
+    doses: Sequence[float],
     together: Sequence[Sequence[Answer]],
     label: str,
 ) -> Check:
     limit = NOISE_LIMITS[model.dtype]
-    under = [Steering(fitted, 1.0), Steering(fitted, -1.0)]
+    under = [Steering(fitted, dose) for dose in doses]
     alone = [model.log_probs([request], under) for request in requests]
     worst = max(
         _distance(alone[k][s][0], line[k])
@@ -155,9 +203,7 @@ def _positions(
     question = (
         f"{label}: do the edits, scope {fitted.tokens!r}, reach the score of every answer?"
     )
-    if (
-        fitted.prompt_edit and not fitted.parts
-    ):  # words stand before everything that is scored
+    if not fitted.parts:  # words or a readout reach every token that is scored
         return _check("H4", question, True, "no activation is edited")
     if not requests:
         return _check("H4", question, True, "its gate opens for none of these prompts")
@@ -177,11 +223,9 @@ def _positions(
     )
 
 
-def _reads(
-    model: Model, task: Contrastive, read: TokenSelector | None, label: str
-) -> Check:
+def _reads(model: Model, data: FitData, read: TokenSelector | None, label: str) -> Check:
     bos = model.special.bos
-    pairs = task.pairs("fit")
+    pairs = data.pairs
     tokens, wrong, double = [], [], 0
     for text in (text for pair in pairs for text in (pair.positive, pair.negative)):
         double += bos is not None and model.tokens(text)[:2] == (bos, bos)
@@ -201,50 +245,9 @@ def _reads(
     )
 
 
-def audit_rows(frame: pl.DataFrame, planned: Collection[str]) -> list[Check]:
-    """What can be seen in the rows alone.
-
-    Args:
-        frame: all rows of the store.
-        planned: the ids of the study's cells.
-    """
-    stored = set(frame["cell"])
-    missing, foreign = set(planned) - stored, stored - set(planned)
-    twice = frame.height - frame.select("cell", "item", "metric").n_unique()
-    items = frame.group_by("concept", "task", "split", "cell").agg(
-        pl.col("item").unique().sort().implode().alias("items")
-    )
-    unequal = (
-        items.group_by("concept", "task", "split")
-        .agg(pl.col("items").n_unique().alias("sets"))
-        .filter(pl.col("sets") > 1)
-        .height
-    )
-    finite = frame.filter(~pl.col("value").is_finite()).height
-    logs = frame.filter(pl.col("metric").is_in(["matching", "other"]))
-    above = logs.filter(pl.col("value") > 0).height
-    return [
-        _check(
-            "H7",
-            "Are the planned cells stored, and do compared cells have the same items?",
-            not (missing or foreign or twice or unequal),
-            f"{len(planned)} cells planned, {len(missing)} of them missing, {len(foreign)} "
-            f"others stored, {twice} rows twice, {unequal} comparisons with unequal items",
-        ),
-        _check(
-            "H8",
-            "Are all scores finite, and all log-probabilities at most 0?",
-            finite == 0 and above == 0,
-            f"{frame.height} rows, {finite} not finite, {above} above 0",
-        ),
-    ]
-
-
-def plain_checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    """Checks as plain values, in a fixed order."""
-    return [
-        asdict(check) for check in sorted(checks, key=lambda c: (int(c.id[1:]), c.question))
-    ]
+def plain(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """Checks as plain values."""
+    return [asdict(check) for check in checks]
 
 
 def _check(

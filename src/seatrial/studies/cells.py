@@ -1,51 +1,62 @@
-"""Cells: the smallest things with a name in the store, and that name."""
+"""Identity: what is hashed into the name of a fit, an ask and a cell.
 
-import json
-from dataclasses import asdict, dataclass
+Ids are content only. What a cell is called (label, kind, draw) stands beside it in a table,
+so renaming a label, or the same arm under two labels, measures nothing again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
-from seatrial.files import short_hash
-from seatrial.store import Kind
+from seatrial.files import fingerprint
 
 
 @final
 @dataclass(frozen=True)
-class Cell:
-    """One steering measured on one task."""
+class Fit:
+    """Everything that can change what is fitted."""
 
-    model: str
-    dtype: str
-    concept: str
-    task: str
-    split: str
-    content: str
-    """Fingerprint of the items asked and of the fit data."""
-    method: str
-    """``unsteered``, a method's name, or a control's."""
-    options: str
-    """The method's hyperparameters as JSON."""
-    reference: str
-    """The method that a control stands beside; else the method itself."""
-    layer: int
-    """-1 where no layer is edited, or several are that the study does not choose."""
+    task: Mapping[str, Any]
+    """Identity of the fit task, with its options; empty for a saved steering."""
+    condition: str
+    method: Mapping[str, Any]
+    """Name, resolved options and version."""
+    data: str
+    """Fingerprint of all data read."""
     seed: int
-    dose: float
-    kind: Kind = "method"
-    """What it is there for; no part of its name."""
 
     @property
     def id(self) -> str:
-        """Content hash of everything that can change a number, 12 hex digits."""
-        content = asdict(self)
-        del content["kind"]
-        return content_hash(content)
-
-    def row(self) -> dict[str, Any]:
-        """Its columns in the store, and everything else that names it."""
-        return {"cell": self.id, **asdict(self)}
+        """12 hex digits."""
+        return fingerprint([self.task, self.condition, self.method, self.data, self.seed])
 
 
-def content_hash(content: object) -> str:
-    """Of plain values, 12 hex digits."""
-    text = json.dumps(content, sort_keys=True)
-    return short_hash([text.encode()])
+@final
+@dataclass(frozen=True)
+class Ask:
+    """Everything that can change what is asked and how it is scored."""
+
+    task: Mapping[str, Any]
+    """Identity with every option, judge, version and condition."""
+    split: str
+    seed: int
+    """Of the sampling, where the model writes; else 0."""
+    requests: str
+    """Content hash of the rendered requests."""
+
+    @property
+    def id(self) -> str:
+        """12 hex digits."""
+        return fingerprint([self.task, self.split, self.seed, self.requests])
+
+
+def cell_id(model: Sequence[str], fit: str, dose: float, ask: str) -> str:
+    """The id of one steering measured on one ask.
+
+    Args:
+        model: fingerprints of weights, tokenizer and template, and the dtype.
+        fit: id of the fit; empty for the unsteered model.
+        dose: 0 for the unsteered model.
+        ask: id of the ask.
+    """
+    return fingerprint([*model, fit, dose, ask])

@@ -1,83 +1,104 @@
-"""How far a study is: shares of its whole cost."""
+"""How far a study is, from the records that its workers deliver."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import final
 
-from seatrial.model import Model
-from seatrial.studies.behaviour import Behaviour
-from seatrial.studies.jobs import CONTROL_GUARD_DOSES, Batch, at_doses
-from seatrial.studies.study import Study
-from seatrial.tasks import Task, Written
-from seatrial.types import Split
+from seatrial.store.records import Failed, Finished, Phase, Progress, Record, Unit
+from seatrial.studies.jobs import phases_of, units_of
+from seatrial.studies.plan import Plan
 
-Progress = Callable[[str, float], None]
-"""Called with what is being measured and which share of the whole study is done."""
+WEIGHTS: dict[Phase, float] = {
+    "select": 0.25,
+    "price": 0.05,
+    "test": 0.7,
+    "more": 0.2,
+    "transfer": 0.2,
+}
+"""About how much of a unit's time each phase takes; the bar needs no more than that."""
+
+
+Screen = Callable[[str, float, float | None], None]
+"""Shows what is measured, which share is done, and how many seconds are left, if known."""
 
 
 @final
-class TokenMeter:
-    """How much of a study is done, counted in scored tokens."""
+class Meter:
+    """Adds up what records say, and tells a screen now and then."""
 
     def __init__(
-        self, study: Study, behaviours: Sequence[Behaviour], model: Model, tell: Progress
+        self,
+        plans: Sequence[Plan],
+        screen: Screen,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.tell = tell
-        self.done = 0.0
-        self.inside = 0.0
-        select, test, guarded = 1, 3, 3
-        for number in range(len(study.methods)):
-            layers = study.layers_of(number)
-            method = study.candidate(number, layers[0])
-            controls = len(study.controls_of(method))
-            doses, *others = (
-                len(at_doses(method, study.seed, some))
-                for some in (study.doses, study.select_doses, CONTROL_GUARD_DOSES)
-            )
-            select += len(layers) * others[0]
-            test += doses * (1 + controls)
-            # How many layers the targets choose is not known yet; two is a fair guess.
-            chosen = min(2, len(study.targets), len(layers))
-            guarded += chosen * (doses + controls * others[1])
-        self.whole = 0.0
-        self._cost: dict[tuple[str, str, str], float] = {}
-        for behaviour in behaviours:
-            for name in study.targets:
-                task = behaviour.targets[name]
-                self.whole += select * self._price(behaviour, task, "select", model)
-                self.whole += test * self._price(behaviour, task, "test", model)
-            for guard in behaviour.guards.values():
-                self.whole += guarded * self._price(behaviour, guard, "test", model)
+        """Begin at nothing.
 
-    def _price(self, behaviour: Behaviour, task: Task, split: Split, model: Model) -> float:
-        """Tokens of one steering: what is scored and one more a request, or is written."""
-        requests = task.requests(split)
-        if isinstance(task, Written):
-            cost = task.max_tokens * len(requests)
-        else:
-            texts = map(model.answer_tokens, requests)
-            cost = len(requests) + sum(
-                len(text.scored) - 1 for each in texts for text in each
-            )
-        self._cost[behaviour.concept.name, task.name, split] = float(cost)
-        return float(cost)
+        Args:
+            plans: of the whole study.
+            screen: is told.
+            clock: gives seconds; for tests.
+        """
+        self.screen, self.clock = screen, clock
+        self.begun = clock()
+        self.shares: dict[tuple[Unit, Phase], float] = {
+            (unit, phase): 0.0
+            for plan, unit in units_of(plans)
+            for phase in phases_of(plan)
+        }
+        self.finished = 0
+        self.failed: list[Failed] = []
 
-    def _share(self, batch: Batch) -> float:
-        return self._cost[batch.cells[0].concept, batch.task.name, batch.split]
+    @property
+    def share(self) -> float:
+        """Which share of the study is done."""
+        whole = sum(WEIGHTS[phase] for _, phase in self.shares)
+        done = sum(WEIGHTS[phase] * x for (_, phase), x in self.shares.items())
+        return done / whole if whole else 1.0
 
-    def add(self, batch: Batch, share: float) -> None:
-        """Some share of a batch's steerings is done."""
-        self.inside = share * len(batch.cells) * self._share(batch)
-        self._tell(batch)
+    @property
+    def left(self) -> float | None:
+        """Seconds left at the pace so far; ``None`` before that can be said."""
+        share, passed = self.share, self.clock() - self.begun
+        return passed * (1 - share) / share if share > 0.01 else None
 
-    def finish(self, batch: Batch) -> None:
-        """A batch is stored."""
-        self.done += len(batch.cells) * self._share(batch)
-        self.inside = 0.0
-        self._tell(batch)
-
-    def _tell(self, batch: Batch) -> None:
-        self.tell(batch.name, min(1.0, (self.done + self.inside) / self.whole))
+    def __call__(self, record: Record) -> None:
+        """Take note of a record."""
+        match record:
+            case Progress(unit, phase, what, done, whole):
+                self.shares[unit, phase] = done / whole if whole else 1.0
+                self.screen(f"{unit}: {what}", self.share, self.left)
+            case Finished(unit, phase):
+                self.shares[unit, phase] = 1.0
+                self.finished += 1
+                self.screen(f"{unit}: {phase} done", self.share, self.left)
+            case Failed():
+                self.failed.append(record)
+                if not record.label:
+                    for key in self.shares:
+                        if key[0] == record.unit:
+                            self.shares[key] = 1.0
+                what = f"{record.unit}, {record.label or 'whole unit'} failed"
+                self.screen(what, self.share, self.left)
 
 
-def silent(name: str, share: float) -> None:
-    """Tell nobody."""
+def plainly(write: Callable[[str], object], every: float = 30.0) -> Screen:
+    """A screen for logs: one plain line now and then, and each failure at once."""
+    last = -every
+
+    def show(what: str, share: float, left: float | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every or what.endswith("failed") or share >= 1:
+            last = now
+            write(f"{share:4.0%} {what}{_told(left)}")
+
+    return show
+
+
+def _told(left: float | None) -> str:
+    if left is None:
+        return ""
+    minutes, seconds = divmod(round(left), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f", {hours}:{minutes:02}:{seconds:02} left"

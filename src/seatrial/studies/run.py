@@ -1,184 +1,67 @@
-"""The only loop: measure what the store does not hold yet; stop and start as you like.
+"""The whole loop: what can be asked next is asked, and what comes back is kept."""
 
-A batch (cells that differ only in how they are steered) is written whole. Its composition
-follows from the plan alone, never from what happens to be stored, so that an interrupted
-study ends with the same numbers as one that ran through.
+from collections.abc import Callable
 
-Numbered checks are those of docs/hazards.md.
-"""
-
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from functools import partial
-
-from seatrial.errors import BadData, BadOption, SteeringFault
-from seatrial.model import Model
-from seatrial.steering import saving
-from seatrial.store import AUDIT, PROGRESS, Store
-from seatrial.studies.audit import (
-    Check,
-    audit_behaviour,
-    audit_model,
-    audit_rows,
-    plain_checks,
-)
+from seatrial.store import Store
+from seatrial.store.records import Record
+from seatrial.studies.arms import arms_of, draws_of
 from seatrial.studies.behaviour import Behaviour
-from seatrial.studies.jobs import Batch, Plan
-from seatrial.studies.progress import Progress, TokenMeter, silent
+from seatrial.studies.expand import Shape
+from seatrial.studies.jobs import jobs, phases_of, units_of
 from seatrial.studies.study import Study
-from seatrial.tasks.measure import measure
+from seatrial.studies.workers import Local, Workers
+from seatrial.tasks import task_named
+
+
+def silent(record: Record) -> None:
+    """Say nothing."""
+
+
+LARGE = Shape(128, 8192)
+"""Stands for a model that is not loaded yet."""
+
+
+def check(study: Study) -> None:
+    """Find what no model could make right, before anything is loaded or written.
+
+    Raises:
+        SeatrialError: for a method, an option, a source or a task that is not there.
+    """
+    for plan in study.plans:
+        for arm in arms_of(plan, LARGE):
+            if not arm.is_saved:
+                draws_of(arm, arm.candidates[0], 0)
+        tasks = [guard.task for guard in plan.guards]
+        for each in plan.behaviours:
+            behaviour = Behaviour(plan, each, plan.seeds[0], LARGE)
+            tasks += [target.task for target in behaviour.targets]
+        for task in dict.fromkeys(tasks):
+            task_named(task)
 
 
 def run(
     study: Study,
     store: Store,
-    *,
-    model: Model | None = None,
-    progress: Progress = silent,
+    workers: Workers | None = None,
+    progress: Callable[[Record], None] = silent,
 ) -> None:
     """Measure every cell of a study that the store does not hold yet.
 
     Args:
         study: the plan.
-        store: the results folder; taken for this study.
-        model: loaded already; by default the study's model is loaded.
-        progress: called as work proceeds.
+        store: only this function writes to it.
+        workers: who measures; unsaid, this process.
+        progress: told every record, as it is kept.
 
     Raises:
-        SeatrialError: for anything in the plan or folder that cannot be used, and for a
-            check of the audit that fails; what was measured before stays stored.
+        SeatrialError: for a plan or folder that cannot be used. What fails while it is
+            measured is stored as failed, and everything else goes on.
     """
-    behaviours = [Behaviour(study, name) for name in study.concepts]
-    if model is None:
-        model = Model.load(study.model, dtype=study.dtype)
-    for layer in study.layers:
-        model.site(layer)
-    if model.dtype != study.dtype:
-        raise BadOption(f"the study asks for {study.dtype}, the model is in {model.dtype}")
-    data = {each.concept.name: each.fingerprint for each in behaviours}
-    plans = [Plan(study, model, behaviour) for behaviour in behaviours]
-    header = {**model.header(), "data": data}
-    store.open(study.id, asdict(study), plans[0].labels(), header)
-    store.write_json(PROGRESS, {"finished": False})
-    meter = TokenMeter(study, behaviours, model, progress)
-    planned: set[str] = set()
-    checks: list[Check] = []
-    with model.session(passes=False):
-        for plan in plans:
-            planned |= _measure_concept(plan, store, meter, checks)
-    _record(checks, audit_rows(store.frame(), planned), store)
-    store.write_items([line for each in behaviours for line in _in_words(each)])
-    store.write_json(AUDIT, plain_checks(checks))
-    done = {
-        "finished": True,
-        "cells": len(planned),
-        "concepts": [each.concept.name for each in behaviours],
-        "about": {each.concept.name: _about(each) for each in behaviours},
-    }
-    store.write_json(PROGRESS, done)
-
-
-def _measure_concept(
-    plan: Plan, store: Store, meter: TokenMeter, checks: list[Check]
-) -> set[str]:
-    """Measure all cells of one concept, and audit what they rest on; the cells' ids."""
-    model = plan.model
-    _record(checks, audit_behaviour(plan.behaviour), store)
-    with model.session():
-        planned = _measure(plan.select_batches(), model, store, meter)
-    chosen = plan.choose(store)
-    # The audit compares passes that must be made anew.
-    _record(checks, _audit(plan, chosen, store), store)
-    with model.session():
-        planned |= _measure(plan.test_batches(chosen), model, store, meter)
-    return planned
-
-
-def _record(checks: list[Check], new: Sequence[Check], store: Store) -> None:
-    """Keep the answers of the audit; one that failed stops the study, losing nothing."""
-    checks += new
-    failed = [check for check in new if check.status == "failed"]
-    if failed:
-        store.write_json(AUDIT, plain_checks(checks))
-        first = failed[0]
-        kind = SteeringFault if first.id in ("H1", "H2", "H3", "H4", "H5") else BadData
-        raise kind(
-            f"check {first.id} of the audit failed ({first.question} {first.detail}), so "
-            "the study stopped; what was measured is kept, and `seatrial audit "
-            f"{store.root}` shows all checks"
-        )
-
-
-def _audit(plan: Plan, chosen: dict[tuple[str, int], int], store: Store) -> list[Check]:
-    """Check the fitted methods once, and keep them as files for `seatrial steer`."""
-    name = plan.behaviour.concept.name
-    path = f"audit/{name}.json"
-    known = [Check(**check) for check in store.read_json(path) or []]
-    if known and all(check.status != "failed" for check in known):
-        return known
-    checks = []
-    for (target, number), layer in sorted(chosen.items()):
-        method = plan.study.candidate(number, layer)
-        fitted = plan.fit(method, plan.study.seed)
-        at = f".layer-{layer}" if layer >= 0 else ""
-        vector = f"vectors/{name}.{method.name}{at}.safetensors"
-        store.write(vector, partial(saving.save, fitted))
-        task = plan.behaviour.targets[target]
-        read = getattr(method, "read", None) if target == plan.study.fit_on else None
-        checks += audit_model(plan.model, name, task, fitted, read)
-    store.write_json(path, plain_checks(checks))
-    return checks
-
-
-def _measure(
-    batches: Iterable[Batch], model: Model, store: Store, meter: TokenMeter
-) -> set[str]:
-    """Measure what is not stored yet; return the ids of all cells."""
-    planned = set()
-    for batch in batches:
-        planned |= {cell.id for cell in batch.cells}
-        if not store.has(batch.id):
-            scores = measure(
-                model,
-                batch.task,
-                batch.split,
-                batch.steer(),
-                progress=lambda share, batch=batch: meter.add(batch, share),
-            )
-            store.add(batch.id, [cell.row() for cell in batch.cells], scores)
-        meter.finish(batch)
-    return planned
-
-
-def _about(behaviour: Behaviour) -> dict[str, str]:
-    tested = ", ".join(
-        f"{len(behaviour.targets[name].requests('test'))} on {name}"
-        for name in behaviour.study.targets
-    )
-    fitted, selected = len(behaviour.parts["fit"]), len(behaviour.parts["select"])
-    return {
-        "category": behaviour.concept.category,
-        "about": behaviour.concept.about,
-        "items": f"fit {fitted}, select {selected}, test {tested}",
-    }
-
-
-def _in_words(behaviour: Behaviour) -> list[dict[str, str]]:
-    lines = []
-    for task in behaviour.targets.values():
-        factors = task.factors("test")
-        lines += [
-            {
-                "concept": behaviour.concept.name,
-                "task": task.name,
-                "item": item.id,
-                "group": item.group,
-                "text": task.describe(item),
-                "factors": json.dumps(
-                    {name: has[item.id] for name, has in factors.items() if item.id in has}
-                ),
-            }
-            for item in task.splits["test"]  # pyright: ignore[reportAttributeAccessIssue]
-        ]
-    return lines
+    check(study)
+    store.open(study.plain)
+    for plan, unit in units_of(study.plans):
+        store.unit(unit).begin_again(phases_of(plan))
+    with workers or Local() as team:
+        for record in team.run(jobs(study.plans, store)):
+            store.keep(record)
+            progress(record)

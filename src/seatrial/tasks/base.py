@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from dataclasses import is_dataclass, replace
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import ConfigDict
 
-from seatrial.data import CONCEPTS, Concept, sample_balanced, split
+from seatrial.data import CONCEPTS, DEFAULT_SHARES, Concept, sample, sample_balanced, split
 from seatrial.data.catalogue import load_concept
 from seatrial.data.records import ContrastiveItem
 from seatrial.files import fingerprint
@@ -21,6 +22,8 @@ from seatrial.types import (
     Score,
     Split,
 )
+
+T = TypeVar("T", bound="Task")
 
 Splits = Mapping[Split, Sequence[ContrastiveItem]]
 """What a concept task asks: items of a concept, questions with two answers, or pairs."""
@@ -78,6 +81,28 @@ class Task(ABC):
             UnknownName: for a source that is not there.
             BadData: for items that cannot be split or used.
         """
+
+    def narrowed(
+        self: T, limits: Mapping[Split, int | None], seeds: Mapping[Split, int]
+    ) -> T:
+        """The task with at most so many items of each split, as seeded samples.
+
+        Args:
+            limits: by split; ``None``: all.
+            seeds: of the samples, by split.
+        """
+        assert is_dataclass(self)
+        parts = getattr(self, "splits")  # noqa: B009  who has no such field overrides this
+        fewer = {
+            name: self.sampled(items, limits.get(name), seed=seeds[name])
+            for name, items in parts.items()
+        }
+        return replace(self, splits=fewer)
+
+    @staticmethod
+    def sampled(items: Sequence[Any], limit: int | None, *, seed: int) -> tuple[Any, ...]:
+        """At most so many of some items, as a seeded sample."""
+        return sample(items, limit, seed=seed)
 
     @classmethod
     def instructions(cls, source: str) -> Instructions | None:
@@ -137,22 +162,34 @@ class Contrastive(Scored):
     splits: Splits
 
     @classmethod
-    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Contrastive":
+    def of(
+        cls,
+        source: str,
+        *,
+        seed: int,
+        limit: int | None = None,
+        shares: Mapping[Split, float] = DEFAULT_SHARES,
+    ) -> "Contrastive":
         """The task on a concept: one that ships, a published set, or your own file.
 
         Args:
             source: as ``load_concept`` takes it.
             seed: of the split and of the sample.
             limit: at most so many test items, as a seeded and balanced sample.
+            shares: of the groups, by split.
 
         Raises:
             UnknownName, BadData, BadOption, BadFile, Unreachable, StoreFault: as
                 ``load_concept``.
             BadData: for items that cannot be split, or that this task cannot ask.
         """
-        parts = split(load_concept(source).items, seed=seed)
+        parts = split(load_concept(source).items, shares, seed=seed)
         parts["test"] = sample_balanced(parts["test"], limit, seed=seed)
         return cls(parts)  # pyright: ignore[reportCallIssue]
+
+    @staticmethod
+    def sampled(items: Sequence[Any], limit: int | None, *, seed: int) -> tuple[Any, ...]:
+        return sample_balanced(items, limit, seed=seed)
 
     @classmethod
     def instructions(cls, source: str) -> Instructions:

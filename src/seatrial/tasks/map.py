@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-from seatrial.data import MAPS, MapData, MapPair, sample, split
+from seatrial.data import DEFAULT_SHARES, MAPS, MapData, MapPair, sample, split
 from seatrial.data.catalogue import PUBLISHED_MAPS, load_map
 from seatrial.data.distractors import Distractors, distractors_for
 from seatrial.data.templates import (
@@ -109,7 +109,14 @@ class Map(Scored):
             )
 
     @classmethod
-    def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Map":
+    def of(
+        cls,
+        source: str,
+        *,
+        seed: int,
+        limit: int | None = None,
+        shares: Mapping[Split, float] = DEFAULT_SHARES,
+    ) -> "Map":
         """The task on a map, zero-shot as Q and A; see the fields for other conditions.
 
         Args:
@@ -117,6 +124,7 @@ class Map(Scored):
                 ``.toml`` of kind maps, or a published one such as ``maps/antonym``.
             seed: of the split, the sample and the prompts.
             limit: at most so many test items, as a seeded sample.
+            shares: of the groups, by split.
 
         Raises:
             UnknownName: for a map that is not there.
@@ -124,7 +132,7 @@ class Map(Scored):
             BadOption, BadFile, Unreachable, StoreFault: as ``load_dataset``.
         """
         data = load_map(source)
-        parts = split(data.pairs, seed=seed)
+        parts = split(data.pairs, shares, seed=seed)
         parts["test"] = sample(parts["test"], limit, seed=seed)
         return cls(data, parts, seed)
 

@@ -1,6 +1,6 @@
 """What steering costs elsewhere: perplexity of, and drift on, neutral prose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -10,6 +10,9 @@ from seatrial.tasks.base import Scored
 from seatrial.types import Answer, Metric, Request, Score, Split
 
 PROMPT_WORDS = 5
+
+SELECTED = 24
+"""Passages that are kept to select on, unless a limit says how many."""
 
 
 @final
@@ -28,19 +31,34 @@ class Prose(Scored):
     needs_kl: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("prose",)
 
-    passages: tuple[tuple[str, str], ...]
-    """(id, text)."""
+    splits: Mapping[Split, Sequence[tuple[str, str]]]
+    """(id, text). Nothing is fitted on prose, and what is not asked to test on is there to
+    select on."""
 
     @classmethod
     def of(cls, source: str, *, seed: int, limit: int | None = None) -> "Prose":
-        """The guard on the neutral prose that ships."""
+        """The guard on the neutral prose that ships; all of it, unless there is a limit."""
         if source not in cls.sources:
             raise unknown("prose", source, cls.sources)
-        return cls(sample(load_prose(), limit, seed=seed))
+        return cls(_dealt(load_prose(), limit, seed))
+
+    def narrowed(
+        self, limits: Mapping[Split, int | None], seeds: Mapping[Split, int]
+    ) -> "Prose":
+        """Test passages are drawn first; select passages are drawn from the others.
+
+        Without a limit a share is kept to select on: no passage is both.
+        """
+        whole = [passage for part in self.splits.values() for passage in part]
+        most = len(whole) - (limits.get("select") or SELECTED)
+        limit = min(limits.get("test") or most, max(most, 2))
+        parts = _dealt(whole, limit, seeds["test"])
+        select = sample(parts["select"], limits.get("select"), seed=seeds["select"])
+        return Prose({**parts, "select": select})
 
     def requests(self, split: Split) -> Sequence[Request]:
         requests = []
-        for identity, text in self.passages:
+        for identity, text in self.splits[split]:
             words = text.split(" ")
             prompt, rest = " ".join(words[:PROMPT_WORDS]), " ".join(words[PROMPT_WORDS:])
             requests.append(Request(identity, identity, prompt, (f" {rest}",)))
@@ -65,3 +83,12 @@ class Prose(Scored):
                 )
             )
         return scores
+
+
+def _dealt(
+    passages: Sequence[tuple[str, str]], limit: int | None, seed: int
+) -> dict[Split, Sequence[tuple[str, str]]]:
+    """A seeded sample to test on, and the others to select on."""
+    tested = sample(passages, limit, seed=seed)
+    others = [passage for passage in passages if passage not in tested]
+    return {"fit": (), "select": tuple(others), "test": tested}

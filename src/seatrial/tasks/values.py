@@ -67,6 +67,13 @@ class Values(Scored):
         parts = deal(load_values(), None, seed=seed)
         return cls({**parts, "test": _whole_groups(parts["test"], limit, seed=seed)})
 
+    @staticmethod
+    def sampled(
+        items: Sequence[ValuePair], limit: int | None, *, seed: int
+    ) -> tuple[ValuePair, ...]:
+        """Whole comparisons, so that the two sides stay balanced."""
+        return _whole_groups(items, limit, seed=seed)
+
     def requests(self, split: Split) -> Sequence[Request]:
         """Two for each pair: the ending after either beginning."""
         return [
