@@ -115,6 +115,8 @@ class FitData:
     """Of a map: what in-context prompts are made of; empty for a concept."""
     others: Mapping[str, "FitData"] = field(default_factory=dict, hash=False)
     """Data of others that a method asks for (``Method.references``), by its own keys."""
+    requests: tuple["Request", ...] = ()
+    """Select items as the model is asked them; only the control ``length`` reads these."""
 
 
 @dataclass(frozen=True)

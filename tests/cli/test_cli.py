@@ -322,6 +322,15 @@ def test_claims_are_demanded(root, finished, tmp_path, call):
     assert (code, err) == (0, "All 1 claims hold.\n")
 
 
+def test_nothing_to_check_is_no_success(root, tmp_path, call):
+    call("run", root / "study.toml", "--out", tmp_path / "out", "--set", "controls=[]")
+
+    code, out, err = call("report", tmp_path / "out", "--check")
+
+    assert code == 2
+    assert err.startswith("seatrial: there is no claim to check: ")
+
+
 def test_a_report_of_several_runs_is_json_where_that_is_asked_for(finished, tmp_path, call):
     code, out, err = call("report", finished, finished, "--out", tmp_path, "--json")
 

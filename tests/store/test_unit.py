@@ -137,6 +137,36 @@ def test_every_kind_of_record_comes_back_as_it_was(full):
     assert reading(read) == reading(full)
 
 
+def header(**changes):
+    ground = {"model": "m", "dtype": "float32", "fingerprints": ["w", "t"], "layers": 2}
+    environment = {"torch": "2.13.0", "threads": "2"}
+    return {**ground, "environment": environment, **changes}
+
+
+def test_what_a_unit_rests_on_and_was_different_before_is_on_record(folder):
+    folder.keep(Begun(UNIT, header()))
+    folder.keep(rows("c1"))
+    folder.keep(Begun(UNIT, header()))
+    assert "changes" not in again(folder).header or not again(folder).header["changes"]
+
+    other = header(
+        fingerprints=["w", "other"], environment={"torch": "2.13.0", "threads": "1"}
+    )
+    folder.keep(Begun(UNIT, other))
+
+    assert again(folder).header["changes"] == [
+        "fingerprints was w t and is w other",
+        "threads was 2 and is 1",
+    ]
+
+
+def test_nothing_has_changed_where_nothing_was_measured(folder):
+    folder.keep(Begun(UNIT, header()))
+    folder.keep(Begun(UNIT, header(dtype="bfloat16")))
+
+    assert not again(folder).header.get("changes")
+
+
 def test_progress_is_not_stored(folder):
     folder.keep(Progress(UNIT, "test", "x", 1.0, 2.0))
 

@@ -21,7 +21,7 @@ def plan(concept):
         "behaviours": {"planted": {"source": str(concept), "targets": {"open": "open"}}},
         "methods": {"caa": {"read": "completion", "choose": {"layer": [1, 2]}}},
         "doses": [-1, 1],
-        "limit": {"fit": 12, "select": 4, "test": 6},
+        "limit": {"fit": 12, "select": 8, "test": 8},
         "controls": {"random": 2, "shuffled": 1},
         "baselines": [],
         "guards": {"prose": {"limit": {"select": 2, "test": 2}}},

@@ -59,8 +59,8 @@ def test_a_short_plan_has_everything():
     assert [m.label for m in plan.methods] == ["caa"]
     assert [b.label for b in plan.baselines] == ["instruction"]
     assert plan.controls == (
-        ControlPlan("random", "random", {}, 12, 6),
-        ControlPlan("shuffled", "shuffled", {}, 12, 6),
+        ControlPlan("random", "random", {}),
+        ControlPlan("shuffled", "shuffled", {}),
     )
     assert [(guard.label, guard.budget) for guard in plan.guards] == [("prose", 1.1)]
     assert plan.claims == ()
@@ -163,16 +163,16 @@ def test_nearer_controls_lie_over_those_of_the_plan():
     assert draws == [{"random": 7, "shuffled": 3}, {"random": 5}, None]
 
 
-def test_draws_that_the_plan_names_hold_for_methods_that_train_too():
+def test_a_control_has_twelve_draws_unless_the_plan_says_how_many():
     [plan] = read(controls={"random": 5, "shuffled": {}})
 
-    assert [(c.draws, c.trained_draws) for c in plan.controls] == [(5, 5), (12, 6)]
+    assert [control.draws for control in plan.controls] == [5, 12]
 
 
 def test_all_limits_are_lifted_where_they_can_stand():
-    assert method(limit="all").fit_limit is None
-    assert target(limit="all").limit == Limit()
-    assert behaviour(limit={"fit": 5, "test": "all"}).limit == Limit(fit=5)
+    assert method(limit="all").fit_limit == "all"
+    assert target(limit="all").limit == Limit(select="all", test="all")
+    assert behaviour(limit={"fit": 5, "test": "all"}).limit == Limit(fit=5, test="all")
 
 
 def test_doses_are_in_order_and_without_0():

@@ -175,8 +175,13 @@ class Curves:
         return mean_of(values) if values else None
 
     def draws_at(self, dose: float) -> list[Estimate]:
-        """What every control that was measured at a dose does there."""
-        return [c.change(dose) for c in self.controls.values() if dose in c.doses]
+        """What every deciding control that was measured at a dose does there."""
+        deciding = self.rows.least_draws
+        return [
+            curve.change(dose)
+            for (control, _), curve in self.controls.items()
+            if dose in curve.doses and (not deciding or control in deciding)
+        ]
 
     def guard(self, name: str) -> pl.DataFrame:
         """The rows of a guard."""

@@ -26,6 +26,7 @@ from seatrial.analysis.records import (
     Effect,
     Elsewhere,
     Point,
+    Refit,
     SeedResult,
     Transferred,
     Trial,
@@ -36,6 +37,7 @@ from seatrial.analysis.trials import TrialRows
 from seatrial.analysis.verdict import Verdict, judge
 from seatrial.errors import BadData
 from seatrial.stats import cluster_mean, control_band, describe
+from seatrial.types import Estimate
 
 
 def estimate(curves: Curves) -> Trial:
@@ -50,7 +52,7 @@ def estimate(curves: Curves) -> Trial:
         Control(control, draw, curve.slope)
         for (control, draw), curve in curves.controls.items()
     )
-    band = control_band([control.slope for control in controls]) if controls else None
+    band = _band(curves, controls)
     effect = curves.at_choice()
     if not effect:
         raise BadData(f"{name.label} was not measured at the dose that it chose")
@@ -89,6 +91,7 @@ def estimate(curves: Curves) -> Trial:
         labels=rows.labels,
         about=_about(rows),
         seeds=_seeds(rows, curves),
+        refits=_refits(curves),
         ceiling=_ceiling(rows, curves, effect),
         elsewhere=_elsewhere(rows, curves),
         transfers=_transfers(rows),
@@ -104,7 +107,7 @@ def _response(curves: Curves):
 
 def _verdict(curves: Curves, controls: Sequence[Control]) -> Verdict:
     rows, curve = curves.rows, curves.curve
-    band = control_band([control.slope for control in controls]) if controls else None
+    band = _band(curves, controls)
     guards = guarded(rows.guards, rows.labels.guards, rows.name.label)
     doses = [d for d in (rows.dose, -rows.dose) if d in {*curve.doses, *_sides(curves)}]
     chosen = {price.dose: price for price in curves.prices_at_choice()}
@@ -118,14 +121,26 @@ def _verdict(curves: Curves, controls: Sequence[Control]) -> Verdict:
         doses=doses,
         missing=_missing(rows.least_draws, controls),
     )
-    beyond = [c["seed"] for c in rows.choices if c.get("is_within") is False]
-    if not beyond:
-        return verdict
-    reason = (
-        "no dose that was offered is within every budget on select items; the first or "
-        "smallest was taken"
-    )
-    return replace(verdict, reasons=(*verdict.reasons, reason))
+    reasons = list(verdict.reasons)
+    if any(choice.get("is_within") is False for choice in rows.choices):
+        reasons.append(
+            "no dose that was offered is within every budget on select items; the first or "
+            "smallest was taken"
+        )
+    if refits := _refits(curves):
+        ends = [refit.effect.value for refit in refits]
+        reasons.append(
+            f"fitted anew {len(refits)} times, each without a part of its data, its effect "
+            f"is between {min(ends):.3g} and {max(ends):.3g}"
+        )
+    return replace(verdict, reasons=tuple(reasons))
+
+
+def _band(curves: Curves, controls: Sequence[Control]) -> Estimate | None:
+    """What the controls do that a verdict rests on; of a method without such all of them."""
+    least = curves.rows.least_draws
+    slopes = [c.slope for c in controls if not least or c.method in least]
+    return control_band(slopes) if slopes else None
 
 
 def _sides(curves: Curves) -> list[float]:
@@ -281,6 +296,16 @@ def _seeds(rows: TrialRows, curves: Curves) -> tuple[SeedResult, ...]:
                 )
             )
     return tuple(results)
+
+
+def _refits(curves: Curves) -> tuple[Refit, ...]:
+    """What each refit does at the chosen dose, by seed and part."""
+    own = curves.rows.refits.filter(pl.col("side") == 1)
+    return tuple(
+        Refit(seed, part, mean_of(effect))
+        for (seed, part), same in parted(own, "seed", "draw")
+        if (effect := changes(values_of(same, curves.metric), curves.base, curves.sign))
+    )
 
 
 def _ceiling(rows: TrialRows, curves: Curves, effect: Values) -> Ceiling | None:

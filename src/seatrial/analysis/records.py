@@ -95,6 +95,18 @@ class SeedResult:
 
 @final
 @dataclass(frozen=True)
+class Refit:
+    """The method fitted anew without one part of its data, at the chosen settings."""
+
+    seed: int
+    part: int
+    """Which part was left out, counted from 0."""
+    effect: Estimate
+    """Change at the chosen dose."""
+
+
+@final
+@dataclass(frozen=True)
 class Ceiling:
     """What the unsteered model reaches where it is shown how."""
 
@@ -172,6 +184,7 @@ class Trial:
     about: Mapping[str, Any] = field(default_factory=dict)
     """What the behaviour means, and how many items were used."""
     seeds: tuple[SeedResult, ...] = ()
+    refits: tuple[Refit, ...] = ()
     ceiling: Ceiling | None = None
     elsewhere: tuple[Elsewhere, ...] = ()
     """Other conditions and points of a grid, with intervals and without a verdict."""

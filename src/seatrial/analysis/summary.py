@@ -54,6 +54,7 @@ def summarise(stores: Store | Sequence[Store]) -> Summary:
             units.append(_unit(run, folder, bool(completed.get("transfer"))))
             for key, entries in lists.items():
                 entries += _entries(run, folder, key)
+            lists["audit"] += _changed(run, folder)
         evidence: list[Evidence] = []
         for of in behaviours_of(store, run):
             where = {"run": run, "model": of.model, "behaviour": of.behaviour}
@@ -132,6 +133,20 @@ def _entries(run: str, folder: UnitFolder, key: str) -> list[Mapping[str, Any]]:
         if {**where, **told} not in entries:
             entries.append({**where, **told})
     return entries
+
+
+def _changed(run: str, folder: UnitFolder) -> list[Mapping[str, Any]]:
+    """A warning where a unit was measured in one environment after another (H14)."""
+    if not (changes := folder.header.get("changes")):
+        return []
+    check = {
+        "id": "H14",
+        "question": f"{folder.unit}: was all of it measured in one environment?",
+        "status": "warned",
+        "detail": "; ".join(changes),
+        "value": None,
+    }
+    return [{"run": run, **folder.unit._asdict(), **check}]
 
 
 def _is_listed(failed: Sequence[Mapping[str, Any]], name: Mapping[str, str]) -> bool:

@@ -94,6 +94,7 @@ class TrialRows:
         }
         self.test = averaged(test.filter(is_judged), "dose")
         self.chosen = averaged(test.filter(is_judged & _IS_CHOSEN), "side")
+        self.refits = test.filter(is_judged & _IS_CHOSEN & (pl.col("kind") == "refit"))
         apart = test.filter(~is_judged & (pl.col("kind") != "control"))
         self.elsewhere = averaged(apart, "dose")
         self.elsewhere_chosen = averaged(apart.filter(_IS_CHOSEN), "side")

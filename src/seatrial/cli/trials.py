@@ -149,6 +149,8 @@ def _conclude(outcome: "Outcome", root: Path) -> None:
         raise BadData(f"{outcome}: {'; '.join(sentences)}")
     for line in sentences:
         say(ERR, f"failed: {line}")
+    for change in outcome.changes:
+        say(ERR, f"since it was begun, {change}; what is stored stays as it was measured")
     if not outcome.whole:
         raise SystemExit(1)
     say(OUT, f"Measured: {outcome}. Now: seatrial report {root}")
@@ -187,6 +189,12 @@ def report(
 
 
 def _demand(claims: Sequence["ClaimResult"]) -> None:
+    if not claims:
+        raise BadOption(
+            "there is no claim to check: the plan makes none, and no trial has controls that "
+            "could decide whether it works; name claims in the plan, or measure random and "
+            "shuffled controls"
+        )
     broken = [claim for claim in claims if not claim.holds]
     for claim in broken:
         say(ERR, f"does not hold: {claim.text}: {claim.reason}")

@@ -27,6 +27,7 @@ from seatrial.methods.iti import ITI
 from seatrial.methods.k_steering import KSteering
 from seatrial.methods.layer_mean import LayerMean
 from seatrial.methods.leace import LEACE
+from seatrial.methods.length import Length
 from seatrial.methods.logistic import Logistic
 from seatrial.methods.mean_match import MeanMatch
 from seatrial.methods.mimic import MiMiC
@@ -55,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
     "k-steering": KSteering,
     "layer-mean": LayerMean,
     "leace": LEACE,
+    "length": Length,
     "logistic": Logistic,
     "mean-match": MeanMatch,
     "mimic": MiMiC,
@@ -183,6 +185,7 @@ __all__ = [
     "KSteering",
     "Layer",
     "LayerMean",
+    "Length",
     "Logistic",
     "MeanMatch",
     "Method",

@@ -168,18 +168,27 @@ def later(default: Any) -> Any:
     return field(default=default, metadata={"later": True})
 
 
+def place() -> Any:
+    """A field that says where something lies, whose content another field names."""
+    return field(metadata={"place": True})
+
+
 def options_of(method: Method, *, brief: bool = False) -> dict[str, Any]:
     """A method's name and hyperparameters as plain values, nested methods included.
 
     Args:
         method: fitted or not.
-        brief: as cells are named, without defaults of ``later`` fields.
+        brief: as fits are named: with versions, without places and defaults of ``later``
+            fields.
     """
     assert is_dataclass(method)
     plain: dict[str, Any] = {"name": method.name}
+    if brief:
+        plain["version"] = method.version
     for part in fields(method):
         value = getattr(method, part.name)
-        if brief and "later" in part.metadata and value == part.default:
+        is_default = "later" in part.metadata and value == part.default
+        if brief and (is_default or "place" in part.metadata):
             continue
         is_method = isinstance(value, Method)
         plain[part.name] = options_of(value, brief=brief) if is_method else value

@@ -8,7 +8,14 @@ import torch
 
 from seatrial.data.templates import with_labels_moved
 from seatrial.errors import BadData, BadOption
-from seatrial.methods.base import Method, check_fits, origin_of, recorded_norms, rescaled
+from seatrial.methods.base import (
+    Method,
+    check_fits,
+    later,
+    origin_of,
+    recorded_norms,
+    rescaled,
+)
 from seatrial.model import Model
 from seatrial.steering.intervention import Intervention
 from seatrial.types import FitData, Pair
@@ -38,7 +45,9 @@ class Shuffled(Method):
     reference: Method
     """The method that it controls."""
     rescale: bool = True
-    """Whether added vectors get the norm of the reference's vectors."""
+    """Whether added vectors get the norm of the reference's vectors ..."""
+    like: Method | None = later(None)
+    """... or of this one's, which stands beside a steering that was fitted before."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:
         check_fits(self, data)
@@ -52,7 +61,7 @@ class Shuffled(Method):
         if self.rescale:
             fitted = rescaled(
                 fitted,
-                self.reference.fit(model, data, seed=seed),
+                (self.like or self.reference).fit(model, data, seed=seed),
                 "at site {site} nothing is left to rescale after half of the labels were "
                 "swapped: all pairs differ alike, so they count as one. Give pairs with "
                 "different texts, or read at a token where they differ",

@@ -1,5 +1,6 @@
 """The model as the rest of the house sees it: ask, generate, read; it never changes."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,6 @@ from seatrial.types import (
     Answer,
     Completion,
     EditedToken,
-    Message,
     Point,
     Prompt,
     Request,
@@ -66,6 +66,10 @@ def _one_at_a_time(method: Callable[P, T]) -> Callable[P, T]:
             return method(*args, **kwargs)
 
     return call
+
+
+_NO_SETTINGS = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
+"""What a config says that changes no answer, or is told by itself."""
 
 
 @final
@@ -153,14 +157,13 @@ class Model:
 
     @cached_property
     def fingerprints(self) -> tuple[str, str, str]:
-        """What answers rest on: hash of the weights, of how texts are read, and the dtype.
-
-        How texts are read is the tokens of a text and of a rendered conversation, so that
-        another tokenizer or chat template is another model.
+        """What answers rest on: hashes of weights and config, of tokenizer and template, and
+        the dtype.
         """
-        talk = (Message("system", "Be brief."), Message("user", PROBE))
-        read = [list(self.tokens(PROBE)), list(self.tokens(talk))]
-        return self.card.fingerprint, fingerprint(read), self.dtype
+        config = json.loads(self.engine.network.config.to_json_string(use_diff=False))
+        settings = {k: v for k, v in config.items() if k not in _NO_SETTINGS}
+        weights = fingerprint([self.card.fingerprint, settings])
+        return weights, self.encoder.fingerprint, self.dtype
 
     @property
     def n_layers(self) -> int:

@@ -14,14 +14,17 @@ Three rules make scores mean what a user thinks they mean:
 Numbered traps are those of docs/hazards.md.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, final
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from seatrial.errors import BadData, BadOption, sentence
+from seatrial.files import fingerprint
 from seatrial.steering.intervention import Intervention, scope_span
 from seatrial.types import EditedToken, Message, Prompt, Request, Text, as_questions
 
@@ -97,6 +100,19 @@ class Encoder:
         """Beginning and end of a sequence, padding, and what stands for unknown words."""
         names = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
         return SpecialTokens(*(getattr(self.tokenizer, name) for name in names))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of all that decides how texts are read: tokenizer, template, BOS."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            rules: object = [type(self.tokenizer).__name__, self.tokenizer.get_vocab()]
+        else:
+            rules = json.loads(backend.to_str())
+            for key in ("padding", "truncation"):  # set by whoever called it last
+                rules.pop(key, None)
+        template = getattr(self.tokenizer, "chat_template", None)
+        return fingerprint([rules, template, self.prefix, self.special])
 
     def render(self, prompt: Prompt) -> Rendered:
         """The prompt as text: conversations by the chat template, else as questions."""

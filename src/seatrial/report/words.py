@@ -125,7 +125,17 @@ def chosen(trial: Trial) -> str:
 
 def headline(summary: Summary) -> str:
     """How many trials work, on which models and surfaces, and how much is missing."""
-    return " ".join(filter(None, (_claim(summary), lacking(summary))))
+    told = (_repeated_defects(summary), _claim(summary), lacking(summary))
+    return " ".join(filter(None, told))
+
+
+def _repeated_defects(summary: Summary) -> str:
+    """Which known defects of a paper the numbers carry on purpose; empty without any."""
+    names = dict.fromkeys(d for study in summary.studies for d in study.get("defects", ()))
+    if not names:
+        return ""
+    what = "defect" if len(names) == 1 else "defects"
+    return f"AS PUBLISHED, with the known {what} {_joined(list(names))}."
 
 
 def _claim(summary: Summary) -> str:

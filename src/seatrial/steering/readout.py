@@ -221,5 +221,31 @@ def choice_of(readout: ContrastLayers, depths: Depths) -> LayerChoice:
     )
 
 
-READOUTS: dict[str, type[ContrastLayers]] = {"contrast-layers": ContrastLayers}
+@final
+@dataclass(frozen=True)
+class Offset(Readout):
+    """Add one constant to the log-probability of every token.
+
+    It knows nothing of any token, and still favours long answers wherever scores are sums
+    over tokens: what scores that are no log-probabilities gain beyond it is their own
+    (traps T14, T19).
+    """
+
+    constant: float
+    """In nats, at dose 1."""
+    layers: tuple[int, ...] = ()
+    norm: Norm = "none"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+
+    def __call__(self, depths: Depths, dose: float) -> Float[Tensor, "row vocabulary"]:
+        """Every log-probability moved alike."""
+        return depths.final + dose * self.constant if dose else depths.final
+
+
+READOUTS: dict[str, type[ContrastLayers] | type[Offset]] = {
+    "contrast-layers": ContrastLayers,
+    "offset": Offset,
+}
 """The kinds that can be saved; the key is the name on disk."""

@@ -122,6 +122,8 @@ class UnitFolder:
         change = _Change(self, record.unit)
         match record:
             case Begun():
+                if self.cells:
+                    change.add("changes", _changes(self.header["header"], record.header))
                 change.header["header"] = dict(record.header)
             case Planned():
                 self._keep_names(record, change)
@@ -132,7 +134,7 @@ class UnitFolder:
             case Fitted():
                 self._keep_fit(record, change)
             case Checked():
-                change.add("audit", map(dict, record.checks))
+                change.answer(record.checks)
             case Chosen():
                 change.header["choices"] = [dict(choice) for choice in record.choices]
             case Failed():
@@ -331,6 +333,12 @@ class _Change:
         listed = self.header.setdefault(key, [])
         listed.extend(entry for entry in entries if entry not in listed)
 
+    def answer(self, checks: Iterable[Mapping[str, Any]]) -> None:
+        """Take over the newest answer to each question of the audit."""
+        listed = [*self.header.get("audit", ()), *map(dict, checks)]
+        newest = {(c.get("id"), c.get("question")): c for c in listed}
+        self.header["audit"] = list(newest.values())
+
     def write(self, name: str, content: bytes, **entry: Any) -> None:
         """Write a file under a name that the unit does not name yet."""
         self._folder.write(name, lambda path: path.write_bytes(content))
@@ -344,6 +352,27 @@ class _Change:
             return
         self.files = {k: v for k, v in self.files.items() if v.get("table") != kind}
         self.write(name, content, table=kind, **entry)
+
+
+_GROUND = ("model", "dtype", "device", "engine", "fingerprints")
+"""What of a header a unit's numbers rest on, beside its environment."""
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a unit's numbers rest on that was different when it was begun, in words."""
+    one, other = (
+        {key: header.get(key) for key in _GROUND} | dict(header.get("environment", {}))
+        for header in (before, now)
+    )
+    return [
+        f"{key} was {_words(one.get(key))} and is {_words(other.get(key))}"
+        for key in dict.fromkeys([*one, *other])
+        if _words(one.get(key)) != _words(other.get(key))
+    ]
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _failure(record: Failed) -> dict[str, Any]:

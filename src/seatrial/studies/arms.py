@@ -5,19 +5,25 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, final
 
 from seatrial.errors import BadOption
-from seatrial.methods import Method, make_method, method_named
+from seatrial.methods import (
+    Length,
+    Method,
+    Orthogonal,
+    Random,
+    Shuffled,
+    make_method,
+    method_named,
+)
 from seatrial.methods.base import doses_of, has_one_layer
 from seatrial.studies.expand import Point, Shape, expand, resolve
-from seatrial.studies.plan import METHOD_KEYS, ControlPlan, MethodPlan, Plan, Rule
+from seatrial.studies.fitting import Saved
+from seatrial.studies.plan import METHOD_KEYS, ControlPlan, MethodPlan, Plan, Rule, Size
 
 SAVED = ".safetensors"
 """How the path of a saved steering ends."""
 
 LEAST_DRAWS = {"random": 3, "shuffled": 2}
 """With fewer draws of either nothing can be said to work."""
-
-TRAINED_DRAWS = 6
-"""Draws of each kind for methods that train, unless the plan says how many."""
 
 
 @final
@@ -44,7 +50,7 @@ class Arm:
     rule: Rule
     on: tuple[str, ...]
     controls: tuple[ControlPlan, ...]
-    fit_limit: int | None = None
+    fit_limit: Size = None
 
     @property
     def is_saved(self) -> bool:
@@ -56,7 +62,10 @@ class Arm:
 
         Raises:
             BadOption: for options that it does not have.
+            BadFile: for a saved steering that cannot be read.
         """
+        if self.is_saved:
+            return Saved.at(self.name)
         return make_method(self.name, {**self.fixed, **settings})
 
     def is_tried_on(self, behaviour: Sequence[str], target: str) -> bool:
@@ -106,9 +115,6 @@ def _arm(
     candidates = [each.values for each in expand(choose, shape)]
     doses = method.doses or plan.doses
     offered = _offered(plan, method, listed, doses, {**fixed, **candidates[0]})
-    controls = method.controls
-    if controls is None:
-        controls = {control.label: control for control in plan.controls}
     return Arm(
         label=f"{method.label} {point.label}".strip(),
         family=method.label,
@@ -121,9 +127,23 @@ def _arm(
         by_rule=listed is not None,
         rule=method.rule or plan.rule,
         on=method.on,
-        controls=tuple(controls.values()) if kind == "method" else (),
+        controls=_controls(plan, method) if kind == "method" else (),
         fit_limit=method.fit_limit,
     )
+
+
+def _controls(plan: Plan, method: MethodPlan) -> tuple[ControlPlan, ...]:
+    """The controls of a method; beside a readout always stands one of its length."""
+    controls = plan.controls
+    if method.controls is not None:
+        controls = tuple(method.controls.values())
+    is_there = any(control.name == Length.name for control in controls)
+    if is_there or method.name.endswith(SAVED):
+        return controls
+    if method_named(method.name).changes != "readout":
+        return controls
+    length = ControlPlan(Length.name, Length.name, {}, draws=1)
+    return (*controls, length)
 
 
 def _options_of(name: str) -> set[str]:
@@ -172,8 +192,8 @@ def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[Draw]:
     """Every draw of every control that a method can have, with a seed of its own.
 
     A method that changes activations has random ones; one that reads labels has shuffled
-    ones, which for another method would be the method itself. Draw k of seed s has the seed
-    1,000 s + 1 + k, so that seeds share no draw.
+    ones, which for another method would be the method itself; a readout always has one of
+    ``length``. Draw k of seed s has the seed 1,000 s + 1 + k, so that seeds share no draw.
 
     Args:
         arm: a method under test.
@@ -186,7 +206,10 @@ def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[Draw]:
         kind = method_named(control.name)
         if not _can_control(kind, method):
             continue
-        made = make_method(control.name, {"reference": method, **control.options})
+        beside: dict[str, Method] = {"reference": method}
+        if isinstance(method, Saved) and kind is Shuffled:
+            beside = {"reference": method.origin, "like": method}
+        made = make_method(control.name, {**beside, **control.options})
         draws += [Draw(control, k, 1000 * seed + 1 + k, made) for k in range(control.draws)]
     return draws
 
@@ -196,7 +219,7 @@ def deciding(arm: Arm) -> list[str]:
 
     They are those of ``LEAST_DRAWS`` that the method can have, whether planned or not.
     """
-    if arm.is_saved or arm.kind != "method":
+    if arm.kind != "method":
         return []
     method = arm.method(arm.candidates[0])
     return [name for name in LEAST_DRAWS if _can_control(method_named(name), method)]
@@ -204,6 +227,11 @@ def deciding(arm: Arm) -> list[str]:
 
 def _can_control(kind: type[Method], method: Method) -> bool:
     """Whether a control of this kind differs from the method itself."""
-    if kind.name in ("random", "orthogonal"):
+    if kind is Length:
+        return method.changes == "readout"
+    if isinstance(method, Saved):
+        edits = bool(method.loaded.parts)
+        return edits and (kind is not Shuffled or method.origin.reads_labels)
+    if kind in (Random, Orthogonal):
         return method.changes == "activations"
-    return method.reads_labels if kind.name == "shuffled" else True
+    return method.reads_labels if kind is Shuffled else True

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
+from seatrial.errors import BadData
 from seatrial.files import fingerprint
 from seatrial.model import Model, Outline
 from seatrial.steering import Steering
@@ -29,11 +30,17 @@ class Asked:
             seed: of the sampling, where the model writes at a temperature.
 
         Raises:
-            BadData: for requests that the model cannot be asked.
+            BadData: for requests that the model cannot be asked, and for those of a single
+                group, which no interval could rest on.
         """
         self.task = task
         self.split: Split = split
         self.requests: Sequence[Request] = task.requests(split)
+        if len({request.group for request in self.requests}) < 2:
+            raise BadData(
+                f"{len(self.requests)} {split} items of {task.name!r} are of one group at "
+                f"most, too few for an interval; raise limit.{split}, or add groups"
+            )
         is_sampled = isinstance(task, Written) and task.temperature > 0
         self.seed = seed if is_sampled else 0
         rendered, self.tokens = _rendered(task, self.requests, model)
@@ -102,15 +109,15 @@ def _rendered(
     task: Task, requests: Sequence[Request], model: Model | Outline
 ) -> tuple[list[object], int]:
     """The requests as token ids, and how many tokens one steering has to be run over."""
+    rendered: list[object]
     if isinstance(task, Written):
         prompts = [list(model.tokens(request.prompt)) for request in requests]
-        return [[r.id, ids] for r, ids in zip(requests, prompts, strict=True)], (
-            task.max_tokens * len(requests)
-        )
-    rendered: list[object] = []
-    tokens = 0
+        rendered = [[r.id, r.group, ids] for r, ids in zip(requests, prompts, strict=True)]
+        return rendered, task.max_tokens * len(requests)
+    rendered, tokens = [], 0
     for request in requests:
         texts = model.answer_tokens(request)
-        rendered.append([request.id, [[text.n_prompt, *text.ids] for text in texts]])
+        answers = [[text.n_prompt, *text.ids] for text in texts]
+        rendered.append([request.id, request.group, answers])
         tokens += 1 + sum(len(text.scored) - 1 for text in texts)
     return rendered, tokens

@@ -11,13 +11,16 @@ from seatrial.data.split import check_copies
 from seatrial.errors import BadData, BadOption
 from seatrial.files import fingerprint
 from seatrial.methods import Method
+from seatrial.model import Model, Outline
 from seatrial.studies.expand import Point, Shape, expand
+from seatrial.studies.grammar import as_table, check_keys
 from seatrial.studies.plan import (
     BehaviourPlan,
     ConditionPlan,
     GuardPlan,
     Limit,
     Plan,
+    Size,
     TargetPlan,
 )
 from seatrial.tasks import Task, task_named
@@ -25,10 +28,11 @@ from seatrial.tasks.base import Contrastive, Instructions, fit_data
 from seatrial.tasks.conditions import in_condition, read_condition
 from seatrial.tasks.factuality import Factuality
 from seatrial.tasks.generation import Generation
+from seatrial.tasks.judges import Judge
 from seatrial.tasks.map import Map
 from seatrial.tasks.others import with_others
-from seatrial.tasks.spec import with_options
-from seatrial.types import SPLITS, FitData, Text
+from seatrial.tasks.spec import JudgeSpec, make_judge, with_options
+from seatrial.types import SPLITS, FitData, Split, Text
 
 Kind = Literal["concept", "pairs", "items", "map", "questions"]
 
@@ -87,9 +91,15 @@ class Behaviour:
     """
 
     def __init__(
-        self, plan: Plan, behaviour: BehaviourPlan, seed: int, shape: Shape
+        self,
+        plan: Plan,
+        behaviour: BehaviourPlan,
+        seed: int,
+        shape: Shape,
+        model: Model | Outline | None = None,
     ) -> None:
         self.plan, self.behaviour, self.seed, self.shape = plan, behaviour, seed, shape
+        self.model = model
         self.kind: Kind = kind_of(behaviour.source)
         if self.kind in _CONCEPTS:
             check_copies(behaviour.label, load_concept(behaviour.source).items)
@@ -102,7 +112,7 @@ class Behaviour:
             TargetPlan(label, task, {}) for label, task in default.targets.items()
         )
         self._tasks: dict[str, Task] = {}
-        self._data: dict[tuple[str, int | None], FitData] = {}
+        self._data: dict[Size, FitData] = {}
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -114,8 +124,29 @@ class Behaviour:
         return expand(target.grid, self.shape)
 
     def conditions(self, target: TargetPlan) -> tuple[ConditionPlan, ...]:
-        """The prompt conditions that a target is asked in: the nearest that are named."""
+        """The prompt conditions that a target is asked in."""
+        named = self.named_conditions(target)
+        return tuple(each for each in named if self.misfit(each) is None)
+
+    def named_conditions(self, target: TargetPlan) -> tuple[ConditionPlan, ...]:
+        """The nearest that the plan names for a target, whether they fit or not."""
         return target.conditions or self.behaviour.conditions or self.plan.conditions
+
+    def misfit(self, condition: ConditionPlan) -> str | None:
+        """Why nothing can be asked in a condition; ``None`` where it can."""
+        if condition.name == "base":
+            return None
+        read = read_condition(_plain(condition))
+        if not read.needs_instructions:
+            return None
+        has = self.instructions
+        words = has.encourage if read.name.endswith("positive") else has.discourage
+        if words.strip():
+            return None
+        return (
+            f"its prompts carry an instruction, and {self.behaviour.label!r} has none; give "
+            "instructions.for and instructions.against"
+        )
 
     def task(self, target: TargetPlan, point: Point, condition: ConditionPlan) -> Task:
         """A target at a point of its grid, in a prompt condition.
@@ -142,7 +173,9 @@ class Behaviour:
 
     def budget(self, guard: GuardPlan) -> float | None:
         """What a guard's damage may be; ``None`` where nothing is too much."""
-        budget = guard.budget if guard.budget is not None else BUDGETS.get(guard.task)
+        budget = guard.budget
+        if budget is None and not guard.metric:  # another metric has another unit
+            budget = BUDGETS.get(guard.task)
         return None if budget is None or budget == float("inf") else budget
 
     @property
@@ -156,7 +189,7 @@ class Behaviour:
             own.get("against", data.discourage if data else ""),
         )
 
-    def fit_data(self, limit: int | None = None) -> FitData | None:
+    def fit_data(self, limit: Size = None) -> FitData | None:
         """What methods may look at; ``None`` where there is nothing to fit on.
 
         Args:
@@ -164,24 +197,26 @@ class Behaviour:
         """
         if self.fit_options is None:
             return None
-        key = ("base", limit)
-        if key not in self._data:
+        if limit not in self._data:
             sizes = nearest(Limit(fit=limit), self.behaviour.limit, self.plan.limit)
             data = self._read(sizes.fit)
-            own = self.behaviour.instructions
-            self._data[key] = replace(
-                data,
-                encourage=own.get("for", data.encourage),
-                discourage=own.get("against", data.discourage),
-            )
-        return self._data[key]
+            if own := self.behaviour.instructions:
+                data = replace(
+                    data,
+                    encourage=own.get("for", data.encourage),
+                    discourage=own.get("against", data.discourage),
+                    fingerprint=fingerprint([data.fingerprint, dict(own)]),
+                )
+            self._data[limit] = data
+        return self._data[limit]
 
-    def _read(self, limit: int | None) -> FitData:
+    def _read(self, limit: Size) -> FitData:
         assert self.fit_options is not None
         options = {k: v for k, v in self.fit_options.items() if k != "task"}
-        task = self._made(str(self.fit_options["task"]), "", {}, Limit(fit=limit))
+        name, sizes = str(self.fit_options["task"]), Limit(fit=limit)
+        task = self._made(name, "", {}, sizes, is_fitted_on=True)
         if isinstance(task, Map):
-            return task.fit_data(limit=limit, **options)
+            return task.fit_data(limit=_number(limit), **options)
         if isinstance(task, Contrastive):
             task = with_options(task, options)
             assert isinstance(task, Contrastive)
@@ -192,7 +227,7 @@ class Behaviour:
         )
 
     def fit_data_for(
-        self, method: Method, condition: ConditionPlan, limit: int | None
+        self, method: Method, condition: ConditionPlan, limit: Size
     ) -> FitData | None:
         """What one method may look at: the fit split, and the others that it asks for.
 
@@ -216,29 +251,75 @@ class Behaviour:
             behaviours=behaviours,
         )
 
-    def fit_identity(self, condition: ConditionPlan) -> Mapping[str, Any]:
-        """The fit task with its options, for the name of a fit."""
-        return {**(self.fit_options or {}), "source": self.behaviour.source}
+    def fit_identity(self) -> Mapping[str, Any]:
+        """The fit task with its options, for the name of a fit; its data names itself."""
+        return dict(self.fit_options or {})
 
     def _made(
-        self, name: str, source: str, options: Mapping[str, Any], limit: Limit
+        self,
+        name: str,
+        source: str,
+        options: Mapping[str, Any],
+        limit: Limit,
+        *,
+        is_fitted_on: bool = False,
     ) -> Task:
-        """A task on its items, split and sampled."""
-        key = repr((name, source, sorted(options.items(), key=str), limit))
+        """A task on its items, split and sampled.
+
+        Only what is fitted on is another sample for another seed, or holds test items where
+        the plan has that published defect: all seeds are asked the same, shown examples
+        included.
+        """
+        key = repr((name, source, sorted(options.items(), key=str), limit, is_fitted_on))
         if key not in self._tasks:
             kind = task_named(name)
             split = self.plan.split
             given = source or self._source_for(kind)
-            shares = split.by_split if issubclass(kind, Contrastive | Map) else None
-            more = {} if shares is None else {"shares": shares}
+            more: dict[str, Any] = {}
+            if issubclass(kind, Contrastive | Map | Generation):
+                more["shares"] = split.by_split
+            if issubclass(kind, Generation) and "judge" in options:
+                judge = self._judge(options["judge"], given)
+                options = {**options, "judge": judge}
+                more["judge"] = judge
             task = kind.of(given, seed=split.seed, **more)
-            sizes = {part: getattr(limit, part) for part in SPLITS}
-            fitted = self.seed if sizes["fit"] is not None else split.seed
-            task = task.narrowed(
-                sizes, {**dict.fromkeys(SPLITS, split.seed), "fit": fitted}
-            )
+            if is_fitted_on and split.leak:
+                task = task.leaking()
+            sizes: dict[Split, int | None] = {
+                part: _number(getattr(limit, part)) for part in SPLITS
+            }
+            is_drawn = is_fitted_on and sizes["fit"] is not None
+            fitted = self.seed if is_drawn else split.seed
+            seeds: dict[Split, int] = {part: split.seed for part in SPLITS}
+            task = task.narrowed(sizes, {**seeds, "fit": fitted})
             self._tasks[key] = with_options(task, options) if options else task
         return self._tasks[key]
+
+    def _judge(self, said: Any, source: str) -> Judge:
+        """The judge that a plan names, by its name or a table of plain values.
+
+        ``key`` names the environment variable that holds a server's key, never the key.
+        """
+        values = as_table({"name": said} if isinstance(said, str) else said, "judge")
+        check_keys(values, JudgeSpec.__dataclass_fields__, "judge")
+        if not all(isinstance(value, str) for value in values.values()):
+            raise BadOption(
+                "judge is a name, or a table of texts: name, url, model, rubric"
+            )
+        judge = make_judge(
+            JudgeSpec(**values), source, seed=self.plan.split.seed, model=self._unsteered
+        )
+        if judge is None:
+            raise BadOption("judge has no name; name one, such as endpoint")
+        return judge
+
+    def _unsteered(self) -> Model:
+        if isinstance(self.model, Model):
+            return self.model
+        raise BadOption(
+            "the judge 'likelihood' asks the model itself, which is not on this machine; "
+            "fetch it first, or name another judge"
+        )
 
     def _source_for(self, kind: type[Task]) -> str:
         """The behaviour's source where a task knows it, else the task's first."""
@@ -260,6 +341,32 @@ class Behaviour:
 
 
 _CONCEPTS: tuple[Kind, ...] = ("concept", "pairs", "items")
+
+
+def without_part(data: FitData, part: int, parts: int) -> FitData | None:
+    """The data without one part of their groups, for a refit; ``None``: there is no such.
+
+    Args:
+        data: pairs, and examples, each of which is a group of its own.
+        part: which is left out, counted from 0.
+        parts: into how many the groups are dealt in turn.
+    """
+    groups = {
+        group: k for k, group in enumerate(dict.fromkeys(p.group for p in data.pairs))
+    }
+    pairs = tuple(pair for pair in data.pairs if groups[pair.group] % parts != part)
+    examples = tuple(e for k, e in enumerate(data.examples) if k % parts != part)
+    if len(pairs) == len(data.pairs) and len(examples) == len(data.examples):
+        return None
+    if not pairs and not examples:
+        return None
+    content = fingerprint([data.fingerprint, "without", part, parts])
+    return replace(data, pairs=pairs, examples=examples, fingerprint=content)
+
+
+def _number(size: Size) -> int | None:
+    """A limit as tasks take it: ``None`` is none."""
+    return None if size == "all" else size
 
 
 def nearest(*limits: Limit) -> Limit:

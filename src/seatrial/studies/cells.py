@@ -16,11 +16,14 @@ from seatrial.files import fingerprint
 class Fit:
     """Everything that can change what is fitted."""
 
+    model: Sequence[str]
+    """Its fingerprints."""
     task: Mapping[str, Any]
     """Identity of the fit task, with its options; empty for a saved steering."""
-    condition: str
+    condition: Mapping[str, Any]
+    """Name and options."""
     method: Mapping[str, Any]
-    """Name, resolved options and version."""
+    """Name, resolved options and version, of what it stands beside, too."""
     data: str
     """Fingerprint of all data read."""
     seed: int
@@ -28,7 +31,8 @@ class Fit:
     @property
     def id(self) -> str:
         """12 hex digits."""
-        return fingerprint([self.task, self.condition, self.method, self.data, self.seed])
+        content = [self.task, self.condition, self.method, self.data, self.seed]
+        return fingerprint([*self.model, *content])
 
 
 @final

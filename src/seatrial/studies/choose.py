@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple, final
 
 import numpy as np
@@ -60,8 +61,15 @@ def rank(
 
     ranked = [Ranked(candidate, value(candidate, rule.by)) for candidate in candidates]
     ties = [value(each.candidate, rule.then) if rule.then else 0.0 for each in ranked]
-    order = sorted(range(len(ranked)), key=lambda k: (-ranked[k].value, -ties[k], k))
+    order = sorted(
+        range(len(ranked)), key=lambda k: (*_down(ranked[k].value), *_down(ties[k]), k)
+    )
     return [ranked[k] for k in order]
+
+
+def _down(value: float) -> tuple[bool, float]:
+    """A key that sorts the largest first, and what is no number last."""
+    return (True, 0.0) if isnan(value) else (False, -value)
 
 
 def _values(rows: pl.DataFrame, cell: str, metric: str) -> np.ndarray:

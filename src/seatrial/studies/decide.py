@@ -1,6 +1,7 @@
 """From stored select rows to settings and doses: what is decided between phases."""
 
 from collections.abc import Mapping
+from math import isnan
 from typing import Any
 
 import polars as pl
@@ -34,20 +35,28 @@ def options_chosen(plan: Plan, folder: UnitFolder) -> list[Choice]:
     """
     names = folder.names().filter(pl.col("phase") == "select")
     rows = folder.rows(names["cell"])
+    names = names.filter(pl.col("cell").is_in(rows["cell"].unique().to_list()))
     told = folder.header["header"]
     shape = Shape(told["layers"], told["heads"])
     arms = {arm.label: arm for arm in arms_of(plan, shape)}
+    targets = told["targets"]
     return [
-        _chosen(arms[label], target, about, names, rows)
-        for target, about in told["targets"].items()
+        _chosen(arms[label], target, asked, targets[asked], names, rows)
+        for target, about in targets.items()
+        for asked in [about["chosen_on"] or target]
         for label in about["arms"]
     ]
 
 
 def _chosen(
-    arm: Arm, target: str, about: Mapping[str, Any], names: pl.DataFrame, rows: pl.DataFrame
+    arm: Arm,
+    target: str,
+    asked: str,
+    about: Mapping[str, Any],
+    names: pl.DataFrame,
+    rows: pl.DataFrame,
 ) -> Choice:
-    asked = about["chosen_on"] or target
+    """What an arm chooses for a target, where ``asked`` is the target that it chooses on."""
     own = names.filter((pl.col("label") == arm.label) & (pl.col("target") == asked))
     plain = names.filter((pl.col("label") == "unsteered") & (pl.col("target") == asked))
     candidates = _candidates(arm, own, plain)
@@ -64,7 +73,8 @@ def _chosen(
         best = ranked[0].candidate
         choice["settings"] = best.settings
         choice["values"] = {
-            f"{each.settings} at {each.dose:g}": value for each, value in ranked
+            f"{each.settings} at {each.dose:g}": None if isnan(value) else value
+            for each, value in ranked
         }
         if arm.by_rule:
             same = [each for each, _ in ranked if each.settings == best.settings]
@@ -111,7 +121,11 @@ def doses_chosen(folder: UnitFolder) -> list[Choice]:
             (pl.col("label") == choice["label"])
             & (pl.col("settings") == choice["settings"])
         )
-        budgets = {guard: guards[guard]["budget"] for guard in sorted(set(own["target"]))}
+        budgets = {
+            guard: guards[guard]["budget"]
+            for guard in sorted(set(own["target"]))
+            if _is_measured(guard, names, own, rows)
+        }
         offers = [
             Offer(
                 dose,
@@ -127,6 +141,15 @@ def doses_chosen(folder: UnitFolder) -> list[Choice]:
         upper = {f"{offer.dose:g}": dict(offer.upper) for offer in offers if budgets}
         chosen.append({**choice, "dose": dose, "is_within": is_within, "upper": upper})
     return chosen
+
+
+def _is_measured(
+    guard: str, names: pl.DataFrame, own: pl.DataFrame, rows: pl.DataFrame
+) -> bool:
+    """Whether a guard was asked unsteered and at every dose of an arm; else one failed."""
+    plain = names.filter(pl.col("label") == "unsteered")
+    both = pl.concat([plain, own]).filter(pl.col("target") == guard)
+    return set(both["cell"]) <= set(rows["cell"])
 
 
 def _upper(

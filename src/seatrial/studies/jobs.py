@@ -29,6 +29,8 @@ class Job:
     """Ids of the cells that need not be measured."""
     fits: Mapping[str, bytes] = field(default_factory=dict)
     """Interventions that are fitted already, by the id of their fit."""
+    lost: frozenset[str] = frozenset()
+    """Labels of arms, or of their controls, that failed in this run and are not tried again."""
     is_audited: bool = False
     """Whether every check was made before, and none failed."""
     others: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
@@ -100,7 +102,9 @@ def _job(plan: Plan, unit: Unit, phase: Phase, store: Store) -> Job:
     stored, fits = frozenset(folder.cells), folder.fits()
     checks = folder.header.get("audit", ())
     is_audited = bool(checks) and all(check["status"] != "failed" for check in checks)
-    return Job(unit, phase, plan, tuple(choices), stored, fits, is_audited, others)
+    failures = folder.header.get("failed", ())
+    lost = frozenset(each["label"] for each in failures if each["label"])
+    return Job(unit, phase, plan, tuple(choices), stored, fits, lost, is_audited, others)
 
 
 def _are_tested(plan: Plan, unit: Unit, store: Store) -> bool:

@@ -21,6 +21,8 @@ class Outcome:
     units: int
     """How many there are."""
     failed: tuple[Failed, ...]
+    changes: tuple[str, ...] = ()
+    """What changed since the units were begun, each once."""
 
     @property
     def is_defect(self) -> bool:
@@ -50,6 +52,7 @@ class Outcome:
 def outcome(study: Study, store: Store) -> Outcome:
     """How the newest run of a study in a store ended."""
     whole, failed, units = [], [], units_of(study.plans)
+    changes: dict[str, None] = {}
     for plan, unit in units:
         folder = store.unit(unit)
         failures = [
@@ -57,9 +60,10 @@ def outcome(study: Study, store: Store) -> Outcome:
             for f in folder.header.get("failed", ())
         ]
         failed += failures
+        changes |= dict.fromkeys(folder.header.get("changes", ()))
         if {*phases_of(plan)} <= {*folder.finished} and all(f.label for f in failures):
             whole.append(unit)
-    return Outcome(tuple(whole), len(units), tuple(failed))
+    return Outcome(tuple(whole), len(units), tuple(failed), tuple(changes))
 
 
 def _counted(number: int, what: str) -> str:

@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, final
 
 from seatrial.analysis.damage import DamageKind
-from seatrial.methods.base import doses_of
+from seatrial.methods import Length
+from seatrial.methods.base import doses_of, needs_of
 from seatrial.model import Model, Outline
 from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.store.records import Phase, Unit, choices_by
-from seatrial.studies.arms import Arm, arms_of, deciding, draws_of
+from seatrial.studies.arms import Arm, Draw, arms_of, deciding, draws_of
 from seatrial.studies.asked import Asked
-from seatrial.studies.behaviour import BASE, Behaviour
+from seatrial.studies.behaviour import BASE, Behaviour, without_part
 from seatrial.studies.choose import settings_of
 from seatrial.studies.expand import Point, Shape
 from seatrial.studies.fitting import Fitting
 from seatrial.studies.plan import ConditionPlan, GuardPlan, Plan, TargetPlan
 from seatrial.tasks import Contrastive, Prose, Scored, Task
-from seatrial.types import Role, Split
+from seatrial.types import FitData, Role, Split
 
 Choices = Sequence[Mapping[str, Any]]
 
@@ -86,7 +87,7 @@ class Phases:
     def behaviour_named(self, label: str) -> Behaviour:
         """A behaviour of the plan, for this unit's seed."""
         [own] = [each for each in self.plan.behaviours if each.label == label]
-        return Behaviour(self.plan, own, self.unit.seed, self.shape)
+        return Behaviour(self.plan, own, self.unit.seed, self.shape, self.model)
 
     def batches(
         self,
@@ -120,7 +121,8 @@ class Phases:
             if target.chosen_on or not arms:
                 continue
             point = self.behaviour.points(target)[0]
-            for split in dict.fromkeys(arm.rule.split for arm in arms):
+            splits: dict[Split, None] = {arm.rule.split: None for arm in arms}
+            for split in splits:
                 asked = self._target(target, point, BASE, split)
                 yield self._on_target(asked, target, point, BASE, [PLAIN])
                 for arm in arms:
@@ -192,8 +194,11 @@ class Phases:
             placed = [self._placed(arm, settings, each) for each in doses]
             yield self._on_target(*where, placed, arm.label)
             if is_judged:
-                for control, drawn in self._draws(arm, settings, doses):
+                for control, drawn in self._draws(arm, settings, doses, target):
                     yield self._on_target(*where, drawn, f"{arm.label}, {control}")
+                at = self._has(arm, settings, {dose, -dose})
+                refits = self._refits(arm, settings, at)
+                yield self._on_target(*where, refits, f"{arm.label}, refits")
 
     def _guarded(self, guard: GuardPlan, choices: Choices) -> Iterator[Batch]:
         asked = self._guard(guard, "test")
@@ -288,9 +293,16 @@ class Phases:
         return method.misfit(data)
 
     def not_applicable(self) -> list[NotApplicable]:
-        """Arms of the plan that are not tried here because they do not fit."""
+        """Arms and conditions of the plan that are not tried here for they do not fit."""
         label = self.behaviour.behaviour.label
-        return [
+        conditions = [
+            NotApplicable(f"{condition.label} for {target.label} of {label}", reason)
+            for target in self.behaviour.targets
+            for condition in self.behaviour.named_conditions(target)
+            for reason in [self.behaviour.misfit(condition)]
+            if reason is not None
+        ]
+        return conditions + [
             NotApplicable(f"{arm.label} on {label}", reason)
             for arm in self.arms
             if any(
@@ -335,7 +347,6 @@ class Phases:
                 "damage": damage_kind(metric),
                 "budget": self.behaviour.budget(guard),
             }
-        controls = [*self.plan.controls, *(c for arm in self.arms for c in arm.controls)]
         return {
             "targets": targets,
             "guards": guards,
@@ -345,10 +356,15 @@ class Phases:
                 "family": self.behaviour.behaviour.family,
             },
             "families": {arm.label: arm.family for arm in self.arms},
-            "controls": {control.label: control.name for control in controls},
+            "controls": self._controls(),
             "deciding": {arm.label: deciding(arm) for arm in self.arms},
             "elsewhere": self._elsewhere(),
         }
+
+    def _controls(self) -> dict[str, str]:
+        """What each label of a control names."""
+        controls = [*self.plan.controls, *(c for arm in self.arms for c in arm.controls)]
+        return {control.label: control.name for control in controls}
 
     def _elsewhere(self) -> dict[str, Any]:
         """Metric and sign of what this unit's fits are asked of other behaviours."""
@@ -371,8 +387,8 @@ class Phases:
         for arm in self.arms:
             summary = "" if arm.is_saved else arm.method(arm.candidates[0]).summary
             steerings.append(SteeringLabel(arm.label, arm.kind, summary or arm.name))
-        for control in self.plan.controls:
-            steerings.append(SteeringLabel(control.label, "control", control.name))
+        for label, name in self._controls().items():
+            steerings.append(SteeringLabel(label, "control", name))
         targets = [
             task_label(
                 self.behaviour.task(target, self.behaviour.points(target)[0], BASE),
@@ -441,26 +457,93 @@ class Phases:
         return Placed(arm.label, arm.kind, settings_of(settings), dose, fitting)
 
     def _draws(
-        self, arm: Arm, settings: Mapping[str, Any], doses: Sequence[float]
+        self,
+        arm: Arm,
+        settings: Mapping[str, Any],
+        doses: Sequence[float],
+        target: TargetPlan | None = None,
     ) -> Iterator[tuple[str, list[Placed]]]:
-        """The draws of each control of an arm as it was chosen."""
-        if arm.is_saved or arm.kind != "method":
+        """The draws of each control of an arm as it was chosen.
+
+        Args:
+            arm: a method under test; others have none.
+            settings: that were chosen.
+            doses: where the control does not name its own.
+            target: on which; unsaid, on a guard.
+        """
+        if arm.kind != "method":
             return
         drawn: dict[str, list[Placed]] = {}
         for draw in draws_of(arm, settings, self.unit.seed):
+            fitting = self._drawn(arm, settings, draw, target)
+            if fitting is None:
+                continue
             label = draw.control.label
-            key = ("draw", label, str(draw.seed), arm.label, settings_of(settings))
-            if key not in self._fittings:
-                own = self._fitting(arm, settings, BASE)
-                self._fittings[key] = replace(own, method=draw.method, seed=draw.seed)
             drawn.setdefault(label, []).extend(
                 Placed(
                     arm.label, "control", settings_of(settings), dose,
-                    self._fittings[key], label, draw.number,
+                    fitting, label, draw.number,
                 )
-                for dose in draw.control.doses or doses
+                for dose in self._has(arm, settings, draw.control.doses or doses)
             )  # fmt: skip
         yield from drawn.items()
+
+    def _drawn(
+        self,
+        arm: Arm,
+        settings: Mapping[str, Any],
+        draw: Draw,
+        target: TargetPlan | None,
+    ) -> Fitting | None:
+        """What one draw is fitted on; ``None`` where there is nothing for it."""
+        is_length = isinstance(draw.method, Length)
+        where = target.label if target and is_length else ""
+        key = "draw", draw.control.label, str(draw.seed), arm.label, settings_of(settings)
+        if (*key, where) not in self._fittings:
+            own, task = self._fitting(arm, settings, BASE), {}
+            if is_length:
+                data = self._answers(target)
+            else:
+                data = self.behaviour.fit_data_for(draw.method, BASE, arm.fit_limit)
+                task = self.behaviour.fit_identity()
+            if data is None or (not is_length and draw.method.misfit(data)):
+                return None
+            made = replace(own, method=draw.method, data=data, task=task, seed=draw.seed)
+            self._fittings[*key, where] = made
+        return self._fittings[*key, where]
+
+    def _answers(self, target: TargetPlan | None) -> FitData | None:
+        """The select items of a target as the model is asked; of a guard there are none."""
+        if target is None or not isinstance(self.base_task(target), Scored):
+            return None
+        point = self.behaviour.points(target)[0]
+        asked = self._target(target, point, BASE, "select")
+        label = self.behaviour.behaviour.label
+        requests = tuple(asked.requests)
+        return FitData(label, (), requests=requests, fingerprint=asked.content)
+
+    def _refits(
+        self, arm: Arm, settings: Mapping[str, Any], doses: Sequence[float]
+    ) -> list[Placed]:
+        """A method as it was chosen, fitted anew without one part of its data each time."""
+        own = self._fitting(arm, settings, BASE)
+        if arm.kind != "method" or own.data is None:
+            return []
+        parts = self.plan.refits
+        placed = []
+        for part in range(parts):
+            key = ("refit", str(part), arm.label, settings_of(settings))
+            if key not in self._fittings:
+                data = without_part(own.data, part, parts)
+                if data is None:
+                    continue
+                self._fittings[key] = replace(own, data=data)
+            fitting, words = self._fittings[key], settings_of(settings)
+            placed += [
+                Placed(arm.label, "refit", words, dose, fitting, draw=part)
+                for dose in doses
+            ]
+        return placed
 
     def _fitting(
         self, arm: Arm, settings: Mapping[str, Any], condition: ConditionPlan
@@ -468,14 +551,13 @@ class Phases:
         key = (arm.label, settings_of(settings), condition.label)
         if key not in self._fittings:
             label = self.behaviour.behaviour.label
-            if arm.is_saved:
-                made = Fitting(None, None, {}, 0, label, condition.label, arm.name)
-            else:
-                method = arm.method(settings)
-                needs_data = bool(method.needs)
+            method, data, task = arm.method(settings), None, {}
+            if needs_of(method):
                 data = self.behaviour.fit_data_for(method, condition, arm.fit_limit)
-                task = self.behaviour.fit_identity(condition) if needs_data else {}
-                made = Fitting(method, data, task, self.unit.seed, label, condition.label)
+                task = self.behaviour.fit_identity()
+            seed = 0 if arm.is_saved else self.unit.seed
+            prints = self.model.fingerprints
+            made = Fitting(method, data, task, seed, label, condition, prints)
             self._fittings[key] = made
         return self._fittings[key]
 

@@ -40,14 +40,20 @@ METHOD_KEYS = ("name", "on", "grid", "choose", "dose", "doses", "rule", "control
 """What a plan says of a method beside its options; no method has a field of such a name."""
 
 
+Size = int | Literal["all"] | None
+
+
 @final
 @dataclass(frozen=True)
 class Limit:
-    """Largest number of items by split; a seeded sample is taken. ``None``: all."""
+    """Largest number of items by split, of which a seeded sample is taken.
 
-    fit: int | None = None
-    select: int | None = None
-    test: int | None = None
+    ``None``: what stands further off says; ``"all"``: there is no limit, whatever it says.
+    """
+
+    fit: Size = None
+    select: Size = None
+    test: Size = None
 
 
 @final
@@ -189,8 +195,6 @@ class ControlPlan:
     name: str
     options: Mapping[str, Any]
     draws: int = 12
-    trained_draws: int = 6
-    """Of a method that trains: fewer, unless the plan says how many."""
     doses: tuple[float, ...] = ()
     """Empty: the chosen dose alone."""
 
@@ -215,7 +219,7 @@ class MethodPlan:
     """``None``: the plan's."""
     controls: Mapping[str, ControlPlan] | None = None
     """All that it has, the plan's among them; ``None``: the plan's."""
-    fit_limit: int | None = None
+    fit_limit: Size = None
 
 
 @final

@@ -296,8 +296,7 @@ def _controls(table: Plain, room: str) -> tuple[ControlPlan, ...]:
         where = at(room, label)
         draws = {}
         if "draws" in entry:
-            number = _count(entry["draws"], at(where, "draws"), MOST_DRAWS)
-            draws = {"draws": number, "trained_draws": number}
+            draws = {"draws": _count(entry["draws"], at(where, "draws"), MOST_DRAWS)}
         controls.append(
             ControlPlan(
                 label=label,
@@ -394,7 +393,7 @@ def _limit(value: Any, where: str, splits: Sequence[str]) -> Limit:
                 f"{at(where, split)} is {brief(number)}; write a number of items from 2 on "
                 '(one gives no interval), or "all"'
             )
-        numbers[split] = None if number == "all" else number
+        numbers[split] = number
     return Limit(**numbers)
 
 

@@ -29,8 +29,7 @@ def check(study: Study) -> None:
     """
     for plan in study.plans:
         for arm in arms_of(plan, LARGE):
-            if not arm.is_saved:
-                draws_of(arm, arm.candidates[0], 0)
+            draws_of(arm, arm.candidates[0], 0)
         tasks = [guard.task for guard in plan.guards]
         for each in plan.behaviours:
             behaviour = Behaviour(plan, each, plan.seeds[0], LARGE)

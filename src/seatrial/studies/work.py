@@ -108,6 +108,7 @@ class UnitWork:
 
     def perform(self, job: Job) -> Iterator[Record]:
         """The records of one phase."""
+        self._failed |= job.lost
         yield Begun(self.unit, self._header())
         if job.choices:
             yield Chosen(self.unit, job.choices)
@@ -131,25 +132,28 @@ class UnitWork:
         label = self.unit.behaviour
         targets = self.phases.behaviour.targets
         tasks = {target.label: self.phases.base_task(target) for target in targets}
+        leak = self.phases.plan.split.leak
         checks = [check for name, task in tasks.items()
-                  for check in audit_items(f"{label}, {name}", task)]  # fmt: skip
+                  for check in audit_items(f"{label}, {name}", task, leak=leak)]  # fmt: skip
         for target, placed in self.phases.chosen(job.choices):
             task, fit = tasks[target.label], placed.fit
             assert fit is not None
-            if placed.label in self._failed or not isinstance(task, Scored):
+            if self._is_lost(placed.label) or not isinstance(task, Scored):
                 continue
+            where = f"{label}, {target.label}, {placed.label}"
             try:
                 yield from self._fit([placed], job)
-            except SeatrialError:
-                continue  # told when the batch that needs it is measured
-            where = f"{label}, {target.label}, {placed.label}"
-            fitted = self._fits[fit.id]
-            # The audit compares passes that must be made anew.
-            with self.model.session(passes=False):
-                checks += audit_fit(self.model, where, task, fitted, fit.doses(placed.dose))
-            if fit.method is not None and fit.data is not None:
-                read = getattr(fit.method, "read", None)
-                checks += audit_reads(self.model, where, fit.data, read)
+                fitted = self._fits[fit.id]
+                # The audit compares passes that must be made anew.
+                with self.model.session(passes=False):
+                    doses = fit.doses(placed.dose)
+                    checks += audit_fit(self.model, where, task, fitted, doses)
+                if fit.data is not None:
+                    read = getattr(fit.method, "read", None)
+                    checks += audit_reads(self.model, where, fit.data, read)
+            except SeatrialError as error:
+                self._failed.add(placed.label)
+                yield Failed(self.unit, job.phase, placed.label, str(error))
         yield Checked(self.unit, tuple(plain(checks)))
         refuse(checks)
 
@@ -163,7 +167,7 @@ class UnitWork:
                 for placed in batch.placed
                 if (cell := self._cell(placed, batch.asked)) not in stored
             }
-            if missing and batch.label not in self._failed:
+            if missing and not self._is_lost(batch.label):
                 try:
                     yield from self._fit(missing.values(), job)
                     scores, texts = self._scores(batch, missing)
@@ -179,6 +183,10 @@ class UnitWork:
                     yield Failed(self.unit, job.phase, batch.label, str(error))
             done += batch.asked.tokens * len(batch.placed)
             yield Progress(self.unit, job.phase, str(batch), done, whole)
+
+    def _is_lost(self, label: str) -> bool:
+        """Whether an arm, or the arm that a control or refit stands beside, has failed."""
+        return any(label == lost or label.startswith(f"{lost}, ") for lost in self._failed)
 
     def _fit(self, placed: Iterable[Placed], job: Job) -> Iterator[Record]:
         """Fit what is not fitted yet, or take it from where it was stored."""
@@ -240,13 +248,14 @@ class UnitWork:
                 point=batch.point,
                 condition=batch.condition,
                 fit_behaviour=one.fit.behaviour if one.fit else "",
-                fit_condition=one.fit.condition if one.fit else "",
+                fit_condition=one.fit.condition.label if one.fit else "",
                 split=batch.asked.split,
             )
 
     def _header(self) -> dict[str, Any]:
         return {
             **self.model.header(),
+            "fingerprints": list(self.model.fingerprints),
             "environment": environment(torch.get_num_threads()),
             **self.phases.described(),
         }

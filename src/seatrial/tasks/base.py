@@ -99,6 +99,12 @@ class Task(ABC):
         }
         return replace(self, splits=fewer)
 
+    def leaking(self: T) -> T:
+        """The task with its test items among those of fit: a published defect."""
+        assert is_dataclass(self)
+        parts = getattr(self, "splits")  # noqa: B009
+        return replace(self, splits={**parts, "fit": (*parts["fit"], *parts["test"])})
+
     @staticmethod
     def sampled(items: Sequence[Any], limit: int | None, *, seed: int) -> tuple[Any, ...]:
         """At most so many of some items, as a seeded sample."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, final
 
-from seatrial.data import Concept, Item, sample, split
+from seatrial.data import DEFAULT_SHARES, Concept, Item, sample, split
 from seatrial.data.catalogue import asks, load_concept, load_records
 from seatrial.data.records import ChoiceItem, ContrastiveItem, Question, TextItem, TextPair
 from seatrial.data.split import deal
@@ -87,6 +87,7 @@ class Generation(Written):
         seed: int,
         limit: int | None = None,
         judge: Judge | None = None,
+        shares: Mapping[Split, float] = DEFAULT_SHARES,
     ) -> "Generation":
         """The task on a concept, as ``load_concept`` takes it.
 
@@ -107,7 +108,7 @@ class Generation(Written):
             SeatrialError: whatever ``load_concept`` raises.
         """
         concept = concept_of(source)
-        parts = split(concept.items, seed=seed)
+        parts = split(concept.items, seed=seed, shares=shares)
         if judge is None:
             judge = _own_judge(_named(source), parts, concept.about)
         if source.partition(":")[0] in INSTRUCTIONS:

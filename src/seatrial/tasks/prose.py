@@ -50,8 +50,9 @@ class Prose(Scored):
         Without a limit a share is kept to select on: no passage is both.
         """
         whole = [passage for part in self.splits.values() for passage in part]
-        most = len(whole) - (limits.get("select") or SELECTED)
-        limit = min(limits.get("test") or most, max(most, 2))
+        kept = max(2, min(limits.get("test") or len(whole), len(whole) // 2))
+        selected = min(limits.get("select") or SELECTED, len(whole) - kept)
+        limit = min(limits.get("test") or len(whole), len(whole) - selected)
         parts = _dealt(whole, limit, seeds["test"])
         select = sample(parts["select"], limits.get("select"), seed=seeds["select"])
         return Prose({**parts, "select": select})

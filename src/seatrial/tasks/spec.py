@@ -328,6 +328,8 @@ def identity_of(task: Task) -> dict[str, Any]:
         key: value.identity if isinstance(value, Judge) else value
         for key, value in option_values(task).items()
     }
+    if isinstance(task, Generation):
+        options["concept"] = task.concept  # judges read it
     return {
         "task": task.name,
         "version": task.version,

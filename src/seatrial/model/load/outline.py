@@ -44,6 +44,11 @@ class Outline:
         """Attention heads in all blocks together."""
         return self.n_layers * self.heads_in_block
 
+    @property
+    def fingerprints(self) -> tuple[str, str, str]:
+        """Of what is not here nothing can be told but the name."""
+        return self.name, "", ""
+
     def tokens(self, text: Prompt) -> tuple[int, ...]:
         """About as many ids as a tokenizer would give; they mean nothing."""
         return (0,) * max(1, len(_letters(text)) // LETTERS)
