@@ -325,7 +325,7 @@ def test_claims_are_demanded(root, finished, tmp_path, call):
 def test_nothing_to_check_is_no_success(root, tmp_path, call):
     call("run", root / "study.toml", "--out", tmp_path / "out", "--set", "controls=[]")
 
-    code, out, err = call("report", tmp_path / "out", "--check")
+    code, _, err = call("report", tmp_path / "out", "--check")
 
     assert code == 2
     assert err.startswith("seatrial: there is no claim to check: ")

@@ -113,9 +113,10 @@ def test_only_at_their_own_site_do_heads_lie_side_by_side(tiny):
 
 def test_cells_are_named_without_defaults_that_came_later():
     """So what was stored before is not measured again; the record has them all."""
-    assert options_of(Instruction(), brief=True) == {"name": "instruction"}
+    assert options_of(Instruction(), brief=True) == {"name": "instruction", "version": 1}
     told = options_of(Instruction(encourage="Be calm."), brief=True)
-    assert told == {"name": "instruction", "encourage": "Be calm."}
+    assert set(told) == {"name", "version", "encourage"}
     inside = options_of(Random(CAA(layer=1)), brief=True)
-    assert set(inside) == {"name", "reference"}
+    assert set(inside) == {"name", "version", "reference"}
+    assert inside["reference"]["version"] == CAA.version
     assert set(options_of(Random(CAA(layer=1)))) == {"name", "reference", "spread"}

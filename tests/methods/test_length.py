@@ -59,12 +59,21 @@ def test_every_token_moves_by_the_same_constant_times_the_dose(tiny):
 def test_answers_of_one_length_are_ranked_as_without_it(tiny):
     model = tiny("llama")
     control = Length(PUBLISHED).fit(model, DATA, seed=0)
-    asked = [Request("r", "g", "The sea is", (" calm", " grey", " wide"))]
+    words = tuple(
+        f" {word}"
+        for word in ["calm", "day", "grey", "late", "road", "rough", "sea", "town", "up"]
+    )
+    texts = model.answer_tokens(Request("r", "g", "The sea is", words))
+    lengths = [len(text.scored) for text in texts]
+    alike = tuple(w for w, n in zip(words, lengths, strict=True) if n == lengths[0])
+    asked = [Request("r", "g", "The sea is", alike)]
 
     plain, moved = model.log_probs(asked, [UNSTEERED, Steering(control, 1.0)])
 
     def ranked(answer):
-        return sorted(range(3), key=lambda k: answer.sums[k])
+        return sorted(range(len(alike)), key=lambda k: answer.sums[k])
+
+    assert len(alike) > 2
 
     assert ranked(plain[0]) == ranked(moved[0])
 

@@ -131,7 +131,7 @@ def test_a_saved_file_is_named_by_its_content(saved, tmp_path, plan):
 def test_a_file_that_is_no_steering_is_said_before_anything_is_measured(plan, tmp_path):
     file = tmp_path / "none.safetensors"
 
-    with pytest.raises(BadFile, match="none.safetensors does not exist"):
+    with pytest.raises(BadFile, match=r"none\.safetensors does not exist"):
         run(read_study(plan(methods={"shipped": str(file)})), Store(tmp_path / "run"))
 
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from seatrial.studies.study import STUDIES, read_study
 
 def test_counts_are_those_of_a_run(plan, measured):
     plain = plan(methods={"caa": {"read": "completion", "layer": 1, "dose": 1}})
-    [counted] = dry_run(read_study(plain), seconds=0)
+    [counted] = dry_run(read_study(plain), seconds=0.0)
 
     _, records = measured(plain)
 
@@ -26,7 +26,7 @@ def test_counts_are_those_of_a_run(plan, measured):
 
 
 def test_a_choice_is_counted_with_all_candidates(plan, measured):
-    [counted] = dry_run(read_study(plan()), seconds=0)
+    [counted] = dry_run(read_study(plan()), seconds=0.0)
 
     _, records = measured(plan())
 
@@ -37,7 +37,7 @@ def test_a_choice_is_counted_with_all_candidates(plan, measured):
 def test_what_does_not_fit_is_told(plan):
     methods = {"caa": {"layer": 1}, "function-vector": {"layer": 1}}
 
-    [counted] = dry_run(read_study(plan(methods=methods)), seconds=0)
+    [counted] = dry_run(read_study(plan(methods=methods)), seconds=0.0)
 
     [missing] = counted.not_applicable
     assert missing.what == "function-vector on planted"
@@ -59,7 +59,7 @@ def test_a_model_that_is_not_here_is_counted_by_its_outline(plan):
     assert counted.outline == "the table of seatrial"
     assert counted.seconds is None
     assert [count.cells for count in counted.counts] == [
-        count.cells for count in dry_run(read_study(plan()), seconds=0)[0].counts
+        count.cells for count in dry_run(read_study(plan()), seconds=0.0)[0].counts
     ]
 
 

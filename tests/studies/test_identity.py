@@ -68,7 +68,7 @@ def cells(plain, model, *changes, seed=0):
             batch.condition,
             batch.point,
             placed.fit is not None,
-            placed.fit.condition if placed.fit else "",
+            placed.fit.condition.label if placed.fit else "",
             cell_id(
                 model.fingerprints,
                 placed.fit.id if placed.fit else "",

@@ -364,7 +364,8 @@ def test_transfer_to_conditions_asks_the_fits_of_each_condition_in_all(phases_in
     batches = phases.batches("transfer", others={"planted": own})
 
     cells = Counter(
-        (each.fit.condition, batch.condition, each.dose) for batch, each in placed(batches)
+        (each.fit.condition.label, batch.condition, each.dose)
+        for batch, each in placed(batches)
     )
     assert cells == {
         (fitted, condition, dose): 1
@@ -372,7 +373,7 @@ def test_transfer_to_conditions_asks_the_fits_of_each_condition_in_all(phases_in
         for condition in conditions
         for dose in (-2.0, -1.0, 1.0, 2.0)
     }
-    fits = {each.fit.condition: each.fit for _, each in placed(batches)}
+    fits = {each.fit.condition.label: each.fit for _, each in placed(batches)}
     prompts = {name: fit.data.pairs[0].positive.prompt for name, fit in fits.items()}
     assert prompts["system-positive"].startswith("Be glad.")
     assert prompts["tools"] != prompts["system-positive"]
@@ -384,7 +385,7 @@ def test_a_test_asks_the_base_fit_in_every_condition(phases_in):
     on_target = [b for b in phases.batches("test") if b.label == "caa" and b.point == ""]
 
     conditions = {
-        (batch.condition, each.fit.condition)
+        (batch.condition, each.fit.condition.label)
         for batch, each in placed(on_target)
         if batch.role == "target"
     }

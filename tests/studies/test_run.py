@@ -201,12 +201,12 @@ def test_more_items_are_other_asks_and_old_rows_stay(plan, measured):
     store, _ = measured(plan())
     before = stamps(store)
 
-    more = {"fit": 12, "select": 4, "test": 8}
+    more = {"fit": 12, "select": 8, "test": 10}
     measured(plan(limit=more), store)
 
     assert before.items() < stamps(store).items()
     test = rows(store).filter(phase="test", target="open", label="unsteered")
-    assert test["item"].n_unique() == 8
+    assert test["item"].n_unique() == 10
 
 
 # What fails.

@@ -173,7 +173,7 @@ def test_a_model_of_a_plan_has_its_own_layer():
     layers = [plan.methods[0].options["layer"] for plan in study.plans]
     assert layers == [13, 21, 14]
     assert [plan.model.dtype for plan in study.plans] == ["float32", "float16", "float32"]
-    assert study.plans[0].limit == Limit()
+    assert study.plans[0].limit == Limit("all", "all", "all")
 
 
 def test_a_list_in_a_scale_says_which_and_keeps_how():

@@ -137,7 +137,7 @@ def _verdict(curves: Curves, controls: Sequence[Control]) -> Verdict:
 
 
 def _band(curves: Curves, controls: Sequence[Control]) -> Estimate | None:
-    """What the controls do that a verdict rests on; of a method without such all of them."""
+    """What the deciding controls do; of a method without such, what all of them do."""
     least = curves.rows.least_draws
     slopes = [c.slope for c in controls if not least or c.method in least]
     return control_band(slopes) if slopes else None

@@ -22,6 +22,7 @@ NOT_HEADER = (
     "deciding",
     "families",
     "elsewhere",
+    "content",
 )
 """Of a unit's header: what names mean, rather than what its numbers rest on."""
 

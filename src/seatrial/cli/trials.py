@@ -191,9 +191,9 @@ def report(
 def _demand(claims: Sequence["ClaimResult"]) -> None:
     if not claims:
         raise BadOption(
-            "there is no claim to check: the plan makes none, and no trial has controls that "
-            "could decide whether it works; name claims in the plan, or measure random and "
-            "shuffled controls"
+            "there is no claim to check: the plan makes none, and no trial has controls "
+            "that could decide whether it works; name claims in the plan, or measure "
+            "random and shuffled controls"
         )
     broken = [claim for claim in claims if not claim.holds]
     for claim in broken:

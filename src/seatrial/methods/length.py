@@ -20,8 +20,8 @@ class Length(Method):
         c = (sum of the readout's scores - sum of the model's own) / number of tokens
 
     over all answers of the requests (of the pairs, where there are none). Scores that are
-    no log-probabilities, as those released with DoLa (trap T14), are larger for long answers
-    whatever the words are; this control is as large, and knows no words.
+    no log-probabilities, as those released with DoLa (trap T14), are larger for long
+    answers whatever the words are; this control is as large, and knows no words.
     """
 
     name: ClassVar[str] = "length"

@@ -46,7 +46,7 @@ class Shuffled(Method):
     """The method that it controls."""
     rescale: bool = True
     """Whether added vectors get the norm of the reference's vectors ..."""
-    like: Method | None = later(None)
+    like: Method | None = later(None)  # noqa: RUF009
     """... or of this one's, which stands beside a steering that was fitted before."""
 
     def fit(self, model: Model, data: FitData, *, seed: int) -> Intervention:

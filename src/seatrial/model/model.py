@@ -157,9 +157,7 @@ class Model:
 
     @cached_property
     def fingerprints(self) -> tuple[str, str, str]:
-        """What answers rest on: hashes of weights and config, of tokenizer and template, and
-        the dtype.
-        """
+        """What answers rest on: hashes of weights and of how texts are read, and dtype."""
         config = json.loads(self.engine.network.config.to_json_string(use_diff=False))
         settings = {k: v for k, v in config.items() if k not in _NO_SETTINGS}
         weights = fingerprint([self.card.fingerprint, settings])

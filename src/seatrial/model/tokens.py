@@ -18,7 +18,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -106,7 +106,7 @@ class Encoder:
         """Content hash of all that decides how texts are read: tokenizer, template, BOS."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
-            rules: object = [type(self.tokenizer).__name__, self.tokenizer.get_vocab()]
+            rules: Any = [type(self.tokenizer).__name__, self.tokenizer.get_vocab()]
         else:
             rules = json.loads(backend.to_str())
             for key in ("padding", "truncation"):  # set by whoever called it last

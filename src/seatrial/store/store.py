@@ -110,6 +110,29 @@ class Store(Folder):
             self._units[unit] = UnitFolder(self.root / UNITS / folder_name(unit))
         return self._units[unit]
 
+    def adopt(self, wanted: Mapping[Unit, str]) -> None:
+        """Let units that have other labels now go on in the folders that they have.
+
+        Args:
+            wanted: the units of a plan, with what each is whatever it is called.
+        """
+        folders = self.units()
+        for folder in folders:
+            if folder.unit in wanted:
+                self._move(folder, folder.unit)  # where a process ended in between
+        left = {f.content: f for f in folders if f.unit not in wanted and f.content}
+        for unit, content in wanted.items():
+            folder = left.get(content)
+            if folder is not None and not self.unit(unit).header:
+                folder.rename(unit)
+                self._move(left.pop(content), unit)
+
+    def _move(self, folder: UnitFolder, unit: Unit) -> None:
+        place = self.root / UNITS / folder_name(unit)
+        if folder.root != place and not place.exists():
+            folder.root.rename(place)
+        self._units.pop(unit, None)
+
     def units(self) -> list[UnitFolder]:
         """The units that are stored, in the order of their names."""
         paths = sorted((self.root / UNITS).glob("*/unit.json"))

@@ -92,6 +92,11 @@ class UnitFolder:
         return Unit(*self.header["unit"])
 
     @property
+    def content(self) -> str:
+        """What is measured here, whatever it is called; empty: it does not say."""
+        return self.header.get("header", {}).get("content", "")
+
+    @property
     def cells(self) -> set[str]:
         """Ids of the cells whose rows are stored."""
         return {
@@ -122,8 +127,9 @@ class UnitFolder:
         change = _Change(self, record.unit)
         match record:
             case Begun():
-                if self.cells:
-                    change.add("changes", _changes(self.header["header"], record.header))
+                before = self.header["header"] if self.cells else record.header
+                if changes := _changes(before, record.header):
+                    change.add("changes", changes)
                 change.header["header"] = dict(record.header)
             case Planned():
                 self._keep_names(record, change)
@@ -142,6 +148,10 @@ class UnitFolder:
             case Finished():
                 change.add("finished", [record.phase])
         self._sign(change)
+
+    def rename(self, unit: Unit) -> None:
+        """Let the unit have other labels from now on."""
+        self._sign(_Change(self, unit))
 
     def begin_again(self, phases: Sequence[Phase] = PHASES) -> None:
         """Forget failures and which phases are whole, before a run tries again.

@@ -144,8 +144,8 @@ class Behaviour:
         if words.strip():
             return None
         return (
-            f"its prompts carry an instruction, and {self.behaviour.label!r} has none; give "
-            "instructions.for and instructions.against"
+            f"its prompts carry an instruction, and {self.behaviour.label!r} has none; "
+            "give instructions.for and instructions.against"
         )
 
     def task(self, target: TargetPlan, point: Point, condition: ConditionPlan) -> Task:

@@ -56,7 +56,7 @@ def _chosen(
     names: pl.DataFrame,
     rows: pl.DataFrame,
 ) -> Choice:
-    """What an arm chooses for a target, where ``asked`` is the target that it chooses on."""
+    """What an arm chooses for a target, on the select items of ``asked``."""
     own = names.filter((pl.col("label") == arm.label) & (pl.col("target") == asked))
     plain = names.filter((pl.col("label") == "unsteered") & (pl.col("target") == asked))
     candidates = _candidates(arm, own, plain)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from seatrial.files import fingerprint
 from seatrial.store import Store
 from seatrial.store.records import Phase, Unit
 from seatrial.studies.decide import doses_chosen, options_chosen
@@ -30,7 +31,7 @@ class Job:
     fits: Mapping[str, bytes] = field(default_factory=dict)
     """Interventions that are fitted already, by the id of their fit."""
     lost: frozenset[str] = frozenset()
-    """Labels of arms, or of their controls, that failed in this run and are not tried again."""
+    """Labels of arms and controls that failed in this run, and are not tried again."""
     is_audited: bool = False
     """Whether every check was made before, and none failed."""
     others: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
@@ -45,6 +46,14 @@ def units_of(plans: Sequence[Plan]) -> list[tuple[Plan, Unit]]:
         for seed in plan.seeds
         for behaviour in plan.behaviours
     ]
+
+
+def content_of(plan: Plan, unit: Unit) -> str:
+    """What a unit is, whatever it is called: hash of its model, seed and source."""
+    [own] = [each for each in plan.behaviours if each.label == unit.behaviour]
+    model = plan.model
+    content = [model.name, model.revision, model.dtype, unit.seed, own.source]
+    return fingerprint(content)
 
 
 def phases_of(plan: Plan) -> tuple[Phase, ...]:

@@ -7,7 +7,7 @@ from seatrial.store.records import Record
 from seatrial.studies.arms import arms_of, draws_of
 from seatrial.studies.behaviour import Behaviour
 from seatrial.studies.expand import Shape
-from seatrial.studies.jobs import jobs, phases_of, units_of
+from seatrial.studies.jobs import content_of, jobs, phases_of, units_of
 from seatrial.studies.study import Study
 from seatrial.studies.workers import Local, Workers
 from seatrial.tasks import task_named
@@ -58,7 +58,9 @@ def run(
     """
     check(study)
     store.open(study.plain)
-    for plan, unit in units_of(study.plans):
+    units = units_of(study.plans)
+    store.adopt({unit: content_of(plan, unit) for plan, unit in units})
+    for plan, unit in units:
         store.unit(unit).begin_again(phases_of(plan))
     with workers or Local() as team:
         for record in team.run(jobs(study.plans, store)):

@@ -28,10 +28,10 @@ from seatrial.store.records import (
 )
 from seatrial.store.store import environment
 from seatrial.studies.asked import Asked
-from seatrial.studies.audit import audit_fit, audit_items, audit_reads, plain, refuse
+from seatrial.studies.audit import Check, audit_fit, audit_items, audit_reads, plain, refuse
 from seatrial.studies.cells import cell_id
 from seatrial.studies.fitting import as_bytes, facts_of, from_bytes
-from seatrial.studies.jobs import Job
+from seatrial.studies.jobs import Job, content_of
 from seatrial.studies.phases import Batch, Phases, Placed
 from seatrial.studies.plan import Plan
 from seatrial.tasks import Scored
@@ -133,8 +133,9 @@ class UnitWork:
         targets = self.phases.behaviour.targets
         tasks = {target.label: self.phases.base_task(target) for target in targets}
         leak = self.phases.plan.split.leak
-        checks = [check for name, task in tasks.items()
-                  for check in audit_items(f"{label}, {name}", task, leak=leak)]  # fmt: skip
+        checks: list[Check] = []
+        for name, task in tasks.items():
+            checks += audit_items(f"{label}, {name}", task, leak=leak)
         for target, placed in self.phases.chosen(job.choices):
             task, fit = tasks[target.label], placed.fit
             assert fit is not None
@@ -255,6 +256,7 @@ class UnitWork:
     def _header(self) -> dict[str, Any]:
         return {
             **self.model.header(),
+            "content": content_of(self.phases.plan, self.unit),
             "fingerprints": list(self.model.fingerprints),
             "environment": environment(torch.get_num_threads()),
             **self.phases.described(),
