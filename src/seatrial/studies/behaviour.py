@@ -216,6 +216,10 @@ class Behaviour:
         name, sizes = str(self.fit_options["task"]), Limit(fit=limit)
         task = self._made(name, "", {}, sizes, is_fitted_on=True)
         if isinstance(task, Map):
+            if "shots" not in (self.behaviour.fit or {}):
+                # The default is no more than a nearer limit leaves, beside the query.
+                most = len(task.splits["fit"]) - 1
+                options["shots"] = max(1, min(options["shots"], most))
             return task.fit_data(limit=_number(limit), **options)
         if isinstance(task, Contrastive):
             task = with_options(task, options)

@@ -12,7 +12,7 @@ from seatrial.data import (
     sample_balanced,
     split,
 )
-from seatrial.errors import BadData, unknown
+from seatrial.errors import BadData, UnknownName, unknown
 from seatrial.files import fingerprint
 from seatrial.tasks import TARGETS, fit_data
 from seatrial.tasks.map import Map
@@ -97,7 +97,7 @@ class _Reader:
         for source in named:
             try:
                 other = self.named(replace(reference, source=source, is_apart=True))
-            except _Shared:
+            except (BadData, UnknownName):  # a study's behaviours may be of another kind
                 continue
             if other.concept != own:
                 return other
