@@ -385,3 +385,104 @@ def test_a_ceiling_asks_the_same_items_where_the_model_is_shown_how(behaviour_of
     for one, other in longer:
         assert (one.id, one.answers) == (other.id, other.answers)
         assert one.prompt.endswith(other.prompt) and one.prompt != other.prompt
+
+
+# What every seed is asked, and what is judged.
+
+
+def test_all_seeds_show_the_same_examples(behaviour_of):
+    entry = {
+        "source": "country-capital",
+        "targets": {"shown": {"task": "map", "shots": 5}},
+        "limit": {"fit": 20, "select": 8, "test": 6},
+    }
+
+    one, other = (behaviour_of(entry, seed=seed) for seed in (0, 1))
+
+    assert asked(one).requests("test") == asked(other).requests("test")
+    assert one.fit_data().fingerprint != other.fit_data().fingerprint
+
+
+def test_default_shots_are_no_more_than_a_limit_leaves(behaviour_of):
+    entry = {"source": "country-capital", "targets": {"zero-shot": "map"}}
+
+    few = behaviour_of({**entry, "limit": {"fit": 5}}).fit_data()
+
+    assert len(few.examples) == 5
+    assert few.pairs
+    with pytest.raises(BadData, match="10 demonstrations need as many examples"):
+        behaviour_of({**entry, "limit": {"fit": 5}, "fit": {"shots": 10}}).fit_data()
+
+
+@pytest.mark.parametrize("judge", ["regex:please", {"name": "regex:please"}])
+def test_a_plan_names_the_judge_of_texts(judge, behaviour_of, own_files):
+    prompts = own_files / "items.csv"
+    entry = {
+        "targets": {"texts": {"task": "generation", "source": str(prompts), "judge": judge}}
+    }
+
+    task = asked(behaviour_of(entry))
+
+    assert task.judge.name == "regex"
+    assert task.requests("test")
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ({"url": "http://127.0.0.1:1/v1"}, "name"),
+        ({"name": "endpoint", "words": "x"}, "words"),
+        ({"name": "endpoint"}, "server"),
+        ({"name": 3}, "texts"),
+    ],
+)
+def test_what_names_no_judge_is_refused(judge, message, behaviour_of):
+    entry = {"targets": {"texts": {"task": "generation", "judge": judge}}}
+
+    with pytest.raises(BadOption, match=message):
+        asked(behaviour_of(entry))
+
+
+def test_items_that_are_judged_keep_to_the_split_of_the_plan(behaviour_of):
+    entry = {
+        "targets": {"open": "open", "texts": {"task": "generation", "judge": "lexicon"}}
+    }
+    shares = {"fit": 0.6, "select": 0.2, "test": 0.2}
+
+    behaviour = behaviour_of(entry, split=shares)
+
+    groups = {
+        label: {
+            part: {request.group for request in asked(behaviour, label).requests(part)}
+            for part in ("select", "test")
+        }
+        for label in ("open", "texts")
+    }
+    assert groups["texts"] == groups["open"]
+
+
+def test_a_budget_of_another_metric_is_not_that_of_the_task(behaviour_of):
+    guards = {"prose": {}, "kl": {"task": "prose", "metric": "kl"}}
+
+    behaviour = behaviour_of(guards=guards)
+
+    budgets = {guard.label: behaviour.budget(guard) for guard in behaviour.plan.guards}
+    assert budgets == {"prose": 1.10, "kl": None}
+
+
+def test_a_leak_lets_methods_fit_on_test_items_and_nothing_else(behaviour_of):
+    leaking = behaviour_of(split={"leak": True})
+    sound = behaviour_of()
+
+    tested = {item.group for item in asked(sound).splits["test"]}
+    assert tested.isdisjoint({pair.group for pair in sound.fit_data().pairs})
+    assert tested <= {pair.group for pair in leaking.fit_data().pairs}
+    assert asked(leaking).splits == asked(sound).splits
+
+
+def test_a_nearer_limit_is_lifted_by_all(behaviour_of):
+    entry = {"targets": {"open": {"task": "open", "limit": "all"}}, "limit": 4}
+
+    assert len(asked(behaviour_of(entry)).splits["test"]) > 4
+    few = {"targets": {"open": "open"}, "limit": 4}
+    assert len(asked(behaviour_of(few)).splits["test"]) == 4

@@ -59,10 +59,6 @@ def with_others(
     return replace(data, others=others, fingerprint=fingerprint(content))
 
 
-class _Shared(BadData):
-    """Two that share what they must not share; of several, the next one is tried."""
-
-
 class _Reader:
     """Reads other data for one method and its own data."""
 
@@ -114,7 +110,7 @@ class _Reader:
             known = set(self.data.examples)
             pool = [pair for pair in pairs if (pair.input, pair.output) not in known]
             if len(pool) < len(pairs) / 2:
-                raise _Shared(
+                raise BadData(
                     f"{len(pairs) - len(pool)} of {len(pairs)} examples of "
                     f"{task.data.name!r} are examples of {self.data.concept!r} too, so one "
                     "says nothing about the other; choose another map"
@@ -128,7 +124,7 @@ class _Reader:
             for data in (self.data, other)
         )
         if shared := own & others:
-            raise _Shared(
+            raise BadData(
                 f"{other.concept!r} and {self.data.concept!r} share the text "
                 f"{min(map(tuple, shared), key=repr)!r}, so one says nothing about the "
                 "other; choose another concept"
