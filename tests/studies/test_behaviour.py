@@ -430,10 +430,10 @@ def test_a_plan_names_the_judge_of_texts(judge, behaviour_of, own_files):
 @pytest.mark.parametrize(
     ("judge", "message"),
     [
-        ({"url": "http://127.0.0.1:1/v1"}, "name"),
+        ({"url": "http://127.0.0.1:1/v1"}, "write a name"),
         ({"name": "endpoint", "words": "x"}, "words"),
         ({"name": "endpoint"}, "server"),
-        ({"name": 3}, "texts"),
+        ({"name": 3}, "a table of texts"),
     ],
 )
 def test_what_names_no_judge_is_refused(judge, message, behaviour_of):

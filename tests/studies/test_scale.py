@@ -83,7 +83,7 @@ def names_of(phases, phase):
             point=batch.point,
             condition=batch.condition,
             fit_behaviour=fit.behaviour if fit else "",
-            fit_condition=fit.condition if fit else "",
+            fit_condition=fit.condition.label if fit else "",
             split=batch.asked.split,
         )
         for batch in phases.batches(phase)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from seatrial.analysis.damage import damage
-from seatrial.analysis.trials import TrialRows
+from seatrial.analysis.trials import TrialRows, averaged
 from seatrial.analysis.verdict import Price
 from seatrial.errors import BadData
 from seatrial.stats import cluster_mean, slopes
@@ -133,11 +133,9 @@ class Curves:
         shared = self.own.filter(pl.col("seeds") == most)
         self.doses = tuple(sorted({0.0, *shared["dose"]}))
         self.curve = self.curve_at(self.own, self.metric, self.sign)
-        drawn = rows.test.filter(pl.col("kind") == "control")
-        drawn = drawn.filter(pl.col("metric") == self.metric)
         self.controls: dict[tuple[str, int], Curve] = {
-            key: curve_of(same, self.base, self.metric, self.sign)
-            for key, same in parted(drawn, "method", "draw")
+            key: curve_of(averaged(same, "dose"), self.base, self.metric, self.sign)
+            for key, same in parted(rows.drawn, "method", "draw")
         }
 
     @property

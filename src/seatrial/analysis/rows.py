@@ -19,13 +19,17 @@ def audit_rows(frame: pl.DataFrame, labels: Mapping[str, Any]) -> list[dict[str,
         frame: the rows of one behaviour, with the names of their cells.
         labels: as a unit's header has them.
     """
-    once = frame.unique(["cell", "ask", "item", "metric", "value"])
-    twice = once.height - once.select("cell", "item", "metric").n_unique()
-    sets = once.group_by("ask", "cell").agg(pl.col("item").unique().sort().alias("items"))
+    # Streamed: at once, each of these takes several times the memory of the rows.
+    rows = frame.lazy().select("cell", "ask", "item", "metric", "value")
+    once = rows.unique().collect(engine="streaming")
+    apart = once.lazy().select("cell", "item", "metric").unique().select(pl.len())
+    twice = once.height - apart.collect(engine="streaming").item()
+    sets = once.lazy().group_by("ask", "cell").agg(pl.col("item").unique().sort())
     unequal = (
         sets.group_by("ask")
-        .agg(pl.col("items").n_unique().alias("sets"))
+        .agg(pl.col("item").n_unique().alias("sets"))
         .filter(pl.col("sets") > 1)
+        .collect(engine="streaming")
         .height
     )
     finite = once.filter(~pl.col("value").is_finite()).height

@@ -42,6 +42,7 @@ class BehaviourRows:
     header: Mapping[str, Any]
     """Of the first seed's unit."""
     frame: pl.DataFrame
+    """Texts as categories: millions of rows have a few thousand of them."""
     items: pl.DataFrame
     """Columns ask, item, text and factors."""
     choices: tuple[Mapping[str, Any], ...]
@@ -55,6 +56,9 @@ class TrialRows:
     Columns: kind, method (who acts: a label, or that of a control), draw, point, condition,
     target, dose, item, group, metric, value. Those of what was chosen have ``side`` in
     place of a dose: 1 at the dose that each seed chose, -1 at its negative.
+
+    Controls on the target are nearly all rows of a large study. They stand apart, in
+    ``drawn``, and are averaged by whoever reads them, draw by draw.
     """
 
     def __init__(self, of: BehaviourRows, name: TrialName) -> None:
@@ -75,13 +79,21 @@ class TrialRows:
         self.least_draws: Mapping[str, int] = _least_draws(of, name.label)
         is_mine = pl.col("label") == name.label
         is_shared = pl.col("kind").is_in(["unsteered", "baseline"])
-        here = _with_side(of.frame.filter(is_mine | is_shared), chosen)
-        on_target = here.filter(pl.col("target") == name.target)
-        asked = on_target.filter(pl.col("role") == "target")
-        test = asked.filter(pl.col("phase").is_in(["test", "more"]))
+        is_tested = pl.col("phase").is_in(["test", "more"])
         is_judged = (pl.col("condition") == self.condition) & (
             pl.col("point") == self.point
         )
+        is_drawn = (pl.col("kind") == "control") & (pl.col("role") == "target")
+        rows = of.frame.lazy().with_columns(**_ACTING).filter(is_mine | is_shared)
+        here = _with_side(rows.filter(~is_drawn).collect(), chosen)
+        is_own = (pl.col("target") == name.target) & (
+            pl.col("metric") == self.target.metric.name
+        )
+        drawn = rows.filter(is_drawn & is_own & is_tested & is_judged)
+        self.drawn = drawn.select(*_KEYS, "dose", *_ITEMS, "value", "seed").collect()
+        on_target = here.filter(pl.col("target") == name.target)
+        asked = on_target.filter(pl.col("role") == "target")
+        test = asked.filter(is_tested)
         self.asks = test.filter(is_judged)["ask"].unique().to_list()
         words = of.items.filter(pl.col("ask").is_in(self.asks)).unique("item")
         self.items = {
@@ -95,15 +107,13 @@ class TrialRows:
         self.test = averaged(test.filter(is_judged), "dose")
         self.chosen = averaged(test.filter(is_judged & _IS_CHOSEN), "side")
         self.refits = test.filter(is_judged & _IS_CHOSEN & (pl.col("kind") == "refit"))
-        apart = test.filter(~is_judged & (pl.col("kind") != "control"))
+        apart = test.filter(~is_judged)
         self.elsewhere = averaged(apart, "dose")
         self.elsewhere_chosen = averaged(apart.filter(_IS_CHOSEN), "side")
         select = asked.filter(pl.col("phase") == "select")
         self.select = averaged(select, "settings", "dose")
         self.ceiling = averaged(on_target.filter(pl.col("role") == "ceiling"), "dose")
-        guards = here.filter(
-            (pl.col("role") == "guard") & pl.col("phase").is_in(["test", "more"])
-        )
+        guards = here.filter((pl.col("role") == "guard") & is_tested)
         # A guard is asked under what every target chose; others' settings are not mine.
         own = guards.join(_settings(chosen), on=["seed", "label", "settings"], how="semi")
         plain = guards.filter(pl.col("kind") == "unsteered")
@@ -129,26 +139,30 @@ def averaged(rows: pl.DataFrame, *more: str) -> pl.DataFrame:
     """One value for each item and draw, over the seeds that have it: ``seeds`` of them.
 
     Args:
-        rows: with everything that a run knows of them.
+        rows: with who acts, and in which draw.
         more: columns to keep apart, such as the dose.
     """
-    is_control = pl.col("kind") == "control"
-    named = rows.with_columns(
-        method=pl.when(is_control).then(pl.col("control")).otherwise(pl.col("label")),
-        draw=pl.when(is_control)
-        .then(1000 * pl.col("seed") + 1 + pl.col("draw"))
-        .otherwise(pl.lit(0, pl.Int64)),
-    )
     keys = [*_KEYS, *more]
     return (
-        named.filter(pl.col("kind") != "refit")
-        .group_by([*keys, "item", "group", "metric"])
+        rows.filter(pl.col("kind") != "refit")
+        .group_by([*keys, *_ITEMS])
         .agg(pl.col("value").mean(), pl.col("seed").n_unique().alias("seeds"))
         .sort([*keys, "item", "metric"])
     )
 
 
 _KEYS = ("kind", "method", "draw", "point", "condition", "target")
+_ITEMS = ("item", "group", "metric")
+_IS_CONTROL = pl.col("kind") == "control"
+_ACTING = {
+    "method": pl.when(_IS_CONTROL).then("control").otherwise("label"),
+    "draw": pl.when(_IS_CONTROL)
+    .then(1000 * pl.col("seed") + 1 + pl.col("draw"))
+    .when(pl.col("kind") == "refit")
+    .then("draw")
+    .otherwise(0),
+}
+"""Who acts, and in which draw: those of all seeds are told apart, as are refits."""
 _IS_CHOSEN = pl.col("side") != 0
 
 
@@ -160,18 +174,22 @@ def _with_side(rows: pl.DataFrame, choices: Sequence[Mapping[str, Any]]) -> pl.D
             for choice in choices
             for sign in (1, -1)
         ],
-        schema={"seed": pl.Int32, "label": pl.String, "dose": pl.Float64, "side": pl.Int8},
+        schema={
+            "seed": pl.Int64,
+            "label": pl.Categorical,
+            "dose": pl.Float64,
+            "side": pl.Int8,
+        },
         orient="row",
     ).unique(["seed", "label", "dose"])
-    seeded = rows.with_columns(pl.col("seed").cast(pl.Int32))
-    return seeded.join(sides, on=["seed", "label", "dose"], how="left").with_columns(
-        pl.col("side").fill_null(0), pl.col("seed").cast(pl.Int64)
+    return rows.join(sides, on=["seed", "label", "dose"], how="left").with_columns(
+        pl.col("side").fill_null(0)
     )
 
 
 def _settings(choices: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     rows = [(choice["seed"], choice["label"], choice["settings"]) for choice in choices]
-    schema = {"seed": pl.Int64, "label": pl.String, "settings": pl.String}
+    schema = {"seed": pl.Int64, "label": pl.Categorical, "settings": pl.Categorical}
     return pl.DataFrame(rows, schema=schema, orient="row").unique()
 
 
@@ -189,10 +207,10 @@ def _least_draws(of: BehaviourRows, label: str) -> dict[str, int]:
             for kind in by_arm.get(label, ())
             for own in [next((k for k, v in names.items() if v == kind), kind)]
         }
-    drawn = of.frame.filter((pl.col("label") == label) & (pl.col("kind") == "control"))
+    drawn = of.frame.lazy().filter((pl.col("label") == label) & _IS_CONTROL)
     return {
         control: LEAST_DRAWS[names.get(control, control)]
-        for control in drawn["control"].unique().sort()
+        for control in drawn.select("control").collect()["control"].unique().sort()
         if names.get(control, control) in LEAST_DRAWS
     }
 
@@ -219,7 +237,7 @@ def behaviours_of(store: Store, run: str) -> Iterator[BehaviourRows]:
             behaviour,
             read_labels(header["labels"]),
             header,
-            pl.concat([scan_unit(folder, run) for folder in folders]).collect(),
+            pl.concat([_rows(folder, run) for folder in folders]),
             pl.concat([folder.items() for folder in folders]),
             tuple(
                 {**choice, "seed": folder.unit.seed}
@@ -227,6 +245,12 @@ def behaviours_of(store: Store, run: str) -> Iterator[BehaviourRows]:
                 for choice in folder.choices
             ),
         )
+
+
+def _rows(folder: UnitFolder, run: str) -> pl.DataFrame:
+    """What a unit measured: texts as categories, without what no estimate asks for."""
+    rows = scan_unit(folder, run).drop("run", "model", "behaviour", "fit", "split")
+    return rows.cast({pl.String: pl.Categorical, "seed": pl.Int64}).collect()
 
 
 def trial_names(of: BehaviourRows) -> list[TrialName]:

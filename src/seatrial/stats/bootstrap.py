@@ -27,6 +27,7 @@ look at the mean there.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -117,10 +118,17 @@ def resample(part: Partition, *, draws: int, seed: int) -> Int[np.ndarray, "draw
             f"draws must be at least 100, got {draws}; fewer do not measure a spread. "
             "The default of 2000 takes milliseconds."
         )
-    count = len(part.names)
-    picks = np.random.default_rng(seed).integers(count, size=(draws, count))
-    cells = picks + count * np.arange(draws)[:, None]
-    return np.bincount(cells.ravel(), minlength=draws * count).reshape(draws, count)
+    return _resampled(len(part.names), draws, seed)
+
+
+@lru_cache(maxsize=1)  # a table of thousands of groups is as large as all else
+def _resampled(count: int, draws: int, seed: int) -> Int[np.ndarray, "draw group"]:
+    """Kept, since a report asks for the same hundreds of times, control after control."""
+    cells = np.random.default_rng(seed).integers(count, size=(draws, count))
+    cells += count * np.arange(draws)[:, None]
+    weights = np.bincount(cells.ravel(), minlength=draws * count).reshape(draws, count)
+    weights.flags.writeable = False
+    return weights
 
 
 def critical(level: float, groups: int) -> float:

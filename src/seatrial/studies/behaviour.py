@@ -13,7 +13,7 @@ from seatrial.files import fingerprint
 from seatrial.methods import Method
 from seatrial.model import Model, Outline
 from seatrial.studies.expand import Point, Shape, expand
-from seatrial.studies.grammar import as_table, check_keys
+from seatrial.studies.grammar import as_table, brief, check_keys
 from seatrial.studies.plan import (
     BehaviourPlan,
     ConditionPlan,
@@ -306,15 +306,16 @@ class Behaviour:
         """
         values = as_table({"name": said} if isinstance(said, str) else said, "judge")
         check_keys(values, JudgeSpec.__dataclass_fields__, "judge")
-        if not all(isinstance(value, str) for value in values.values()):
+        is_plain = all(isinstance(value, str) for value in values.values())
+        if not is_plain or "name" not in values:
             raise BadOption(
-                "judge is a name, or a table of texts: name, url, model, rubric"
+                f"judge is {brief(said)}; write a name, such as regex:PATTERN, or a table "
+                "of texts with name, url, model and rubric"
             )
         judge = make_judge(
             JudgeSpec(**values), source, seed=self.plan.split.seed, model=self._unsteered
         )
-        if judge is None:
-            raise BadOption("judge has no name; name one, such as endpoint")
+        assert judge is not None
         return judge
 
     def _unsteered(self) -> Model:
