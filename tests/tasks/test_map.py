@@ -174,6 +174,19 @@ def test_tokens_of_two_right_answers_do_not_add_up_to_one():
     assert score.metrics["first_prob"] == pytest.approx(math.exp(-1.0))
 
 
+def test_what_a_readout_makes_of_log_probabilities_is_no_probability():
+    """Scores far above 0 overflow as probabilities, and would mean nothing."""
+    task = Map(TOY, TOY_SPLITS)
+    request = task.requests("test")[0]
+
+    [score] = task.score(
+        [request], [Answer(((800.0, -2.0),) * 2, None, ((True, False), (False, True)))]
+    )
+
+    assert "first_prob" not in score.metrics
+    assert score.metrics["log_prob"] == 798.0
+
+
 def test_fewer_answers_than_requests_are_not_scored_silently(capitals):
     with pytest.raises(ValueError, match="shorter"):
         capitals.score(capitals.requests("test"), [])

@@ -29,6 +29,11 @@ Splits = Mapping[Split, Sequence[ContrastiveItem]]
 """What a concept task asks: items of a concept, questions with two answers, or pairs."""
 
 
+def is_log_probability(score: float) -> bool:
+    """Whether a score can be one, but for rounding; readouts may give others (T14)."""
+    return score <= 1e-3
+
+
 def shares(*metrics: str) -> Bounds:
     """Bounds of metrics that lie between 0 and 1."""
     return dict.fromkeys(metrics, (0.0, 1.0))

@@ -20,7 +20,7 @@ from seatrial.data.templates import (
 from seatrial.data.wordings import Wording, wording_of
 from seatrial.errors import BadOption, unknown
 from seatrial.files import fingerprint
-from seatrial.tasks.base import Instructions, Scored, shares
+from seatrial.tasks.base import Instructions, Scored, is_log_probability, shares
 from seatrial.types import (
     Answer,
     Example,
@@ -299,9 +299,10 @@ def _example(pair: MapPair) -> Example:
 
 def _metrics(answer: Answer) -> dict[str, float]:
     assert answer.is_top is not None
+    first = answer.log_probs[0][0]
     return {
         "accuracy": float(any(tokens[0] for tokens in answer.is_top)),
         "whole": float(any(all(tokens) for tokens in answer.is_top)),
         "log_prob": answer.sums[0],
-        "first_prob": math.exp(answer.log_probs[0][0]),
+        **({"first_prob": math.exp(first)} if is_log_probability(first) else {}),
     }
