@@ -150,6 +150,16 @@ def test_random_flips_agree_with_all_flips():
     assert some == pytest.approx(every, abs=0.03)
 
 
+def test_random_flips_are_tried_in_blocks(monkeypatch):
+    differences = np.random.default_rng(3).normal(0.2, 1, size=30)
+    groups = [str(k) for k in range(30)]
+    whole = paired_sign_flip_p(differences, groups)
+
+    monkeypatch.setattr("seatrial.stats.controls.BLOCK", 1000)
+
+    assert paired_sign_flip_p(differences, groups) == whole
+
+
 def test_sign_flips_of_groups_are_calibrated_where_flips_of_items_are_not():
     rng = np.random.default_rng(4)
     each_alone = [str(index) for index in range(48)]

@@ -188,7 +188,7 @@ def test_large_item_sets_are_worked_through_in_blocks(monkeypatch):
     items, group = clustered(rng, 30), labels(30)
     whole = cluster_mean(items, group, statistic="median")
 
-    monkeypatch.setattr("seatrial.stats.bootstrap._BLOCK", 1000)
+    monkeypatch.setattr("seatrial.stats.bootstrap.BLOCK", 1000)
 
     assert cluster_mean(items, group, statistic="median") == whole
 
@@ -257,6 +257,8 @@ def test_a_resample_takes_as_many_groups_as_there_are():
     assert part.totals.tolist() == [6.0, 5.0, 4.0]
     assert (weights.sum(axis=1) == 3).all()
     assert weights.mean(axis=0) == pytest.approx([1, 1, 1], abs=0.15)
+    assert resample(part, draws=500, seed=0) is weights  # hundreds of estimates want it
+    assert not weights.flags.writeable
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.7, 0.99])

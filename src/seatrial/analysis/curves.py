@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from seatrial.analysis.damage import damage
-from seatrial.analysis.trials import TrialRows, averaged
+from seatrial.analysis.trials import TrialRows, averaged, parted
 from seatrial.analysis.verdict import Price
 from seatrial.errors import BadData
 from seatrial.stats import cluster_mean, slopes
@@ -19,11 +19,6 @@ from seatrial.types import Estimate
 
 Values = dict[str, tuple[str, float]]
 """Item -> (group, value), in the order of items."""
-
-
-def parted(frame: pl.DataFrame, *keys: str) -> list[tuple[tuple, pl.DataFrame]]:
-    """The rows of each combination of keys, in the order of the keys."""
-    return sorted(frame.partition_by(list(keys), as_dict=True).items())
 
 
 def values_of(rows: pl.DataFrame, metric: str) -> Values:

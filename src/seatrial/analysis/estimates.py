@@ -16,7 +16,6 @@ from seatrial.analysis.curves import (
     curve_of,
     groups_of,
     mean_of,
-    parted,
     values_of,
 )
 from seatrial.analysis.records import (
@@ -32,8 +31,8 @@ from seatrial.analysis.records import (
     Trial,
 )
 from seatrial.analysis.recovery import recovery
-from seatrial.analysis.side_effects import guarded, judged
-from seatrial.analysis.trials import TrialRows
+from seatrial.analysis.side_effects import Guarded, guarded, judged
+from seatrial.analysis.trials import TrialRows, parted
 from seatrial.analysis.verdict import Verdict, judge
 from seatrial.errors import BadData
 from seatrial.stats import cluster_mean, control_band, describe
@@ -58,13 +57,14 @@ def estimate(curves: Curves) -> Trial:
         raise BadData(f"{name.label} was not measured at the dose that it chose")
     measured = set(curves.own["metric"])
     paid = curves.prices_at_choice()
+    guards = guarded(rows.guards, rows.labels.guards, name.label)
     return Trial(
         *name,
         settings=dict(rows.settings),
         dose=rows.dose,
         choices=rows.choices,
         unit=rows.target.metric.unit,
-        verdict=_verdict(curves, controls),
+        verdict=_verdict(curves, controls, guards),
         base=cluster_mean(curves.sign * curves.curve.at(0.0), curves.curve.groups),
         effect=mean_of(effect),
         price=max(paid, key=lambda price: price.perplexity_ratio.high, default=None),
@@ -95,7 +95,7 @@ def estimate(curves: Curves) -> Trial:
         ceiling=_ceiling(rows, curves, effect),
         elsewhere=_elsewhere(rows, curves),
         transfers=_transfers(rows),
-        guards=guarded(rows.guards, rows.labels.guards, name.label),
+        guards=guards,
         left_out=curves.left_out,
     )
 
@@ -105,10 +105,11 @@ def _response(curves: Curves):
     return describe(curve.doses, curve.values, curve.groups)
 
 
-def _verdict(curves: Curves, controls: Sequence[Control]) -> Verdict:
+def _verdict(
+    curves: Curves, controls: Sequence[Control], guards: Sequence[Guarded]
+) -> Verdict:
     rows, curve = curves.rows, curves.curve
     band = _band(curves, controls)
-    guards = guarded(rows.guards, rows.labels.guards, rows.name.label)
     doses = [d for d in (rows.dose, -rows.dose) if d in {*curve.doses, *_sides(curves)}]
     chosen = {price.dose: price for price in curves.prices_at_choice()}
     verdict = judge(

@@ -83,7 +83,7 @@ class TrialRows:
         is_judged = (pl.col("condition") == self.condition) & (
             pl.col("point") == self.point
         )
-        is_drawn = (pl.col("kind") == "control") & (pl.col("role") == "target")
+        is_drawn = _IS_CONTROL & (pl.col("role") == "target")
         rows = of.frame.lazy().with_columns(**_ACTING).filter(is_mine | is_shared)
         here = _with_side(rows.filter(~is_drawn).collect(), chosen)
         is_own = (pl.col("target") == name.target) & (
@@ -117,8 +117,11 @@ class TrialRows:
         # A guard is asked under what every target chose; others' settings are not mine.
         own = guards.join(_settings(chosen), on=["seed", "label", "settings"], how="semi")
         plain = guards.filter(pl.col("kind") == "unsteered")
-        self.guards = averaged(pl.concat([plain, own]), "dose")
-        self.guards_chosen = averaged(own.filter(_IS_CHOSEN), "side")
+        # Draw by draw, as those on the target: all at once take several times the memory.
+        acts = parted(own, "kind", "method", "draw")
+        each = [averaged(plain, "dose"), *(averaged(same, "dose") for _, same in acts)]
+        self.guards = pl.concat(each)
+        self.guards_chosen = averaged(own.filter(_IS_CHOSEN & ~_IS_CONTROL), "side")
         transfer = here.filter(pl.col("phase") == "transfer")
         self.transfer = averaged(transfer.filter(pl.col("kind") == "unsteered"), "dose")
         transferred = transfer.filter(_IS_CHOSEN & is_mine)
@@ -133,6 +136,11 @@ class TrialRows:
     def dose(self) -> float:
         """The dose that was chosen, of the first seed; 1 where nothing was chosen."""
         return float(self.choices[0]["dose"]) if self.choices else 1.0
+
+
+def parted(frame: pl.DataFrame, *keys: str) -> list[tuple[tuple, pl.DataFrame]]:
+    """The rows of each combination of keys, in the order of the keys."""
+    return sorted(frame.partition_by(list(keys), as_dict=True).items())
 
 
 def averaged(rows: pl.DataFrame, *more: str) -> pl.DataFrame:

@@ -45,7 +45,7 @@ function of the values of one resample, in no meaningful order (slower)."""
 
 _QUANTILES = {"lower-quartile": 0.25, "median": 0.5, "upper-quartile": 0.75}
 
-_BLOCK = 4_000_000
+BLOCK = 4_000_000
 """Most cells of a draws-by-items table held at once; keeps large item sets out of swap."""
 
 
@@ -111,7 +111,7 @@ def partition(values: Values, groups: Sequence[str] | np.ndarray) -> Partition:
     return Partition(names, codes[order], np.bincount(codes), rows[order])
 
 
-def resample(part: Partition, *, draws: int, seed: int) -> Int[np.ndarray, "draw group"]:
+def resample(part: Partition, *, draws: int, seed: int) -> Float[np.ndarray, "draw group"]:
     """How often each group occurs in each bootstrap draw of as many groups as there are."""
     if draws < 100:
         raise BadOption(
@@ -122,11 +122,15 @@ def resample(part: Partition, *, draws: int, seed: int) -> Int[np.ndarray, "draw
 
 
 @lru_cache(maxsize=1)  # a table of thousands of groups is as large as all else
-def _resampled(count: int, draws: int, seed: int) -> Int[np.ndarray, "draw group"]:
-    """Kept, since a report asks for the same hundreds of times, control after control."""
+def _resampled(count: int, draws: int, seed: int) -> Float[np.ndarray, "draw group"]:
+    """Kept, since a report asks for the same hundreds of times, control after control.
+
+    Whole numbers as floats: matrix products would make them so each time.
+    """
     cells = np.random.default_rng(seed).integers(count, size=(draws, count))
     cells += count * np.arange(draws)[:, None]
-    weights = np.bincount(cells.ravel(), minlength=draws * count).reshape(draws, count)
+    counts = np.bincount(cells.ravel(), minlength=draws * count)
+    weights = counts.astype(float).reshape(draws, count)
     weights.flags.writeable = False
     return weights
 
@@ -176,7 +180,7 @@ def cluster_mean(
         raise BadData(f"values must be one number per item, got shape {part.values.shape}.")
     count = len(part.names)
     reach = critical(level, count)
-    value = float(_statistics(part, statistic, np.ones((1, count), dtype=int))[0])
+    value = float(_statistics(part, statistic, np.ones((1, count)))[0])
     replicates = _statistics(part, statistic, resample(part, draws=draws, seed=seed))
     half = reach * float(replicates.std())
     return Estimate(value, value - half, value + half, count)
@@ -218,11 +222,11 @@ def cluster_difference(
 
 
 def _statistics(
-    part: Partition, statistic: Statistic, weights: Int[np.ndarray, "draw group"]
+    part: Partition, statistic: Statistic, weights: Float[np.ndarray, "draw group"]
 ) -> Float[np.ndarray, " draw"]:
     """The statistic of each draw, where a draw says how often each group occurs."""
     if callable(statistic):
-        repeats = weights[:, part.codes]
+        repeats = weights[:, part.codes].astype(int)
         drawn = np.array([statistic(np.repeat(part.values, row)) for row in repeats], float)
         if drawn.ndim != 1 or not np.isfinite(drawn).all():
             raise BadData(
@@ -234,7 +238,7 @@ def _statistics(
         return (weights @ part.totals) / (weights @ part.sizes)
     if statistic not in _QUANTILES:
         raise unknown("statistic", statistic, ["mean", *_QUANTILES])
-    block = max(1, _BLOCK // len(part.values))
+    block = max(1, BLOCK // len(part.values))
     pieces = [
         _quantiles(part, _QUANTILES[statistic], weights[start : start + block])
         for start in range(0, len(weights), block)
@@ -243,7 +247,7 @@ def _statistics(
 
 
 def _quantiles(
-    part: Partition, share: float, weights: Int[np.ndarray, "draw group"]
+    part: Partition, share: float, weights: Float[np.ndarray, "draw group"]
 ) -> Float[np.ndarray, " draw"]:
     """`numpy.quantile` of each draw, without building the draws."""
     order = np.argsort(part.values, kind="stable")

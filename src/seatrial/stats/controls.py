@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 
 from seatrial.errors import BadData, BadOption
-from seatrial.stats.bootstrap import Values, partition
+from seatrial.stats.bootstrap import BLOCK, Values, partition
 from seatrial.types import Estimate
 
 
@@ -108,6 +108,9 @@ def paired_sign_flip_p(
     if 2**count <= draws:
         flips = np.array(list(product((-1.0, 1.0), repeat=count)))
         return float(np.mean(np.abs(flips @ totals) >= observed))
-    flips = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, count))
     # The data as they are is one of the possible flips; leaving it out could give p = 0.
-    return float((1 + np.sum(np.abs(flips @ totals) >= observed)) / (draws + 1))
+    rng, beyond, block = np.random.default_rng(seed), 1, max(1, BLOCK // count)
+    for start in range(0, draws, block):
+        flips = rng.choice((-1.0, 1.0), size=(min(block, draws - start), count))
+        beyond += np.count_nonzero(np.abs(flips @ totals) >= observed)
+    return beyond / (draws + 1)
