@@ -493,7 +493,7 @@ def test_fits_asked_elsewhere_are_matrices(summary_of, by_hand):
     summary = summary_of(run)
     [trial] = summary.trials
 
-    told = {(t.kind, t.fitted, t.asked): t.effect.value for t in trial.transfers}
+    told = {(t.kind, t.fitted, t.place): t.effect.value for t in trial.transfers}
     base = np.mean([by_hand.curve(k, 0.0) for k in range(8)])
     assert told == pytest.approx(
         {

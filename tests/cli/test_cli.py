@@ -152,6 +152,7 @@ NEEDS = {
         *("--mean-prompts", "4", "--effect-prompts", "2"),
     ),
     "layer-mean": ("--task", "map", "--shots", "2", "--mean-prompts", "4"),
+    "length": ("--of", "dola"),
     "task-vector": ("--task", "map"),
 }
 

@@ -320,10 +320,12 @@ def test_a_study_of_a_table_says_what_it_cannot_be_compared_with(
 
 def test_an_option_of_a_target_that_is_not_there_is_one_sentence(root, tmp_path, refused):
     plan = STUDY.format(root=root, concept="honesty", target="propensity")
-    plan += "\n[behaviours.mine.targets.open]\nform = 'ab'"
     (tmp_path / "study.toml").write_text(plan)
+    option = "behaviours.mine.targets.open.form = 'ab'"
 
-    said = refused("run", tmp_path / "study.toml", "--out", tmp_path / "out")
+    said = refused(
+        "run", tmp_path / "study.toml", "--out", tmp_path / "out", "--set", option
+    )
 
     assert "unknown option of 'open' 'form'" in said
 

@@ -251,6 +251,7 @@ def test_controls_say_what_they_control_and_with_which_seed(planted, data, kind)
 
 def test_exactly_these_are_controls():
     assert {name for name, kind in METHODS.items() if kind.is_control} == {
+        "length",
         "orthogonal",
         "other-task",
         "random",

@@ -548,7 +548,10 @@ QUESTION = Request(
 )
 
 
-@pytest.fixture(scope="module", params=["smollm2-135m", "gemma3-270m"])
+LARGER = pytest.param("gemma3-270m", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["smollm2-135m", LARGER])
 def real(request):
     name = request.param
     if not (cache_folder("models") / f"{name}-registry" / "seatrial.json").is_file():

@@ -5,7 +5,7 @@ from math import isfinite
 import pytest
 
 from seatrial.errors import SeatrialError
-from seatrial.methods import CAA, METHODS
+from seatrial.methods import CAA, METHODS, DoLa
 from seatrial.steering.intervention import UNSTEERED, Steering
 from seatrial.tasks.others import with_others
 from seatrial.testing import FAMILIES
@@ -18,6 +18,7 @@ CHEAP = {
     "iti": {"folds": 2},
     "k-steering": {"epochs": 2, "hidden": 8},
     "layer-mean": {"shots": 2, "mean_prompts": 2},
+    "length": {"reference": DoLa()},
     "other-task": {"reference": CAA(layer=1)},
     "orthogonal": {"reference": CAA(layer=1)},
     "random": {"reference": CAA(layer=1)},

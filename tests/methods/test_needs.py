@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 
 from seatrial.errors import BadData
-from seatrial.methods import CAA, CAST, METHODS, ActAdd, Instruction, LayerMean, Shuffled
+from seatrial.methods import (
+    CAA,
+    CAST,
+    METHODS,
+    ActAdd,
+    DoLa,
+    Instruction,
+    LayerMean,
+    Length,
+    Shuffled,
+)
 from seatrial.methods.base import needs_of
 from seatrial.types import Example, FitData, Pair, Text
 
@@ -27,6 +37,7 @@ OTHER_NEEDS = {
     "function-vector": ("examples",),
     "instruction": ("instructions",),
     "layer-mean": ("examples",),
+    "length": (),
     "task-vector": ("examples",),
 }
 """All others need pairs."""
@@ -34,6 +45,8 @@ OTHER_NEEDS = {
 
 def method_of(name):
     kind = METHODS[name]
+    if name == "length":
+        return Length(reference=DoLa())
     return kind(reference=CAA(layer=1)) if kind.is_control else kind()
 
 
@@ -56,7 +69,7 @@ def test_what_lacks_all_that_a_method_needs_is_refused_with_the_sentence(tiny, n
 
     reason = method.misfit(data)
 
-    assert (reason is None) == (name == "dola")
+    assert (reason is None) == (name in ("dola", "length"))
     if reason:
         with pytest.raises(BadData) as refusal:
             method.fit(tiny("llama"), data, seed=0)

@@ -21,7 +21,7 @@ from seatrial.report import make_report
 from seatrial.steering import load
 from seatrial.store import Store
 from seatrial.studies.run import run
-from seatrial.studies.study import make_study
+from seatrial.studies.study import read_study
 from seatrial.testing import CHECKS, planted_concept, planted_model
 from seatrial.types import Site
 
@@ -247,17 +247,17 @@ def test_a_study_runs_and_reports_it(theirs, tmp_path):
     network.engine.network.save_pretrained(tmp_path / "model")
     network.encoder.tokenizer.save_pretrained(tmp_path / "model")
     concept = planted_concept(tmp_path / "planted.jsonl", groups=12)
-    study = make_study(
+    study = read_study(
         {
             "name": "outside",
-            "model": str(tmp_path / "model"),
-            "concepts": [str(concept)],
-            "methods": [{"name": theirs("Push"), "factor": 1.0}],
-            "layers": [0, 1],
-            "targets": ["open"],
-            "doses": [-1, 0, 1],
+            "models": {"planted": {"name": str(tmp_path / "model")}},
+            "behaviours": {"planted": {"source": str(concept), "targets": ["open"]}},
+            "methods": {"push": {"name": theirs("Push"), "factor": 1.0}},
+            "choose": {"layer": [0, 1]},
+            "doses": [-1, 1],
             "controls": {"random": 3, "shuffled": 2},
-            "limits": {"select": 8, "prose": 3, "test": {"open": 12}},
+            "limit": {"select": 8, "test": 12},
+            "guards": {"prose": {"limit": 3}},
         }
     )
     store = Store(tmp_path / "results")
@@ -266,7 +266,7 @@ def test_a_study_runs_and_reports_it(theirs, tmp_path):
 
     report = make_report(store)
     [trial] = json.loads(report.json)["trials"]
-    assert (trial["method"], trial["verdict"]["label"]) == ("push", "works")
+    assert (trial["label"], trial["verdict"]["label"]) == ("push", "works")
     assert "1 trial of push works" in repr(report)
 
 

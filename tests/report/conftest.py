@@ -52,7 +52,7 @@ def _spread(n):
 
 
 def _trial(rng, concept, task, method="caa"):
-    from seatrial.analysis.records import Candidate, Control, Effect, Point, Trial
+    from seatrial.analysis.records import CandidateResult, Control, Effect, Point, Trial
     from seatrial.analysis.verdict import judge
     from seatrial.stats import cluster_mean, control_band, describe, slopes
     from seatrial.store.labels import Budget
@@ -147,7 +147,7 @@ def _trial(rng, concept, task, method="caa"):
             for name, paid in (("instruction", 0.09), ("random", 0.015), ("shuffled", 0.02))
         },
         candidates=tuple(
-            Candidate(
+            CandidateResult(
                 f"layer {layer}",
                 cluster_mean(
                     rng.normal(mean * (1 - abs(layer - 15) / 12), spread, n), groups

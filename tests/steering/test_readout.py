@@ -22,6 +22,7 @@ from seatrial.steering.readout import (
     READOUTS,
     ContrastLayers,
     Depths,
+    Offset,
     Readout,
     choice_of,
 )
@@ -388,7 +389,7 @@ def test_a_file_with_another_readout_is_refused(tmp_path, change, message):
 
 
 def test_the_table_names_every_kind():
-    assert {"contrast-layers": ContrastLayers} == READOUTS
+    assert {"contrast-layers": ContrastLayers, "offset": Offset} == READOUTS
 
 
 @pytest.mark.parametrize("dose", [0.0, 1.0])

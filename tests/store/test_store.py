@@ -15,9 +15,9 @@ from seatrial.store.records import (
     Failed,
     Finished,
     Items,
+    JobProgress,
     Name,
     Planned,
-    Progress,
     Rows,
     Unit,
 )
@@ -120,7 +120,7 @@ def test_a_unit_that_failed_has_no_rows(make):
 
 def test_progress_is_not_stored(make):
     store = make(units=())
-    store.keep(Progress(FIRST, "test", "x", 1.0, 2.0))
+    store.keep(JobProgress(FIRST, "test", "x", 1.0, 2.0))
 
     with pytest.raises(StoreFault, match="holds no results yet; run its study first"):
         store.scan()

@@ -18,9 +18,9 @@ from seatrial.store.records import (
     Finished,
     Fitted,
     Items,
+    JobProgress,
     Name,
     Planned,
-    Progress,
     Rows,
     Unit,
 )
@@ -168,7 +168,7 @@ def test_nothing_has_changed_where_nothing_was_measured(folder):
 
 
 def test_progress_is_not_stored(folder):
-    folder.keep(Progress(UNIT, "test", "x", 1.0, 2.0))
+    folder.keep(JobProgress(UNIT, "test", "x", 1.0, 2.0))
 
     assert not folder.root.exists()
 

@@ -9,8 +9,11 @@ from seatrial.studies.run import run
 from seatrial.studies.study import STUDIES, read_study
 
 
+HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in STUDIES[1:]]
+
+
 @pytest.mark.usefixtures("published")
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [STUDIES[0], *HEAVY])
 def test_every_built_in_study_runs_at_scale_smoke(name, tmp_path):
     study, store = read_study(name, scale="smoke"), Store(tmp_path / "run")
 

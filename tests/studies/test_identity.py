@@ -73,7 +73,7 @@ def cells(plain, model, *changes, seed=0):
                 model.fingerprints,
                 placed.fit.id if placed.fit else "",
                 placed.dose,
-                batch.asked.id,
+                batch.ask.id,
             ),
         )
         for phase in phases_of(plan)
@@ -586,7 +586,7 @@ def drawn(model):
     [plan] = read_study(SMALL).plans
     phases = Phases(model, plan, Unit("tiny", 0, "own"))
     data = phases.behaviour.fit_data()
-    [asked, *_] = [b.asked for b in phases.batches("test") if b.target == "open"]
+    [asked, *_] = [b.ask for b in phases.batches("test") if b.target == "open"]
     numbers = {line["id"]: k for k, line in enumerate(lines_of("own.jsonl")) if k}
     return {
         "fit": [numbers[pair.id] for pair in data.pairs],
@@ -662,7 +662,7 @@ def test_which_items_are_one_group_is_in_the_id(model):
     """Intervals are over groups, and a unit keeps the groups of an ask that it has."""
     [plan] = read_study(SMALL).plans
     [asked, *_] = Phases(model, plan, Unit("tiny", 0, "own")).batches("test")
-    task = asked.asked.task
+    task = asked.ask.task
     items = task.splits["test"]
     joined = tuple(replace(item, group=f"half-{k % 2}") for k, item in enumerate(items))
 

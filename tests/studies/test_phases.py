@@ -85,7 +85,7 @@ def test_select_asks_every_candidate_on_select_items_of_every_target(phases_in, 
             ("caa", '{"layer": 2}', 1.0),
         )
     }
-    assert {batch.asked.split for batch in batches} == {"select"}
+    assert {batch.ask.split for batch in batches} == {"select"}
 
 
 def test_a_target_that_is_chosen_on_another_asks_nothing_on_select(phases_in, two):
@@ -138,7 +138,7 @@ def test_a_listed_dose_is_a_candidate_and_a_slope_is_looked_at_from_both_sides(p
 def test_a_rule_on_test_items_is_a_defect_that_asks_those(phases_in):
     batches = phases_in(rule={"split": "test"}).batches("select")
 
-    assert {batch.asked.split for batch in batches} == {"test"}
+    assert {batch.ask.split for batch in batches} == {"test"}
 
 
 def test_controls_choose_nothing_of_their_own(phases_in):
@@ -164,7 +164,7 @@ def test_price_asks_the_chosen_options_at_every_dose_above_0(phases_in):
         ("prose", "unsteered", "{}", 0.0): 1,
         **{("prose", "caa", '{"layer": 2}', dose): 1 for dose in (0.5, 1.0, 2.0)},
     }
-    assert {batch.asked.split for batch in batches} == {"select"}
+    assert {batch.ask.split for batch in batches} == {"select"}
 
 
 def test_price_asks_only_guards_with_a_budget(phases_in):
@@ -221,7 +221,7 @@ def test_every_condition_and_point_is_tested_and_controls_where_a_claim_is_judge
         **{("base", "form=ab", "caa", "random", d): 2 for d in (-1.0, 1.0)},
         **{("base", "form=ab", "caa", "shuffled", d): 1 for d in (-1.0, 1.0)},
     }
-    assert {batch.asked.split for batch in batches} == {"test"}
+    assert {batch.ask.split for batch in batches} == {"test"}
     assert asked(on_target, "settings", "kind") == {
         ("{}", "unsteered"), ('{"layer": 2}', "method"), ('{"layer": 2}', "control"),
     }  # fmt: skip
@@ -322,9 +322,9 @@ def test_a_ceiling_is_asked_of_the_unsteered_model_alone(phases_in):
         ("unsteered", 0.0, "base"): 1,
     }  # fmt: skip
     [ceiling] = ceilings
-    first = batches[0].asked
-    assert [r.id for r in ceiling.asked.requests] == [r.id for r in first.requests]
-    assert (ceiling.asked.task.shots, first.task.shots) == (3, 0)
+    first = batches[0].ask
+    assert [r.id for r in ceiling.ask.requests] == [r.id for r in first.requests]
+    assert (ceiling.ask.task.shots, first.task.shots) == (3, 0)
 
 
 def test_every_ask_of_a_phase_is_of_the_unsteered_model_first(phases_in, two):
@@ -333,7 +333,7 @@ def test_every_ask_of_a_phase_is_of_the_unsteered_model_first(phases_in, two):
     for phase in ("select", "price", "test"):
         first: dict[str, str] = {}
         for batch, each in placed(phases.batches(phase)):
-            first.setdefault(batch.asked.id, each.label)
+            first.setdefault(batch.ask.id, each.label)
         assert first and set(first.values()) == {"unsteered"}
 
 
@@ -500,7 +500,7 @@ def test_select_items_of_a_guard_are_others_than_its_test_items(guard, limit, ph
     )
 
     asks = {
-        split: next(b.asked for b in phases.batches(phase) if b.role == "guard")
+        split: next(b.ask for b in phases.batches(phase) if b.role == "guard")
         for phase, split in (("price", "select"), ("test", "test"))
     }
 
@@ -517,7 +517,7 @@ def test_select_and_test_items_of_all_seeds_are_the_same(phases_in):
     phases = [phases_in(seed, doses=MANY) for seed in (0, 1)]
 
     for phase in ("select", "price", "test"):
-        one, other = ([b.asked.id for b in each.batches(phase)] for each in phases)
+        one, other = ([b.ask.id for b in each.batches(phase)] for each in phases)
         assert one == other
     fits = [
         {e.fit.data.fingerprint for _, e in placed(each.batches("select")) if e.fit}
@@ -542,7 +542,7 @@ def test_fit_select_and_test_items_of_a_target_are_disjoint_whatever_the_split(
     for phase in ("select", "test"):
         for batch in phases.batches(phase):
             if batch.role == "target":
-                groups = {request.group for request in batch.asked.requests}
+                groups = {request.group for request in batch.ask.requests}
                 assert not groups & fitted, f"{batch.target} in {phase}"
 
 
@@ -556,7 +556,7 @@ def test_a_phase_asks_the_same_in_the_same_order_every_time(phases_in, two):
     for phase in ("select", "price", "test"):
         first, second = (
             [
-                (batch.asked.id, batch.label, each.dose, each.fit and each.fit.id)
+                (batch.ask.id, batch.label, each.dose, each.fit and each.fit.id)
                 for batch, each in placed(phases.batches(phase))
             ]
             for phases in (one, other)

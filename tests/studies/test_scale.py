@@ -68,8 +68,8 @@ def names_of(phases, phase):
     fingerprints = phases.model.fingerprints
     return tuple(
         Name(
-            cell=cell_id(fingerprints, fit.id if fit else "", one.dose, batch.asked.id),
-            ask=batch.asked.id,
+            cell=cell_id(fingerprints, fit.id if fit else "", one.dose, batch.ask.id),
+            ask=batch.ask.id,
             fit=fit.id if fit else "",
             phase=phase,
             label=one.label,
@@ -84,7 +84,7 @@ def names_of(phases, phase):
             condition=batch.condition,
             fit_behaviour=fit.behaviour if fit else "",
             fit_condition=fit.condition.label if fit else "",
-            split=batch.asked.split,
+            split=batch.ask.split,
         )
         for batch in phases.batches(phase)
         for one in batch.placed
@@ -111,7 +111,7 @@ def test_500_cells_of_2000_items_are_planned_in_less_than_a_third_of_a_second(
             break
 
     assert len({name.cell for name in names}) == len(names) >= CELLS
-    assert len(phases.batches("test")[0].asked.requests) == ITEMS
+    assert len(phases.batches("test")[0].ask.requests) == ITEMS
     assert seconds < PLANNED_WITHIN
 
 
@@ -172,7 +172,7 @@ def stored(root, plain, model):
     [plan] = study.plans
     phases, store = Phases(model, plan, UNIT), Store(root)
     names = names_of(phases, "test")
-    requests = phases.batches("test")[0].asked.requests
+    requests = phases.batches("test")[0].ask.requests
     items = [request.id for request in requests]
     [ask] = {name.ask for name in names}
     entries = [

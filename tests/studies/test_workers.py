@@ -7,7 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from seatrial.errors import BadOption
-from seatrial.store.records import Failed, Progress, Rows, Unit
+from seatrial.store.records import Failed, JobProgress, Rows, Unit
 from seatrial.store.store import Store
 from seatrial.studies.run import run
 from seatrial.studies.study import read_study
@@ -38,6 +38,7 @@ def seeded(plan):
     return plan(seeds=[0, 1])
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(seeded, measured, tmp_path):
     alone, _ = measured(seeded, Store(tmp_path / "alone"), Local())
     together, records = measured(seeded, Store(tmp_path / "both"), Processes(2, threads=1))
@@ -46,6 +47,7 @@ def test_two_processes_measure_what_one_does(seeded, measured, tmp_path):
     assert_frame_equal(rows(together), rows(alone), abs_tol=1e-4, rel_tol=0)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_unit_once_and_the_next_run_measures_it(
     seeded, measured, tmp_path
 ):
@@ -81,7 +83,7 @@ def test_an_error_of_the_driver_ends_every_process(seeded, tmp_path):
     team = Processes(2, threads=1)
 
     def stop(record):
-        if isinstance(record, Progress):
+        if isinstance(record, JobProgress):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

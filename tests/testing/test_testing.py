@@ -90,7 +90,7 @@ def test_promises_hold_for_other_families_and_for_chat_models(tiny, family, meth
 
 CHECKED_ELSEWHERE = {
     "actadd", "angular", "cast", "dola", "few-shot", "function-vector", "icv",
-    "k-steering", "layer-mean", "other-task", "spherical", "task-vector",
+    "k-steering", "layer-mean", "length", "other-task", "spherical", "task-vector",
 }  # fmt: skip
 """Methods whose own test file goes through all promises."""
 

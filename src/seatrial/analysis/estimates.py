@@ -19,7 +19,7 @@ from seatrial.analysis.curves import (
     values_of,
 )
 from seatrial.analysis.records import (
-    Candidate,
+    CandidateResult,
     Ceiling,
     Control,
     Effect,
@@ -39,7 +39,7 @@ from seatrial.stats import cluster_mean, control_band, describe
 from seatrial.types import Estimate
 
 
-def estimate(curves: Curves) -> Trial:
+def estimate_trial(curves: Curves) -> Trial:
     """Everything that a report says of one trial.
 
     Raises:
@@ -231,7 +231,7 @@ def _spread(curves: Curves) -> tuple[Share, ...]:
     return confound_shares(curve.slopes, orders, flags, curve.groups)
 
 
-def _candidates(rows: TrialRows, curves: Curves) -> tuple[Candidate, ...]:
+def _candidates(rows: TrialRows, curves: Curves) -> tuple[CandidateResult, ...]:
     """The mean slope of every candidate on the select split."""
     base = values_of(rows.select.filter(pl.col("kind") == "unsteered"), curves.metric)
     own = rows.select.filter(pl.col("method") == rows.name.label)
@@ -239,7 +239,7 @@ def _candidates(rows: TrialRows, curves: Curves) -> tuple[Candidate, ...]:
     points = []
     for (settings,), same in parted(own, "settings"):
         slope = curve_of(same, base, curves.metric, curves.sign).slope
-        points.append(Candidate(settings_words(settings), slope, settings in chosen))
+        points.append(CandidateResult(settings_words(settings), slope, settings in chosen))
     return tuple(sorted(points, key=lambda point: _order(point.settings)))
 
 
@@ -326,7 +326,7 @@ def _ceiling(rows: TrialRows, curves: Curves, effect: Values) -> Ceiling | None:
 def _elsewhere(rows: TrialRows, curves: Curves) -> tuple[Elsewhere, ...]:
     """Other conditions and points of the target's grid, in the order of the plan."""
     plan = rows.header["targets"][rows.name.target]
-    told = []
+    entries = []
     for point in plan["points"]:
         for condition in plan["conditions"]:
             here = (pl.col("point") == point) & (pl.col("condition") == condition)
@@ -340,10 +340,10 @@ def _elsewhere(rows: TrialRows, curves: Curves) -> tuple[Elsewhere, ...]:
             if len(set(groups_of(effect))) < 2 or own.is_empty():
                 continue
             curve = curve_of(own, base, curves.metric, curves.sign)
-            told.append(
+            entries.append(
                 Elsewhere(point, condition, mean_of(base), curve.slope, mean_of(effect))
             )
-    return tuple(told)
+    return tuple(entries)
 
 
 def elsewhere_effect(chosen: pl.DataFrame, base: Values, curves: Curves) -> Values:
@@ -382,9 +382,9 @@ def _transfers(rows: TrialRows) -> tuple[Transferred, ...]:
         if len(set(groups_of(effect))) < 2:
             continue
         kind = "behaviour" if behaviour else "condition"
-        asked = f"{behaviour} on {there}" if behaviour else condition
+        place = f"{behaviour} on {there}" if behaviour else condition
         entries.append(
-            Transferred(kind, rows.name.behaviour if behaviour else fitted, asked,
+            Transferred(kind, rows.name.behaviour if behaviour else fitted, place,
                         mean_of(effect))
         )  # fmt: skip
     return tuple(entries)

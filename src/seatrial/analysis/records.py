@@ -56,7 +56,7 @@ class Control:
 
 @final
 @dataclass(frozen=True)
-class Candidate:
+class CandidateResult:
     """The mean slope of a candidate, on the select split."""
 
     settings: str
@@ -126,7 +126,7 @@ class Transferred:
     """``behaviour`` or ``condition``: of which matrix this is an entry."""
     fitted: str
     """The behaviour or condition of the fit."""
-    asked: str
+    place: str
     """The behaviour and target, or the condition, of the question."""
     effect: Estimate
     """Change at the chosen dose, towards the behaviour that is asked about."""
@@ -178,7 +178,7 @@ class Trial:
     prices: tuple[Price, ...]
     control_prices: dict[str, tuple[Price, ...]]
     """What controls and baselines cost, at the doses where it was measured."""
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateResult, ...]
     labels: Labels
     """What the names of this behaviour's targets, guards and steerings mean."""
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -1,11 +1,14 @@
-"""Rows in, estimates out: everything that a report shows, as one plain value."""
+"""Rows in, estimates out: everything that a report shows, as one plain value.
+
+Numbered checks are those of docs/hazards.md.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seatrial.analysis.claims import Evidence, evidence_of, judge_claims
 from seatrial.analysis.curves import Curves
-from seatrial.analysis.estimates import estimate
+from seatrial.analysis.estimates import estimate_trial
 from seatrial.analysis.records import ClaimResult, Summary, Trial, UnitSummary
 from seatrial.analysis.rows import audit_rows
 from seatrial.analysis.trials import TrialRows, behaviours_of, trial_names
@@ -64,7 +67,7 @@ def summarise(stores: Store | Sequence[Store]) -> Summary:
             for name in trial_names(of):
                 try:
                     curves = Curves(TrialRows(of, name))
-                    trial = estimate(curves)
+                    trial = estimate_trial(curves)
                 except SeatrialError as error:
                     if not _is_listed(lists["failed"], name._asdict()):
                         lists["failed"].append(
@@ -130,9 +133,9 @@ def _entries(run: str, folder: UnitFolder, key: str) -> list[Mapping[str, Any]]:
     where = {"run": run, **folder.unit._asdict()}
     entries: list[Mapping[str, Any]] = []
     for entry in folder.header.get(key, ()):
-        told = {k: v for k, v in entry.items() if key != "not_applicable" or k != "phase"}
-        if {**where, **told} not in entries:
-            entries.append({**where, **told})
+        plain = {k: v for k, v in entry.items() if key != "not_applicable" or k != "phase"}
+        if {**where, **plain} not in entries:
+            entries.append({**where, **plain})
     return entries
 
 

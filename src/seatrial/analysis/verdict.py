@@ -163,7 +163,7 @@ def _damaged(damages: Mapping[str, Sequence[Damage]], doses: Sequence[float]) ->
     """For each guard with clear damage at those doses, the worst of it in words."""
     reasons = []
     for guard, measured in damages.items():
-        clear = [each for each in counted(measured, doses) if each.is_clear]
+        clear = [each for each in damages_judged(measured, doses) if each.is_clear]
         if clear:
             worst = max(clear, key=lambda damage: damage.change.value)
             band = worst.band.ends if worst.band else ""
@@ -174,7 +174,7 @@ def _damaged(damages: Mapping[str, Sequence[Damage]], doses: Sequence[float]) ->
     return reasons
 
 
-def counted(damages: Sequence[Damage], doses: Sequence[float]) -> list[Damage]:
+def damages_judged(damages: Sequence[Damage], doses: Sequence[float]) -> list[Damage]:
     """The damages that a verdict looks at.
 
     At those doses, or, where controls were measured at none of them, at 1 and -1, where

@@ -16,7 +16,7 @@ from seatrial.errors import BadData, BadOption
 if TYPE_CHECKING:
     from seatrial.analysis.records import ClaimResult
     from seatrial.studies.dry_run import DryRun
-    from seatrial.studies.outcome import Outcome
+    from seatrial.studies.outcome import RunOutcome
     from seatrial.studies.progress import Screen
     from seatrial.studies.study import Study
 
@@ -51,7 +51,7 @@ def run(
     from seatrial.model import keep_freed_memory
     from seatrial.store import Store
     from seatrial.studies.outcome import outcome
-    from seatrial.studies.progress import Meter
+    from seatrial.studies.progress import RunMeter
     from seatrial.studies.run import run as run_study
     from seatrial.studies.study import read_study
     from seatrial.studies.workers import Local, Processes
@@ -68,7 +68,7 @@ def run(
     store = Store(out or Path("runs") / plan.run_name)
     team = Local() if workers == 1 else Processes(workers)
     with _stopped_by_sigterm(), _screen() as show:
-        run_study(plan, store, team, Meter(plan.plans, show))
+        run_study(plan, store, team, RunMeter(plan.plans, show))
     _conclude(outcome(plan, store), store.root)
 
 
@@ -80,7 +80,7 @@ def _preview(study: "Study") -> None:
     say(OUT, f"# {study.run_name}, as completed with defaults and changes")
     say(OUT, as_toml(study.completed))
     shown = Table("model", "phase", "units", "fits", "asks", "cells", "tokens", box=None)
-    for row in dry_run.table(counted):
+    for row in dry_run.count_table(counted):
         shown.add_row(*row)
     OUT.print(shown)
     for each in counted:
@@ -142,7 +142,7 @@ def _screen() -> Iterator["Screen"]:
         yield show
 
 
-def _conclude(outcome: "Outcome", root: Path) -> None:
+def _conclude(outcome: "RunOutcome", root: Path) -> None:
     """Say how it ended; a run without one whole unit has failed itself."""
     sentences = list(outcome.sentences())
     if not outcome.whole and not outcome.is_defect:

@@ -1,4 +1,7 @@
-"""The length control: the unsteered model, with a constant for every token."""
+"""The length control: the unsteered model, with a constant for every token.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -31,10 +31,10 @@ from seatrial.report.words import (
     failures,
     headline,
     measured,
-    name_of,
     not_applicable_lines,
     not_the_concept,
     surfaces,
+    trial_name,
     where,
     wrong_items,
 )
@@ -160,7 +160,7 @@ def _section(trial: Trial, summary: Summary) -> list[str]:
     place = ", ".join(filter(None, (trial.label, where(trial, summary))))
     means = f"{text(trial.behaviour)}: {text(about)}. " if about else ""
     return [
-        f"## {text(name_of(trial))} ({text(place)}): {trial.verdict.label}",
+        f"## {text(trial_name(trial))} ({text(place)}): {trial.verdict.label}",
         f"{means}Measured: {text(measured(trial))}. Unsteered: {trial.base}. "
         f"Chosen: {text(chosen(trial))}, where the effect is {trial.effect}.",
         _bullets(trial.verdict.reasons),

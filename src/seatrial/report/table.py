@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from seatrial.analysis.records import SHOWN_ITEMS, ClaimResult, Effect, Summary, Trial
 from seatrial.analysis.side_effects import judged
-from seatrial.analysis.verdict import Label, Price, counted
+from seatrial.analysis.verdict import Label, Price, damages_judged
 from seatrial.report.words import anchor, chosen, percent, where
 from seatrial.types import Estimate
 
@@ -166,7 +166,7 @@ def _row(trial: Trial, place: str, is_one: bool) -> VerdictRow:
 def _worst_changes(trial: Trial) -> tuple[str, ...]:
     lines = []
     for guard in judged(trial.guards):
-        there = counted(guard.damages, (trial.dose, -trial.dose))
+        there = damages_judged(guard.damages, (trial.dose, -trial.dose))
         changes = [damage.change for damage in there]
         worst = max(changes, key=lambda change: change.high, default=NOT_MEASURED)
         lines.append(f"{guard.guard} {worst}")
@@ -383,7 +383,7 @@ def matrices(summary: Summary) -> list[Matrix]:
             cells.setdefault(title, _at_home(trial, each.kind))
             if each.kind == "behaviour":
                 cells[title] |= _at_home(trial, each.kind)
-            cells[title][row, each.asked] = str(each.effect)
+            cells[title][row, each.place] = str(each.effect)
     return [_matrix(title, entries) for title, entries in cells.items()]
 
 

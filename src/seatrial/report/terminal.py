@@ -89,8 +89,8 @@ def _wide_cells(row: VerdictRow) -> list[Text]:
 def _narrow_cells(row: VerdictRow, baselines: str) -> list[Text]:
     paid = (f"ppl × {row.price}", *row.guards)
     name = "" if baselines == "baselines" else f"{baselines.removesuffix(' effect')} "
-    asked = tuple(f"{name}{effect}" for effect in row.baselines)
-    items = (f"anti {row.anti_steerable}", *asked, *paid)
+    effects = tuple(f"{name}{effect}" for effect in row.baselines)
+    items = (f"anti {row.anti_steerable}", *effects, *paid)
     return [
         Text(f"{row.slope}\nband {row.band}\n{row.chosen}"),
         Text("\n".join(items)),

@@ -89,7 +89,7 @@ def percent(share: Estimate) -> str:
     return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]"
 
 
-def name_of(trial: Trial) -> str:
+def trial_name(trial: Trial) -> str:
     """A trial in words, its surface included."""
     return f"{trial.behaviour} on {trial.target}"
 
@@ -125,8 +125,8 @@ def chosen(trial: Trial) -> str:
 
 def headline(summary: Summary) -> str:
     """How many trials work, on which models and surfaces, and how much is missing."""
-    told = (_repeated_defects(summary), _claim(summary), lacking(summary))
-    return " ".join(filter(None, told))
+    entries = (_repeated_defects(summary), _claim(summary), missing_parts(summary))
+    return " ".join(filter(None, entries))
 
 
 def _repeated_defects(summary: Summary) -> str:
@@ -160,7 +160,7 @@ def _claim(summary: Summary) -> str:
     return f"{claim}: {'; '.join(shown)}."
 
 
-def lacking(summary: Summary) -> str:
+def missing_parts(summary: Summary) -> str:
     """How much of what was planned is missing, or failed; empty where nothing is."""
     missing = summary.cells_planned - summary.cells_stored
     unfinished = sum(not unit.is_whole for unit in summary.units)
@@ -194,10 +194,10 @@ def failures(summary: Summary) -> str:
         place = ", ".join(filter(None, (worst.label, where(worst, summary))))
         sentences.append(
             f"The largest share of items that moved the wrong way or not at all is "
-            f"{percent(worst.response.anti_steerable)}, in {name_of(worst)} ({place})."
+            f"{percent(worst.response.anti_steerable)}, in {trial_name(worst)} ({place})."
         )
-    told = (_claimed(summary), completeness(summary), _audited(summary), noise(summary))
-    return " ".join(filter(None, [*sentences, *told]))
+    entries = (_claimed(summary), completeness(summary), _audited(summary), noise(summary))
+    return " ".join(filter(None, [*sentences, *entries]))
 
 
 def _claimed(summary: Summary) -> str:

@@ -156,7 +156,7 @@ class Finished:
 
 @final
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a job is; not stored."""
 
     unit: Unit
@@ -178,7 +178,7 @@ Record = (
     | Chosen
     | Failed
     | Finished
-    | Progress
+    | JobProgress
 )
 """What a worker delivers."""
 

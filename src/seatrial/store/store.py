@@ -110,7 +110,7 @@ class Store(Folder):
             self._units[unit] = UnitFolder(self.root / UNITS / folder_name(unit))
         return self._units[unit]
 
-    def adopt(self, wanted: Mapping[Unit, str]) -> None:
+    def adopt(self, units: Mapping[Unit, str]) -> None:
         """Let units that have other labels now go on in the folders that they have.
 
         Args:
@@ -118,10 +118,10 @@ class Store(Folder):
         """
         folders = self.units()
         for folder in folders:
-            if folder.unit in wanted:
+            if folder.unit in units:
                 self._move(folder, folder.unit)  # where a process ended in between
-        left = {f.content: f for f in folders if f.unit not in wanted and f.content}
-        for unit, content in wanted.items():
+        left = {f.content: f for f in folders if f.unit not in units and f.content}
+        for unit, content in units.items():
             folder = left.get(content)
             if folder is not None and not self.unit(unit).header:
                 folder.rename(unit)

@@ -29,10 +29,10 @@ from seatrial.store.records import (
     Finished,
     Fitted,
     Items,
+    JobProgress,
     Name,
     Phase,
     Planned,
-    Progress,
     Record,
     Rows,
     Unit,
@@ -122,7 +122,7 @@ class UnitFolder:
         Raises:
             StoreFault: if it cannot be written; what was stored before stays.
         """
-        if isinstance(record, Progress):
+        if isinstance(record, JobProgress):
             return
         change = _Change(self, record.unit)
         match record:

@@ -15,7 +15,7 @@ from seatrial.methods import (
     method_named,
 )
 from seatrial.methods.base import doses_of, has_one_layer
-from seatrial.studies.expand import Point, Shape, expand, resolve
+from seatrial.studies.expand import GridPoint, Shape, expand, resolve
 from seatrial.studies.fitting import Saved
 from seatrial.studies.plan import METHOD_KEYS, ControlPlan, MethodPlan, Plan, Rule, Size
 
@@ -101,7 +101,7 @@ def _arm(
     plan: Plan,
     method: MethodPlan,
     kind: Literal["method", "baseline"],
-    point: Point,
+    point: GridPoint,
     shape: Shape,
 ) -> Arm:
     own = {key: resolve(key, value, shape) for key, value in method.options.items()}
@@ -179,7 +179,7 @@ def _offered(
 
 @final
 @dataclass(frozen=True)
-class Draw:
+class ControlDraw:
     """One draw of a control of a method as it was chosen."""
 
     control: ControlPlan
@@ -188,7 +188,7 @@ class Draw:
     method: Method
 
 
-def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[Draw]:
+def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[ControlDraw]:
     """Every draw of every control that a method can have, with a seed of its own.
 
     A method that changes activations has random ones; one that reads labels has shuffled
@@ -210,7 +210,9 @@ def draws_of(arm: Arm, settings: Mapping[str, Any], seed: int) -> list[Draw]:
         if isinstance(method, Saved) and kind is Shuffled:
             beside = {"reference": method.origin, "like": method}
         made = make_method(control.name, {**beside, **control.options})
-        draws += [Draw(control, k, 1000 * seed + 1 + k, made) for k in range(control.draws)]
+        draws += [
+            ControlDraw(control, k, 1000 * seed + 1 + k, made) for k in range(control.draws)
+        ]
     return draws
 
 

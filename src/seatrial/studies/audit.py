@@ -249,7 +249,7 @@ def _reads(model: Model, data: FitData, read: TokenSelector | None, label: str) 
     )
 
 
-def plain(checks: Sequence[Check]) -> list[dict[str, Any]]:
+def plain_checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """Checks as plain values."""
     return [asdict(check) for check in checks]
 

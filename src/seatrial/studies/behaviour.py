@@ -12,7 +12,7 @@ from seatrial.errors import BadData, BadOption
 from seatrial.files import fingerprint
 from seatrial.methods import Method
 from seatrial.model import Model, Outline
-from seatrial.studies.expand import Point, Shape, expand
+from seatrial.studies.expand import GridPoint, Shape, expand
 from seatrial.studies.grammar import as_table, brief, check_keys
 from seatrial.studies.plan import (
     BehaviourPlan,
@@ -119,7 +119,7 @@ class Behaviour:
         """By which a plan names it: its own, and that of its list of sources."""
         return self.behaviour.label, self.behaviour.family
 
-    def points(self, target: TargetPlan) -> list[Point]:
+    def points(self, target: TargetPlan) -> list[GridPoint]:
         """The points of a target's grid; one without values where it has none."""
         return expand(target.grid, self.shape)
 
@@ -148,7 +148,7 @@ class Behaviour:
             "give instructions.for and instructions.against"
         )
 
-    def task(self, target: TargetPlan, point: Point, condition: ConditionPlan) -> Task:
+    def task(self, target: TargetPlan, point: GridPoint, condition: ConditionPlan) -> Task:
         """A target at a point of its grid, in a prompt condition.
 
         Raises:
@@ -164,7 +164,7 @@ class Behaviour:
     def ceiling(self, target: TargetPlan) -> Task:
         """The same items, as the unsteered model answers them best."""
         first = self.points(target)[0]
-        return self.task(target, Point("", {**first.values, **target.ceiling}), BASE)
+        return self.task(target, GridPoint("", {**first.values, **target.ceiling}), BASE)
 
     def guard(self, guard: GuardPlan) -> Task:
         """A guard; its select items are others than its test items."""
@@ -299,18 +299,20 @@ class Behaviour:
             self._tasks[key] = with_options(task, options) if options else task
         return self._tasks[key]
 
-    def _judge(self, said: Any, source: str) -> Judge:
+    def _judge(self, judge_plan: Any, source: str) -> Judge:
         """The judge that a plan names, by its name or a table of plain values.
 
         ``key`` names the environment variable that holds a server's key, never the key.
         """
-        values = as_table({"name": said} if isinstance(said, str) else said, "judge")
+        values = as_table(
+            {"name": judge_plan} if isinstance(judge_plan, str) else judge_plan, "judge"
+        )
         check_keys(values, JudgeSpec.__dataclass_fields__, "judge")
         is_plain = all(isinstance(value, str) for value in values.values())
         if not is_plain or "name" not in values:
             raise BadOption(
-                f"judge is {brief(said)}; write a name, such as regex:PATTERN, or a table "
-                "of texts with name, url, model and rubric"
+                f"judge is {brief(judge_plan)}; write a name, such as regex:PATTERN, or a "
+                "table of texts with name, url, model and rubric"
             )
         judge = make_judge(
             JudgeSpec(**values), source, seed=self.plan.split.seed, model=self._unsteered
@@ -337,12 +339,12 @@ class Behaviour:
 
     def description(self) -> dict[str, Any]:
         """What a report says of it."""
-        told: dict[str, Any] = {"source": self.behaviour.source, "kind": self.kind}
+        words: dict[str, Any] = {"source": self.behaviour.source, "kind": self.kind}
         if self.kind in _CONCEPTS:
             concept = load_concept(self.behaviour.source)
-            told |= {"category": concept.category, "about": concept.about}
+            words |= {"category": concept.category, "about": concept.about}
         data = self.fit_data()
-        return told | {"fit items": len(data.pairs) if data else 0}
+        return words | {"fit items": len(data.pairs) if data else 0}
 
 
 _CONCEPTS: tuple[Kind, ...] = ("concept", "pairs", "items")

@@ -13,7 +13,7 @@ from seatrial.files import fingerprint
 
 @final
 @dataclass(frozen=True)
-class Fit:
+class FitContent:
     """Everything that can change what is fitted."""
 
     model: Sequence[str]

@@ -36,14 +36,14 @@ def options_chosen(plan: Plan, folder: UnitFolder) -> list[Choice]:
     names = folder.names().filter(pl.col("phase") == "select")
     rows = folder.rows(names["cell"])
     names = names.filter(pl.col("cell").is_in(rows["cell"].unique().to_list()))
-    told = folder.header["header"]
-    shape = Shape(told["layers"], told["heads"])
+    described = folder.header["header"]
+    shape = Shape(described["layers"], described["heads"])
     arms = {arm.label: arm for arm in arms_of(plan, shape)}
-    targets = told["targets"]
+    targets = described["targets"]
     return [
-        _chosen(arms[label], target, asked, targets[asked], names, rows)
+        _chosen(arms[label], target, ask, targets[ask], names, rows)
         for target, about in targets.items()
-        for asked in [about["chosen_on"] or target]
+        for ask in [about["chosen_on"] or target]
         for label in about["arms"]
     ]
 
@@ -51,14 +51,14 @@ def options_chosen(plan: Plan, folder: UnitFolder) -> list[Choice]:
 def _chosen(
     arm: Arm,
     target: str,
-    asked: str,
+    ask: str,
     about: Mapping[str, Any],
     names: pl.DataFrame,
     rows: pl.DataFrame,
 ) -> Choice:
     """What an arm chooses for a target, on the select items of ``asked``."""
-    own = names.filter((pl.col("label") == arm.label) & (pl.col("target") == asked))
-    plain = names.filter((pl.col("label") == "unsteered") & (pl.col("target") == asked))
+    own = names.filter((pl.col("label") == arm.label) & (pl.col("target") == ask))
+    plain = names.filter((pl.col("label") == "unsteered") & (pl.col("target") == ask))
     candidates = _candidates(arm, own, plain)
     choice: Choice = {
         "label": arm.label,

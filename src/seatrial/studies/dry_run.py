@@ -121,19 +121,19 @@ def _model_of(plan: ModelPlan) -> Model | Outline:
 
 def _add(phases: Phases, count: Count, seen: _Seen) -> None:
     for batch in phases.batches(count.phase):
-        if batch.asked.id not in seen.asks:
-            seen.asks.add(batch.asked.id)
+        if batch.ask.id not in seen.asks:
+            seen.asks.add(batch.ask.id)
             count.asks += 1
         for placed in batch.placed:
             fit = placed.fit.id if placed.fit else ""
             if fit and fit not in seen.fits:
                 seen.fits.add(fit)
                 count.fits += 1
-            cell = fit, placed.dose, batch.asked.id
+            cell = fit, placed.dose, batch.ask.id
             if cell not in seen.cells:
                 seen.cells.add(cell)
                 count.cells += 1
-                count.tokens += batch.asked.tokens
+                count.tokens += batch.ask.tokens
 
 
 def tokens_per_second(model: Model, seconds: float = CALIBRATION) -> float:
@@ -149,7 +149,7 @@ def tokens_per_second(model: Model, seconds: float = CALIBRATION) -> float:
     return rounds * tokens / (time.perf_counter() - begun)
 
 
-def table(runs: Sequence[DryRun]) -> list[tuple[str, ...]]:
+def count_table(runs: Sequence[DryRun]) -> list[tuple[str, ...]]:
     """The counts as text: model, phase, units, fits, asks, cells, tokens."""
     return [
         (

@@ -32,7 +32,7 @@ class Shape(NamedTuple):
     """Attention heads of all blocks together."""
 
 
-class Point(NamedTuple):
+class GridPoint(NamedTuple):
     """One combination of the values of a table."""
 
     label: str
@@ -40,7 +40,7 @@ class Point(NamedTuple):
     values: dict[str, Any]
 
 
-def expand(axes: Mapping[str, Any], shape: Shape) -> list[Point]:
+def expand(axes: Mapping[str, Any], shape: Shape) -> list[GridPoint]:
     """All combinations of a table of lists, in the order of its keys and values.
 
     Args:
@@ -53,7 +53,9 @@ def expand(axes: Mapping[str, Any], shape: Shape) -> list[Point]:
     """
     columns = columns_of(axes, shape)
     return [
-        Point(" ".join(f"{name}={shown(value)}" for name, value in values.items()), values)
+        GridPoint(
+            " ".join(f"{name}={shown(value)}" for name, value in values.items()), values
+        )
         for combination in product(*columns.values())
         for values in [dict(zip(columns, combination, strict=True))]
     ]
@@ -66,7 +68,7 @@ def columns_of(axes: Mapping[str, Any], shape: Shape) -> dict[str, list[Any]]:
         BadOption: for an axis without values or one that names a value twice, a share or
             spread that is none, or more combinations than could be measured.
     """
-    columns = {name: values_of(name, values, shape) for name, values in axes.items()}
+    columns = {name: axis_values(name, values, shape) for name, values in axes.items()}
     number = prod(map(len, columns.values()))
     if number > MOST_POINTS:
         raise BadOption(
@@ -76,7 +78,7 @@ def columns_of(axes: Mapping[str, Any], shape: Shape) -> dict[str, list[Any]]:
     return columns
 
 
-def values_of(name: str, values: Any, shape: Shape) -> list[Any]:
+def axis_values(name: str, values: Any, shape: Shape) -> list[Any]:
     """The values of one axis, as numbers of the model.
 
     Raises:

@@ -15,7 +15,7 @@ from seatrial.methods.base import Need, doses_of, place
 from seatrial.model import Model
 from seatrial.steering import Intervention
 from seatrial.store.unit import file_sum
-from seatrial.studies.cells import Fit
+from seatrial.studies.cells import FitContent
 from seatrial.studies.plan import ConditionPlan
 from seatrial.types import FitData
 
@@ -95,7 +95,7 @@ class Fitting:
         options = options_of(self.method, brief=True)
         read = self.data.fingerprint if self.data else ""
         condition = {"name": self.condition.name, **self.condition.options}
-        return Fit(self.model, self.task, condition, options, read, self.seed).id
+        return FitContent(self.model, self.task, condition, options, read, self.seed).id
 
     def doses(self, dose: float) -> tuple[float, ...]:
         """A dose and its opposite, where the method has both."""
@@ -135,8 +135,8 @@ def from_bytes(content: bytes) -> Intervention:
 def facts_of(fitted: Intervention) -> dict[str, float]:
     """What a fit has found out, as numbers by name: norms by site, and what it tells."""
     facts = {f"norm {site}": norm for site, norm in fitted.norms().items()}
-    told = fitted.origin.options if fitted.origin else {}
-    for name, value in told.items():
+    described_by = fitted.origin.options if fitted.origin else {}
+    for name, value in described_by.items():
         if isinstance(value, Mapping):
             numbers = {k: v for k, v in value.items() if _is_number(v)}
             facts |= {f"{name} {key}": float(number) for key, number in numbers.items()}

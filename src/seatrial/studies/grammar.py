@@ -98,7 +98,7 @@ def written_out(
     """
     check_keys(piece, keys, where)
     written: dict[str, Any] = {}
-    for key, value in plain(piece, where).items():
+    for key, value in plain_values(piece, where).items():
         here = at(where, key)
         if key in NAMED:
             written[key] = _named_table(NAMED[key], value, here)
@@ -216,7 +216,7 @@ def as_table(value: object, where: str) -> Plain:
     raise BadOption(f"{where} is {brief(value)}; write a table of keys and values")
 
 
-def plain(value: Any, where: str) -> Any:
+def plain_values(value: Any, where: str) -> Any:
     """A copy made of texts, numbers, lists and tables alone.
 
     Raises:
@@ -241,9 +241,11 @@ def plain(value: Any, where: str) -> Any:
             if any(not isinstance(key, str) or not key.strip() for key in value):
                 raise BadOption(f"{where or 'the plan'} has a key without a name; name it")
             kind = Exactly if isinstance(value, Exactly) else dict
-            return kind({key: plain(each, at(where, key)) for key, each in value.items()})
+            return kind(
+                {key: plain_values(each, at(where, key)) for key, each in value.items()}
+            )
         case list() | tuple():
-            return [plain(each, where) for each in value]
+            return [plain_values(each, where) for each in value]
         case _:
             raise BadOption(
                 f"{where} is {brief(value)}; write a text in quotes, a number, true or "

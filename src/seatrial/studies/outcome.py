@@ -13,7 +13,7 @@ from seatrial.studies.study import Study
 
 @final
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended."""
 
     whole: tuple[Unit, ...]
@@ -49,7 +49,7 @@ class Outcome:
         return f"{whole}, {failed} failed" if failed else whole
 
 
-def outcome(study: Study, store: Store) -> Outcome:
+def outcome(study: Study, store: Store) -> RunOutcome:
     """How the newest run of a study in a store ended."""
     whole, failed, units = [], [], units_of(study.plans)
     changes: dict[str, None] = {}
@@ -63,7 +63,7 @@ def outcome(study: Study, store: Store) -> Outcome:
         changes |= dict.fromkeys(folder.header.get("changes", ()))
         if {*phases_of(plan)} <= {*folder.finished} and all(f.label for f in failures):
             whole.append(unit)
-    return Outcome(tuple(whole), len(units), tuple(failed), tuple(changes))
+    return RunOutcome(tuple(whole), len(units), tuple(failed), tuple(changes))
 
 
 def _counted(number: int, what: str) -> str:

@@ -15,11 +15,11 @@ from seatrial.methods.base import doses_of, needs_of
 from seatrial.model import Model, Outline
 from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.store.records import Phase, Unit, choices_by
-from seatrial.studies.arms import Arm, Draw, arms_of, deciding, draws_of
+from seatrial.studies.arms import Arm, ControlDraw, arms_of, deciding, draws_of
 from seatrial.studies.asked import Asked
 from seatrial.studies.behaviour import BASE, Behaviour, without_part
 from seatrial.studies.choose import settings_of
-from seatrial.studies.expand import Point, Shape
+from seatrial.studies.expand import GridPoint, Shape
 from seatrial.studies.fitting import Fitting
 from seatrial.studies.plan import ConditionPlan, GuardPlan, Plan, TargetPlan
 from seatrial.tasks import Contrastive, Prose, Scored, Task
@@ -51,7 +51,7 @@ PLAIN = Placed("unsteered", "unsteered", "{}", 0.0, None)
 class Batch:
     """One ask under some steerings."""
 
-    asked: Asked
+    ask: Asked
     role: Literal["target", "guard", "ceiling"]
     target: str
     point: str
@@ -123,8 +123,8 @@ class Phases:
             point = self.behaviour.points(target)[0]
             splits: dict[Split, None] = {arm.rule.split: None for arm in arms}
             for split in splits:
-                asked = self._target(target, point, BASE, split)
-                yield self._on_target(asked, target, point, BASE, [PLAIN])
+                ask = self._target(target, point, BASE, split)
+                yield self._on_target(ask, target, point, BASE, [PLAIN])
                 for arm in arms:
                     if arm.rule.split == split:
                         placed = [
@@ -132,7 +132,7 @@ class Phases:
                             for settings in arm.candidates
                             for dose in self._rule_doses(arm, settings)
                         ]
-                        yield self._on_target(asked, target, point, BASE, placed, arm.label)
+                        yield self._on_target(ask, target, point, BASE, placed, arm.label)
 
     def price(self, choices: Choices) -> Iterator[Batch]:
         """The chosen options at every dose offered, on guards with a budget."""
@@ -140,11 +140,11 @@ class Phases:
         for guard in self.plan.guards:
             if not arms or self.behaviour.budget(guard) is None:
                 continue
-            asked = self._guard(guard, "select")
-            yield _on_guard(asked, guard, [PLAIN])
+            ask = self._guard(guard, "select")
+            yield _on_guard(ask, guard, [PLAIN])
             for arm, settings in arms:
                 placed = [self._placed(arm, settings, dose) for dose in arm.offered]
-                yield _on_guard(asked, guard, placed, arm.label)
+                yield _on_guard(ask, guard, placed, arm.label)
 
     def test(self, choices: Choices) -> Iterator[Batch]:
         """What was chosen, on every target and guard; controls where a claim is judged."""
@@ -155,10 +155,10 @@ class Phases:
                     yield from self._tested(target, point, condition, choices, is_judged)
             if target.ceiling:
                 task = self.behaviour.ceiling(target)
-                asked = self._ask(("ceiling", target.label, "test"), task, "test")
+                ask = self._ask(("ceiling", target.label, "test"), task, "test")
                 point = self.behaviour.points(target)[0]
                 yield replace(
-                    self._on_target(asked, target, point, BASE, [PLAIN]), role="ceiling"
+                    self._on_target(ask, target, point, BASE, [PLAIN]), role="ceiling"
                 )
         for guard in self.plan.guards:
             yield from self._guarded(guard, choices)
@@ -180,13 +180,13 @@ class Phases:
     def _tested(
         self,
         target: TargetPlan,
-        point: Point,
+        point: GridPoint,
         condition: ConditionPlan,
         choices: Choices,
         is_judged: bool,
     ) -> Iterator[Batch]:
-        asked = self._target(target, point, condition, "test")
-        where = asked, target, point, condition
+        ask = self._target(target, point, condition, "test")
+        where = ask, target, point, condition
         yield self._on_target(*where, [PLAIN])
         for arm in self.tried_on(target):
             settings, dose = self._choice(arm, target, choices)
@@ -201,8 +201,8 @@ class Phases:
                 yield self._on_target(*where, refits, f"{arm.label}, refits")
 
     def _guarded(self, guard: GuardPlan, choices: Choices) -> Iterator[Batch]:
-        asked = self._guard(guard, "test")
-        yield _on_guard(asked, guard, [PLAIN])
+        ask = self._guard(guard, "test")
+        yield _on_guard(ask, guard, [PLAIN])
         for arm, settings in self._distinct(choices):
             chosen = {
                 dose
@@ -212,10 +212,10 @@ class Phases:
             }
             doses = self._has(arm, settings, {*arm.doses, *chosen, *(-d for d in chosen)})
             placed = [self._placed(arm, settings, dose) for dose in doses]
-            yield _on_guard(asked, guard, placed, arm.label)
+            yield _on_guard(ask, guard, placed, arm.label)
             at = self._has(arm, settings, GUARDED_CONTROL_DOSES)
             for control, drawn in self._draws(arm, settings, at):
-                yield _on_guard(asked, guard, drawn, f"{arm.label}, {control}")
+                yield _on_guard(ask, guard, drawn, f"{arm.label}, {control}")
 
     def _on_other(self, other: Behaviour, choices: Choices) -> Iterator[Batch]:
         for target in other.targets:
@@ -228,22 +228,22 @@ class Phases:
                 "base",
                 "test",
             )
-            asked = self._ask(key, other.task(target, point, BASE), "test")
+            ask = self._ask(key, other.task(target, point, BASE), "test")
             name = f"{other.behaviour.label}/{target.label}"
             common = {"role": "target", "point": point.label, "condition": "base"}
-            yield Batch(asked, target=name, placed=(PLAIN,), **common)  # pyright: ignore
+            yield Batch(ask, target=name, placed=(PLAIN,), **common)  # pyright: ignore
             for arm, settings in self._distinct(choices):
                 doses = {self._choice(arm, t, choices)[1] for t in self.behaviour.targets}
                 at = self._has(arm, settings, {*doses, *(-dose for dose in doses)})
                 placed = tuple(self._placed(arm, settings, dose) for dose in at)
-                yield Batch(asked, target=name, placed=placed, label=arm.label, **common)  # pyright: ignore
+                yield Batch(ask, target=name, placed=placed, label=arm.label, **common)  # pyright: ignore
 
     def _in_conditions(self, choices: Choices) -> Iterator[Batch]:
         for target in self.behaviour.targets:
             point = self.behaviour.points(target)[0]
             conditions = self.behaviour.conditions(target)
             for asked_in in conditions:
-                asked = self._target(target, point, asked_in, "test")
+                ask = self._target(target, point, asked_in, "test")
                 for arm in self.tried_on(target):
                     if arm.is_saved:
                         continue
@@ -255,7 +255,7 @@ class Phases:
                         if fitted_in.name != "base"
                         for each in doses
                     ]
-                    yield self._on_target(asked, target, point, asked_in, placed, arm.label)
+                    yield self._on_target(ask, target, point, asked_in, placed, arm.label)
 
     # Who is tried, and how it was chosen.
 
@@ -370,7 +370,7 @@ class Phases:
         """Metric and sign of what this unit's fits are asked of other behaviours."""
         if "behaviour" not in self.plan.transfer:
             return {}
-        told: dict[str, Any] = {}
+        described_by: dict[str, Any] = {}
         for each in self.plan.behaviours:
             if each.label == self.unit.behaviour:
                 continue
@@ -379,8 +379,8 @@ class Phases:
                 about = other.task(target, other.points(target)[0], BASE).about
                 metric = target.metric or about.metric
                 key = f"{each.label}/{target.label}"
-                told[key] = {"metric": metric, "sign": about.sign}
-        return told
+                described_by[key] = {"metric": metric, "sign": about.sign}
+        return described_by
 
     def _labels(self) -> Labels:
         steerings = [SteeringLabel("unsteered", "unsteered", "the model as it is")]
@@ -492,7 +492,7 @@ class Phases:
         self,
         arm: Arm,
         settings: Mapping[str, Any],
-        draw: Draw,
+        draw: ControlDraw,
         target: TargetPlan | None,
     ) -> Fitting | None:
         """What one draw is fitted on; ``None`` where there is nothing for it."""
@@ -517,10 +517,10 @@ class Phases:
         if target is None or not isinstance(self.base_task(target), Scored):
             return None
         point = self.behaviour.points(target)[0]
-        asked = self._target(target, point, BASE, "select")
+        ask = self._target(target, point, BASE, "select")
         label = self.behaviour.behaviour.label
-        requests = tuple(asked.requests)
-        return FitData(label, (), requests=requests, fingerprint=asked.content)
+        requests = tuple(ask.requests)
+        return FitData(label, (), requests=requests, fingerprint=ask.content)
 
     def _refits(
         self, arm: Arm, settings: Mapping[str, Any], doses: Sequence[float]
@@ -562,7 +562,7 @@ class Phases:
         return self._fittings[key]
 
     def _target(
-        self, target: TargetPlan, point: Point, condition: ConditionPlan, split: Split
+        self, target: TargetPlan, point: GridPoint, condition: ConditionPlan, split: Split
     ) -> Asked:
         key = ("target", target.label, point.label, condition.label, split)
         if key not in self._asked:
@@ -582,15 +582,15 @@ class Phases:
 
     def _on_target(
         self,
-        asked: Asked,
+        ask: Asked,
         target: TargetPlan,
-        point: Point,
+        point: GridPoint,
         condition: ConditionPlan,
         placed: Sequence[Placed],
         label: str = "",
     ) -> Batch:
         where = target.label, point.label, condition.label
-        return Batch(asked, "target", *where, tuple(placed), label)
+        return Batch(ask, "target", *where, tuple(placed), label)
 
 
 def damage_kind(metric: str) -> DamageKind:
@@ -625,9 +625,9 @@ def task_label(task: Task, role: Role, name: str, metric: str = "") -> TaskLabel
 
 
 def _on_guard(
-    asked: Asked, guard: GuardPlan, placed: Sequence[Placed], label: str = ""
+    ask: Asked, guard: GuardPlan, placed: Sequence[Placed], label: str = ""
 ) -> Batch:
-    return Batch(asked, "guard", guard.label, "", "base", tuple(placed), label)
+    return Batch(ask, "guard", guard.label, "", "base", tuple(placed), label)
 
 
 def _chooses(arm: Arm) -> bool:

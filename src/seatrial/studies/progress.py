@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import final
 
-from seatrial.store.records import Failed, Finished, Phase, Progress, Record, Unit
+from seatrial.store.records import Failed, Finished, JobProgress, Phase, Record, Unit
 from seatrial.studies.jobs import phases_of, units_of
 from seatrial.studies.plan import Plan
 
@@ -23,7 +23,7 @@ Screen = Callable[[str, float, float | None], None]
 
 
 @final
-class Meter:
+class RunMeter:
     """Adds up what records say, and tells a screen now and then."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Meter:
     def __call__(self, record: Record) -> None:
         """Take note of a record."""
         match record:
-            case Progress(unit, phase, what, done, whole):
+            case JobProgress(unit, phase, what, done, whole):
                 self.shares[unit, phase] = done / whole if whole else 1.0
                 self.screen(f"{unit}: {what}", self.share, self.left)
             case Finished(unit, phase):

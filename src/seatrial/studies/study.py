@@ -13,7 +13,7 @@ from typing import Any, final
 from seatrial.errors import BadOption, sentence, unknown
 from seatrial.files import fingerprint
 from seatrial.studies.complete import change_of, completed
-from seatrial.studies.grammar import Plain, brief, plain
+from seatrial.studies.grammar import Plain, brief, plain_values
 from seatrial.studies.plan import Plan
 from seatrial.studies.reading import plans_of
 
@@ -102,7 +102,7 @@ def read_study(
 def _written(source: str | Path | Plain) -> tuple[str, dict[str, Any], Path | None]:
     """Name, plain values, and the folder that paths are relative to."""
     if isinstance(source, Mapping):
-        return "study", plain(source, ""), None
+        return "study", plain_values(source, ""), None
     if source in STUDIES:
         text = (files("seatrial.studies") / "builtin" / f"{source}.toml").read_text("utf-8")
         return str(source), _parsed(text, str(source)), None

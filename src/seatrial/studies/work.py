@@ -18,17 +18,24 @@ from seatrial.store.records import (
     Finished,
     Fitted,
     Items,
+    JobProgress,
     Name,
     Phase,
     Planned,
-    Progress,
     Record,
     Rows,
     Unit,
 )
 from seatrial.store.store import environment
 from seatrial.studies.asked import Asked
-from seatrial.studies.audit import Check, audit_fit, audit_items, audit_reads, plain, refuse
+from seatrial.studies.audit import (
+    Check,
+    audit_fit,
+    audit_items,
+    audit_reads,
+    plain_checks,
+    refuse,
+)
 from seatrial.studies.cells import cell_id
 from seatrial.studies.fitting import as_bytes, facts_of, from_bytes
 from seatrial.studies.jobs import Job, content_of
@@ -76,16 +83,16 @@ class Worker:
         return self._unit
 
     def _loaded(self, plan: Plan) -> Model:
-        wanted = plan.model
-        if self._model is None or self._model[0] != repr(wanted):
+        named = plan.model
+        if self._model is None or self._model[0] != repr(named):
             self._model = None  # before the next one is loaded, so that only one is held
             model = Model.load(
-                wanted.name,
-                dtype=wanted.dtype,
-                device=wanted.device,
-                revision=wanted.revision,
+                named.name,
+                dtype=named.dtype,
+                device=named.device,
+                revision=named.revision,
             )
-            self._model = repr(wanted), model
+            self._model = repr(named), model
         return self._model[1]
 
 
@@ -124,7 +131,7 @@ class UnitWork:
         yield from self._measured(batches, job)
 
     def _are_stored(self, batches: Sequence[Batch], job: Job) -> bool:
-        cells = (self._cell(p, batch.asked) for batch in batches for p in batch.placed)
+        cells = (self._cell(p, batch.ask) for batch in batches for p in batch.placed)
         return all(cell in job.stored for cell in cells)
 
     def _audited(self, job: Job) -> Iterator[Record]:
@@ -155,26 +162,26 @@ class UnitWork:
             except SeatrialError as error:
                 self._failed.add(placed.label)
                 yield Failed(self.unit, job.phase, placed.label, str(error))
-        yield Checked(self.unit, tuple(plain(checks)))
+        yield Checked(self.unit, tuple(plain_checks(checks)))
         refuse(checks)
 
     def _measured(self, batches: Sequence[Batch], job: Job) -> Iterator[Record]:
-        whole = float(sum(batch.asked.tokens * len(batch.placed) for batch in batches))
-        done, told = 0.0, set[str]()
+        whole = float(sum(batch.ask.tokens * len(batch.placed) for batch in batches))
+        done, listed = 0.0, set[str]()
         stored = set(job.stored)
         for batch in batches:
             missing = {
                 cell: placed
                 for placed in batch.placed
-                if (cell := self._cell(placed, batch.asked)) not in stored
+                if (cell := self._cell(placed, batch.ask)) not in stored
             }
             if missing and not self._is_lost(batch.label):
                 try:
                     yield from self._fit(missing.values(), job)
                     scores, texts = self._scores(batch, missing)
-                    if batch.asked.id not in told:
-                        told.add(batch.asked.id)
-                        yield Items(self.unit, tuple(batch.asked.items(scores[0])))
+                    if batch.ask.id not in listed:
+                        listed.add(batch.ask.id)
+                        yield Items(self.unit, tuple(batch.ask.items(scores[0])))
                     yield self._rows(missing, scores, texts)
                     stored |= set(missing)
                 except SeatrialError as error:
@@ -182,8 +189,8 @@ class UnitWork:
                         raise
                     self._failed.add(batch.label)
                     yield Failed(self.unit, job.phase, batch.label, str(error))
-            done += batch.asked.tokens * len(batch.placed)
-            yield Progress(self.unit, job.phase, str(batch), done, whole)
+            done += batch.ask.tokens * len(batch.placed)
+            yield JobProgress(self.unit, job.phase, str(batch), done, whole)
 
     def _is_lost(self, label: str) -> bool:
         """Whether an arm, or the arm that a control or refit stands beside, has failed."""
@@ -210,7 +217,7 @@ class UnitWork:
             Steering(self._fits[one.fit.id], one.dose) if one.fit else UNSTEERED
             for one in missing.values()
         ]
-        return batch.asked.scores(self.model, under)
+        return batch.ask.scores(self.model, under)
 
     def _rows(self, missing: Mapping[str, Placed], scores: Scores, texts: Texts) -> Rows:
         rows = [
@@ -227,15 +234,15 @@ class UnitWork:
         columns = zip(*rows, strict=True) if rows else ((), (), (), ())
         return Rows(self.unit, *columns, cells=tuple(missing), texts=tuple(written))
 
-    def _cell(self, placed: Placed, asked: Asked) -> str:
+    def _cell(self, placed: Placed, ask: Asked) -> str:
         fit = placed.fit.id if placed.fit else ""
-        return cell_id(self.model.fingerprints, fit, placed.dose, asked.id)
+        return cell_id(self.model.fingerprints, fit, placed.dose, ask.id)
 
     def _names(self, batch: Batch, phase: Phase) -> Iterator[Name]:
         for one in batch.placed:
             yield Name(
-                cell=self._cell(one, batch.asked),
-                ask=batch.asked.id,
+                cell=self._cell(one, batch.ask),
+                ask=batch.ask.id,
                 fit=one.fit.id if one.fit else "",
                 phase=phase,
                 label=one.label,
@@ -250,7 +257,7 @@ class UnitWork:
                 condition=batch.condition,
                 fit_behaviour=one.fit.behaviour if one.fit else "",
                 fit_condition=one.fit.condition.label if one.fit else "",
-                split=batch.asked.split,
+                split=batch.ask.split,
             )
 
     def _header(self) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What a task is: requests to ask and scores to give, steered or not."""
+"""What a task is: requests to ask and scores to give, steered or not.
+
+Numbered traps are those of docs/hazards.md.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

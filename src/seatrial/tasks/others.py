@@ -74,8 +74,7 @@ class _Reader:
         """The data of the concept or map that a reference names."""
         if reference.task == Map.name:
             return self._map(reference)
-        if reference.task not in TARGETS:
-            raise unknown("target task", reference.task, [*TARGETS, Map.name])
+        _check_task(reference.task)
         concept = load_concept(reference.source)
         items = split(concept.items, self.shares, seed=self.split_seed)["fit"]
         items = sample_balanced(items, reference.limit, seed=self.seed)
@@ -87,6 +86,7 @@ class _Reader:
 
     def next(self, reference: DataOf, behaviours: Sequence[str]) -> FitData:
         """The data of the next concept or map that shares no text with the method's own."""
+        _check_task(reference.task)
         ours, steps = (MAPS, _APART) if reference.task == Map.name else (CONCEPTS, 1)
         own = self.data.concept
         named = [*_after(own, behaviours, 1), *_after(own, ours, steps)]
@@ -129,6 +129,11 @@ class _Reader:
                 f"{min(map(tuple, shared), key=repr)!r}, so one says nothing about the "
                 "other; choose another concept"
             )
+
+
+def _check_task(name: str) -> None:
+    if name not in (*TARGETS, Map.name):
+        raise unknown("target task", name, [*TARGETS, Map.name])
 
 
 def _after(name: str, names: Sequence[str], steps: int) -> list[str]:
