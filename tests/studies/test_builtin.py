@@ -8,7 +8,6 @@ from seatrial.studies.outcome import outcome
 from seatrial.studies.run import run
 from seatrial.studies.study import STUDIES, read_study
 
-
 HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in STUDIES[1:]]
 
 
