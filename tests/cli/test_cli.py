@@ -306,6 +306,7 @@ def test_a_study_can_be_run_reported_and_audited(finished, call):
     assert (code, err) == (0, "")
     assert re.search(r"small: (\d+) checks, \1 passed, 0 warned, 0 failed.", out)
     assert "does an item get the same score alone as in its batch?" in out
+    assert "Has every cell one score an item and metric" in out  # H7, asked of the rows
 
 
 def test_claims_are_demanded(root, finished, tmp_path, call):

@@ -209,11 +209,11 @@ def audit(folder: tyro.conf.Positional[Path]) -> None:
     Args:
         folder: Results folder of a finished study, or of one that the audit stopped.
     """
+    from seatrial.analysis.summary import summarise
     from seatrial.report.terminal import audit_line, audit_table
     from seatrial.store import Store
 
     store = Store(folder)
-    name = str(store.plan["name"])
-    checks = [check for unit in store.units() for check in unit.header.get("audit", ())]
+    name, checks = str(store.plan["name"]), summarise(store).audit
     OUT.print(audit_table(checks))
     say(OUT, audit_line(name, checks))
