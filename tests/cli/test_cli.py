@@ -415,8 +415,11 @@ def test_a_dry_run_counts_a_model_that_is_not_here(call, monkeypatch):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
-    number, code, root, finished, tmp_path, call, monkeypatch
+    number, code, root, finished, tmp_path, call, monkeypatch, request
 ):
+    # Who is started in the background ignores Ctrl-C, and so do its children.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     out, keep, left = tmp_path / "out", Store.keep, [2]
 
     def interrupted(store, record):

@@ -5,7 +5,7 @@ import pytest
 from seatrial.errors import UnknownName
 from seatrial.model.load.outline import SHAPES, Outline, is_fetched, is_here, outline_of
 from seatrial.store.records import Fitted, Rows
-from seatrial.studies.dry_run import dry_run, table, tokens_per_second
+from seatrial.studies.dry_run import count_table, dry_run, tokens_per_second
 from seatrial.studies.study import STUDIES, read_study
 
 
@@ -19,7 +19,7 @@ def test_counts_are_those_of_a_run(plan, measured):
     assert sum(count.cells for count in counted.counts) == len(set(cells)) == len(cells)
     fits = {record.fit for record in records if isinstance(record, Fitted)}
     assert sum(count.fits for count in counted.counts) == len(fits)
-    assert [row[:3] for row in table([counted])] == [
+    assert [row[:3] for row in count_table([counted])] == [
         ("tiny", "select", "1"), ("tiny", "price", "1"), ("tiny", "test", "1"),
     ]  # fmt: skip
     assert (counted.seconds, counted.tokens_per_second) == (None, None)

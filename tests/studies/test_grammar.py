@@ -19,7 +19,7 @@ from seatrial.studies.grammar import (
     is_spread,
     label_of,
     laid_over,
-    plain,
+    plain_values,
     written_out,
 )
 
@@ -393,7 +393,7 @@ def test_only_a_budget_may_have_no_end():
 
 
 def test_values_of_python_become_those_of_toml():
-    assert plain({"a": (1, Path("x.csv"))}, "") == {"a": [1, "x.csv"]}
+    assert plain_values({"a": (1, Path("x.csv"))}, "") == {"a": [1, "x.csv"]}
 
 
 @pytest.mark.parametrize(
