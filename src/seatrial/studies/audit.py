@@ -1,8 +1,8 @@
 """The hazard audit: a unit checks itself for the known ways to get steering wrong.
 
 Checks carry their numbers in docs/hazards.md, H1 to H14; what the engine refuses by itself
-(hooks that do not fire, edits that overflow) is not asked again. A check that fails stops
-the unit.
+(hooks that do not fire, edits that overflow) is not asked again. A check of items that
+fails stops the unit, one of a method that method.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,10 @@ from seatrial.types import Answer, FitData, Request
 NOISE_LIMITS = {"float32": 1e-4, "float16": 0.07, "bfloat16": 0.6}
 """Largest difference of a token's log-probability, in nats, for an item alone and in its
 batch. Rounding grows with the logits; SmolLM2-135M shows 2e-5, 0.03 and 0.25."""
+
+WITHOUT_NORM = 100
+"""How many times as noisy a readout of early states may be that pass no norm: their logits
+reach 1e5 (docs/speed.md), where one step of float32 is .008."""
 
 ASKED = 4
 """Requests that the checks of a steering ask."""
@@ -141,8 +145,8 @@ def refuse(checks: Sequence[Check]) -> None:
             kind = SteeringFault if check.id in ("H1", "H2", "H3", "H4", "H5") else BadData
             raise kind(
                 f"check {check.id} of the audit failed ({check.question} {check.detail}), "
-                "so the unit stopped; what was measured is kept, and `seatrial audit` "
-                "shows all checks"
+                "so nothing more is measured of it; what was measured is kept, and "
+                "`seatrial audit` shows all checks"
             )
 
 
@@ -176,6 +180,8 @@ def _alone(
     label: str,
 ) -> Check:
     limit = NOISE_LIMITS[model.dtype]
+    if fitted.readout is not None and fitted.readout.norm == "none":
+        limit *= WITHOUT_NORM
     under = [Steering(fitted, dose) for dose in doses]
     alone = [model.log_probs([request], under) for request in requests]
     worst = max(

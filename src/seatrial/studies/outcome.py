@@ -34,11 +34,11 @@ class RunOutcome:
         lost: dict[str, list[Failed]] = {}
         for failure in self.failed:
             lost.setdefault(_first_sentence(failure.reason), []).append(failure)
-        for reason, failures in lost.items():
+        for failures in lost.values():
             first, more = failures[0], len(failures) - 1
             where = f"{first.unit}, {first.label}" if first.label else str(first.unit)
             others = f" and {more} more" if more else ""
-            yield f"{where}{others}: {reason}"
+            yield f"{where}{others}: {first.reason}"
 
     def __str__(self) -> str:
         units = len({f.unit for f in self.failed if not f.label})

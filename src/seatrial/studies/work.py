@@ -42,7 +42,7 @@ from seatrial.studies.jobs import Job, content_of
 from seatrial.studies.phases import Batch, Phases, Placed
 from seatrial.studies.plan import Plan
 from seatrial.tasks import Scored
-from seatrial.types import Score
+from seatrial.types import Request, Score
 
 Scores = list[list[Score]]
 """By steering and item."""
@@ -135,35 +135,48 @@ class UnitWork:
         return all(cell in job.stored for cell in cells)
 
     def _audited(self, job: Job) -> Iterator[Record]:
-        """Check the items of every target, and every method as it was chosen."""
+        """Check the items of every target, and every method as it was chosen.
+
+        What is wrong with items loses the unit, and with a method that method alone.
+        """
         label = self.unit.behaviour
         targets = self.phases.behaviour.targets
         tasks = {target.label: self.phases.base_task(target) for target in targets}
         leak = self.phases.plan.split.leak
-        checks: list[Check] = []
+        shared: list[Check] = []
         for name, task in tasks.items():
-            checks += audit_items(f"{label}, {name}", task, leak=leak)
+            shared += audit_items(f"{label}, {name}", task, leak=leak)
+        yield Checked(self.unit, tuple(plain_checks(shared)))
+        refuse(shared)
+        audited = set[tuple[str, float, tuple[Request, ...]]]()
         for target, placed in self.phases.chosen(job.choices):
             task, fit = tasks[target.label], placed.fit
             assert fit is not None
             if self._is_lost(placed.label) or not isinstance(task, Scored):
                 continue
+            # Targets that differ in their scoring alone ask the model the same.
+            requests = tuple(task.requests("select") or task.requests("test"))
+            if (fit.id, placed.dose, requests) in audited:
+                continue
+            audited.add((fit.id, placed.dose, requests))
             where = f"{label}, {target.label}, {placed.label}"
+            what = f"audit of {placed.label} on {target.label}"
+            yield JobProgress(self.unit, job.phase, what, 0.0, 1.0)
             try:
                 yield from self._fit([placed], job)
                 fitted = self._fits[fit.id]
                 # The audit compares passes that must be made anew.
                 with self.model.session(passes=False):
                     doses = fit.doses(placed.dose)
-                    checks += audit_fit(self.model, where, task, fitted, doses)
+                    checks = audit_fit(self.model, where, task, fitted, doses)
                 if fit.data is not None:
                     read = getattr(fit.method, "read", None)
                     checks += audit_reads(self.model, where, fit.data, read)
+                yield Checked(self.unit, tuple(plain_checks(checks)))
+                refuse(checks)
             except SeatrialError as error:
                 self._failed.add(placed.label)
                 yield Failed(self.unit, job.phase, placed.label, str(error))
-        yield Checked(self.unit, tuple(plain_checks(checks)))
-        refuse(checks)
 
     def _measured(self, batches: Sequence[Batch], job: Job) -> Iterator[Record]:
         whole = float(sum(batch.ask.tokens * len(batch.placed) for batch in batches))
