@@ -415,7 +415,7 @@ def test_a_unit_names_no_file_outside_of_its_folder(place, full):
     write_sealed(full.folder, "unit.json", content)
 
     with pytest.raises(BadFile, match="is no unit of a run; take it away, or restore it"):
-        again(full).cells  # noqa: B018
+        _ = again(full).cells
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_a_sealed_file_that_is_no_unit_is_refused(content, folder):
     write_sealed(folder.folder, "unit.json", content)
 
     with pytest.raises(BadFile, match="is no unit of a run"):
-        again(folder).header  # noqa: B018
+        _ = again(folder).header
 
 
 @pytest.mark.parametrize(

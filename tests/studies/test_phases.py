@@ -10,6 +10,7 @@ from seatrial.model import Model
 from seatrial.store.records import Unit
 from seatrial.studies.arms import arms_of
 from seatrial.studies.choose import settings_of
+from seatrial.studies.described import described
 from seatrial.studies.phases import Phases
 from seatrial.studies.study import read_study
 
@@ -484,7 +485,7 @@ def test_a_control_that_a_method_cannot_have_is_not_drawn(phases_in):
     assert {each for each in drawn if each[1]} == {
         ("dola", "length"), ("repe", "random"), ("caa", "random"), ("caa", "shuffled"),
     }  # fmt: skip
-    assert phases.described()["deciding"] == {
+    assert described(phases)["deciding"] == {
         "dola": [], "repe": ["random"], "caa": ["random", "shuffled"],
     }  # fmt: skip
 

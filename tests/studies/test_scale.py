@@ -22,6 +22,7 @@ from seatrial.store.records import (
 )
 from seatrial.studies import asked as asking
 from seatrial.studies.cells import cell_id
+from seatrial.studies.described import described
 from seatrial.studies.phases import Phases
 from seatrial.studies.study import read_study
 
@@ -181,7 +182,7 @@ def stored(root, plain, model):
     ]
     chosen = {"label": "caa", "target": "open", "settings": "{}", "dose": 1.0}
     store.open(study.plain)
-    store.keep(Begun(UNIT, {**phases.described(), "layers": 6, "heads": 24}))
+    store.keep(Begun(UNIT, {**described(phases), "layers": 6, "heads": 24}))
     store.keep(Chosen(UNIT, (chosen,)))
     store.keep(Planned(UNIT, "test", names))
     store.keep(Items(UNIT, tuple(entries)))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, final
 
+from seatrial.analysis.trials import LEAST_DRAWS
 from seatrial.errors import BadOption
 from seatrial.methods import (
     Length,
@@ -21,9 +22,6 @@ from seatrial.studies.plan import METHOD_KEYS, ControlPlan, MethodPlan, Plan, Ru
 
 SAVED = ".safetensors"
 """How the path of a saved steering ends."""
-
-LEAST_DRAWS = {"random": 3, "shuffled": 2}
-"""With fewer draws of either nothing can be said to work."""
 
 
 @final

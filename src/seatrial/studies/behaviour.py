@@ -161,6 +161,10 @@ class Behaviour:
             return task
         return in_condition(task, _plain(condition), self.instructions)
 
+    def base_task(self, target: TargetPlan) -> Task:
+        """A target at the first point of its grid, in the base condition."""
+        return self.task(target, self.points(target)[0], BASE)
+
     def ceiling(self, target: TargetPlan) -> Task:
         """The same items, as the unsteered model answers them best."""
         first = self.points(target)[0]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from seatrial.analysis.trials import LEAST_DRAWS
 from seatrial.errors import BadOption, sentence, unknown
 from seatrial.studies.expand import sources_of
 from seatrial.studies.grammar import (
@@ -45,9 +46,6 @@ SMOKE_LIMIT = {"fit": 24, "select": 8, "test": 8}
 
 SMOKE_LAYERS = [0.33, 0.67]
 """Candidate layers at scale smoke, as shares of depth."""
-
-LEAST_DRAWS = {"random": 3, "shuffled": 2}
-"""With fewer nothing can be said to work."""
 
 
 def completed(

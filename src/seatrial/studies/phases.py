@@ -9,21 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, final
 
-from seatrial.analysis.damage import DamageKind
 from seatrial.methods import Length
 from seatrial.methods.base import doses_of, needs_of
 from seatrial.model import Model, Outline
-from seatrial.store.labels import Budget, Labels, MetricLabel, SteeringLabel, TaskLabel
 from seatrial.store.records import Phase, Unit, choices_by
-from seatrial.studies.arms import Arm, ControlDraw, arms_of, deciding, draws_of
+from seatrial.studies.arms import Arm, ControlDraw, arms_of, draws_of
 from seatrial.studies.asked import Asked
 from seatrial.studies.behaviour import BASE, Behaviour, without_part
 from seatrial.studies.choose import settings_of
 from seatrial.studies.expand import GridPoint, Shape
 from seatrial.studies.fitting import Fitting
 from seatrial.studies.plan import ConditionPlan, GuardPlan, Plan, TargetPlan
-from seatrial.tasks import Contrastive, Prose, Scored, Task
-from seatrial.types import FitData, Role, Split
+from seatrial.tasks import Scored, Task
+from seatrial.types import FitData, Split
 
 Choices = Sequence[Mapping[str, Any]]
 
@@ -276,10 +274,6 @@ class Phases:
                     settings, dose = self._choice(arm, target, choices)
                     yield target, self._placed(arm, settings, dose)
 
-    def base_task(self, target: TargetPlan) -> Task:
-        """A target at the first point of its grid, in the base condition."""
-        return self.behaviour.task(target, self.behaviour.points(target)[0], BASE)
-
     def misfit(self, arm: Arm) -> str | None:
         """Why an arm cannot be fitted on this behaviour; ``None`` where it can."""
         if arm.is_saved:
@@ -312,103 +306,6 @@ class Phases:
             for reason in [self.misfit(arm)]
             if reason is not None
         ]
-
-    def described(self) -> dict[str, Any]:
-        """What the names of this unit mean, as plain values, for choices and reports.
-
-        ``targets`` and ``guards`` have what a choice needs to know of each; ``labels`` are
-        those of a store; ``families`` are the labels of methods in the plan, without a
-        point of a grid; ``controls`` what each label of a control names, ``deciding`` those
-        that a verdict on each arm rests on; ``elsewhere`` what fits are asked of others.
-        """
-        targets: dict[str, Any] = {}
-        for target in self.behaviour.targets:
-            points = self.behaviour.points(target)
-            about = self.behaviour.task(target, points[0], BASE).about
-            arms = self.tried_on(target)
-            targets[target.label] = {
-                "metric": target.metric or about.metric,
-                "sign": about.sign,
-                "points": [point.label for point in points],
-                "conditions": [c.label for c in self.behaviour.conditions(target)],
-                "chosen_on": target.chosen_on,
-                "arms": [arm.label for arm in arms],
-                "methods": [arm.label for arm in arms if arm.kind == "method"],
-                "matters": target.matters,
-                "ceiling": bool(target.ceiling),
-            }
-        guards: dict[str, Any] = {}
-        for guard in self.plan.guards:
-            about = self.behaviour.guard(guard).about
-            metric = guard.metric or about.metric
-            guards[guard.label] = {
-                "metric": metric,
-                "sign": about.sign,
-                "damage": damage_kind(metric),
-                "budget": self.behaviour.budget(guard),
-            }
-        return {
-            "targets": targets,
-            "guards": guards,
-            "labels": self._labels().plain(),
-            "behaviour": {
-                **self.behaviour.description(),
-                "family": self.behaviour.behaviour.family,
-            },
-            "families": {arm.label: arm.family for arm in self.arms},
-            "controls": self._controls(),
-            "deciding": {arm.label: deciding(arm) for arm in self.arms},
-            "elsewhere": self._elsewhere(),
-        }
-
-    def _controls(self) -> dict[str, str]:
-        """What each label of a control names."""
-        controls = [*self.plan.controls, *(c for arm in self.arms for c in arm.controls)]
-        return {control.label: control.name for control in controls}
-
-    def _elsewhere(self) -> dict[str, Any]:
-        """Metric and sign of what this unit's fits are asked of other behaviours."""
-        if "behaviour" not in self.plan.transfer:
-            return {}
-        described_by: dict[str, Any] = {}
-        for each in self.plan.behaviours:
-            if each.label == self.unit.behaviour:
-                continue
-            other = self.behaviour_named(each.label)
-            for target in other.targets:
-                about = other.task(target, other.points(target)[0], BASE).about
-                metric = target.metric or about.metric
-                key = f"{each.label}/{target.label}"
-                described_by[key] = {"metric": metric, "sign": about.sign}
-        return described_by
-
-    def _labels(self) -> Labels:
-        steerings = [SteeringLabel("unsteered", "unsteered", "the model as it is")]
-        for arm in self.arms:
-            summary = "" if arm.is_saved else arm.method(arm.candidates[0]).summary
-            steerings.append(SteeringLabel(arm.label, arm.kind, summary or arm.name))
-        for label, name in self._controls().items():
-            steerings.append(SteeringLabel(label, "control", name))
-        targets = [
-            task_label(
-                self.behaviour.task(target, self.behaviour.points(target)[0], BASE),
-                "target",
-                target.label,
-                target.metric,
-            )
-            for target in self.behaviour.targets
-        ]
-        guards = [
-            task_label(self.behaviour.guard(guard), "guard", guard.label, guard.metric)
-            for guard in self.plan.guards
-        ]
-        priced = [
-            budget
-            for guard, label in zip(self.plan.guards, guards, strict=True)
-            if label.is_priced and (budget := self.behaviour.budget(guard))
-        ]
-        budget = Budget(perplexity_ratio=priced[0]) if priced else Budget()
-        return Labels(tuple(targets), tuple(guards), tuple(steerings), budget)
 
     def _choice(
         self, arm: Arm, target: TargetPlan, choices: Choices
@@ -514,7 +411,7 @@ class Phases:
 
     def _answers(self, target: TargetPlan | None) -> FitData | None:
         """The select items of a target as the model is asked; of a guard there are none."""
-        if target is None or not isinstance(self.base_task(target), Scored):
+        if target is None or not isinstance(self.behaviour.base_task(target), Scored):
             return None
         point = self.behaviour.points(target)[0]
         ask = self._target(target, point, BASE, "select")
@@ -591,37 +488,6 @@ class Phases:
     ) -> Batch:
         where = target.label, point.label, condition.label
         return Batch(ask, "target", *where, tuple(placed), label)
-
-
-def damage_kind(metric: str) -> DamageKind:
-    """How the damage of a guard is told: losses as ratios of perplexities."""
-    return {"loss": "ratio", "kl": "level"}.get(metric, "difference")  # pyright: ignore
-
-
-def task_label(task: Task, role: Role, name: str, metric: str = "") -> TaskLabel:
-    """What a report has to know of a target or guard.
-
-    Args:
-        task: at the first point of its grid.
-        role: in the plan.
-        name: its label in the plan.
-        metric: other than the task's first.
-    """
-    first, unit = metric or task.about.metric, task.about.unit
-    if metric and metric != task.about.metric:
-        unit = {"kl": "nats per token"}.get(metric, "")
-    ends = task.about.bounds.get(first)
-    metrics = [MetricLabel(first, unit, "verdict", task.about.sign, ends)]
-    if isinstance(task, Contrastive):
-        metrics += [
-            MetricLabel("matching", unit, "promoted"),
-            MetricLabel("other", unit, "suppressed"),
-            MetricLabel("order", unit, "order"),
-        ]
-    if isinstance(task, Scored) and task.needs_kl:
-        metrics.append(MetricLabel("kl", "nats per token", "drift"))
-    is_priced = isinstance(task, Prose) and first == "loss"
-    return TaskLabel(name, role, task.summary, tuple(metrics), is_priced)
 
 
 def _on_guard(

@@ -37,6 +37,7 @@ from seatrial.studies.audit import (
     refuse,
 )
 from seatrial.studies.cells import cell_id
+from seatrial.studies.described import described
 from seatrial.studies.fitting import as_bytes, facts_of, from_bytes
 from seatrial.studies.jobs import Job, content_of
 from seatrial.studies.phases import Batch, Phases, Placed
@@ -141,7 +142,9 @@ class UnitWork:
         """
         label = self.unit.behaviour
         targets = self.phases.behaviour.targets
-        tasks = {target.label: self.phases.base_task(target) for target in targets}
+        tasks = {
+            target.label: self.phases.behaviour.base_task(target) for target in targets
+        }
         leak = self.phases.plan.split.leak
         shared: list[Check] = []
         for name, task in tasks.items():
@@ -279,5 +282,5 @@ class UnitWork:
             "content": content_of(self.phases.plan, self.unit),
             "fingerprints": list(self.model.fingerprints),
             "environment": environment(torch.get_num_threads()),
-            **self.phases.described(),
+            **described(self.phases),
         }
